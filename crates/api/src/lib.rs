@@ -1,0 +1,1 @@
+//! The Kustomer REST API over HTTP: routes, answers, error documents, openapi.json.

@@ -1,0 +1,1 @@
+//! Prints how konverse compares with the limit of its own stack and with nginx.

@@ -1,0 +1,222 @@
+//! A shape: a body type with its JSON Schema and the validator compiled from it.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{ValidationError, Validator};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::bodies::*;
+use crate::{FieldError, Instant};
+
+/// More errors than these are not told: the first few show a caller what is wrong.
+const MOST_ERRORS: usize = 20;
+
+/// A body type with its schema.
+pub struct Shape<T> {
+    name: &'static str,
+    schema: Value,
+    validator: Validator,
+    body: PhantomData<fn() -> T>,
+}
+
+impl<T: JsonSchema + DeserializeOwned> Shape<T> {
+    /// The shape of `T`, less the properties in `without`, with `required` ones.
+    ///
+    /// # Panics
+    /// When the schema of `T` is no valid schema: a mistake in this crate, met by the first test that touches it.
+    fn new(name: &'static str, without: &[&str], required: &[&str]) -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|s| {
+            s.inline_subschemas = true;
+            s.meta_schema = None;
+        });
+        let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            for name in without {
+                properties.shift_remove(*name);
+            }
+            for property in properties.values_mut().filter_map(Value::as_object_mut) {
+                property.shift_remove("default");
+            }
+        }
+        if !required.is_empty() {
+            schema["required"] = json!(required);
+        }
+        Self::of(name, schema)
+    }
+
+    fn of(name: &'static str, schema: Value) -> Self {
+        let validator = jsonschema::options()
+            .with_format("date-time", |text: &str| text.parse::<Instant>().is_ok())
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap_or_else(|error| panic!("schema of {}: {error}", type_name::<T>()));
+        Self { name, schema, validator, body: PhantomData }
+    }
+
+    /// The name `openapi.json` gives it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its JSON Schema (draft 2020-12).
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// Reads a body, or says what is wrong with it, field by field.
+    pub fn read(&self, body: Value) -> Result<T, Vec<FieldError>> {
+        if self.validator.is_valid(&body) {
+            return serde_json::from_value(body).map_err(|error| vec![FieldError::at("", error.to_string())]);
+        }
+        Err(self.validator.iter_errors(&body).flat_map(|error| explain(&error)).take(MOST_ERRORS).collect())
+    }
+}
+
+fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
+    let pointer = error.instance_path().as_str().to_owned();
+    let message = match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            return unexpected
+                .iter()
+                .map(|name| FieldError::at(format!("{pointer}/{name}"), "is not an attribute of this body"))
+                .collect();
+        }
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            return vec![FieldError::at(format!("{pointer}/{name}"), "is required")];
+        }
+        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => format!("must be of type {kind}"),
+        ValidationErrorKind::Format { .. } => "must be an ISO 8601 date-time such as 2026-10-24T09:04:17.201Z".to_owned(),
+        ValidationErrorKind::Pattern { pattern } if pattern.contains("{24}") => "must be an id of 24 hex digits".to_owned(),
+        ValidationErrorKind::Pattern { pattern } if pattern.contains('@') => "must be an e-mail address".to_owned(),
+        ValidationErrorKind::MaxLength { limit } => format!("must not be longer than {limit} characters"),
+        ValidationErrorKind::MinLength { limit } => format!("must have at least {limit} characters"),
+        ValidationErrorKind::MaxItems { limit } => format!("must not have more than {limit} entries"),
+        ValidationErrorKind::MaxProperties { limit } => format!("must not have more than {limit} keys"),
+        ValidationErrorKind::UniqueItems => "must not name an entry twice".to_owned(),
+        ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        // Masked: the message must not repeat what a caller sent.
+        _ => error.masked().to_string(),
+    };
+    vec![FieldError::at(pointer, message)]
+}
+
+macro_rules! shapes {
+    ($($(#[$doc:meta])* $name:ident: $body:ty = $title:literal, without $without:expr, required $required:expr;)*) => {$(
+        $(#[$doc])*
+        pub static $name: LazyLock<Shape<$body>> = LazyLock::new(|| Shape::new($title, &$without, &$required));
+    )*};
+}
+
+shapes! {
+    /// `POST /v1/conversations`.
+    CONVERSATION_CREATE: ConversationCreate = "ConversationCreate", without ["campaign"], required ["customer"];
+    /// `POST /v1/customers/{id}/conversations`.
+    CONVERSATION_CREATE_FOR_CUSTOMER: ConversationCreate = "ConversationCreateForCustomer", without ["customer"], required [];
+    /// `PATCH`/`PUT /v1/conversations/{id}`.
+    CONVERSATION_UPDATE: ConversationUpdate = "ConversationUpdate", without [], required [];
+    /// `PATCH`/`PUT /v1/conversations/{id}` with `customer`.
+    CONVERSATION_MOVE: ConversationMove = "ConversationMove", without [], required ["customer"];
+    /// `POST /v1/customers`.
+    CUSTOMER_CREATE: CustomerBody = "CustomerCreate", without [], required [];
+    /// `PATCH`/`PUT /v1/customers/{id}`.
+    CUSTOMER_UPDATE: CustomerBody = "CustomerUpdate", without ["id"], required [];
+    /// `POST /v1/conversations/{id}/messages` and `POST /v1/customers/{id}/messages`.
+    MESSAGE_CREATE: MessageCreate = "MessageCreate", without [], required ["channel", "app"];
+    /// `POST /v1/messages`.
+    MESSAGE_CREATE_IN_ORG: MessageCreate = "MessageCreateInOrg", without [], required ["channel", "app", "direction", "conversation"];
+    /// `PATCH /v1/messages/{id}`.
+    MESSAGE_UPDATE: MessageUpdate = "MessageUpdate", without ["spam", "reactions"], required [];
+    /// `PUT /v1/messages/{id}`.
+    MESSAGE_REPLACE: MessageUpdate = "MessageReplace", without [], required [];
+    /// `POST /v1/notes`.
+    NOTE_CREATE: NoteCreate = "NoteCreate", without [], required ["conversation", "body"];
+    /// `POST /v1/conversations/{id}/notes`.
+    NOTE_CREATE_IN_CONVERSATION: NoteCreate = "NoteCreateInConversation", without [], required ["body"];
+    /// `PATCH /v1/notes/{id}`.
+    NOTE_UPDATE: NoteUpdate = "NoteUpdate", without [], required [];
+    /// `PUT /v1/notes/{id}`.
+    NOTE_REPLACE: NoteUpdate = "NoteReplace", without [], required ["conversation", "body"];
+    /// `POST /v1/users`.
+    USER_CREATE: UserCreate = "UserCreate", without [], required ["name", "email"];
+    /// `POST /v1/teams`.
+    TEAM_CREATE: TeamCreate = "TeamCreate", without [], required ["name"];
+    /// `POST /v1/tags`.
+    TAG_CREATE: TagCreate = "TagCreate", without [], required ["name"];
+    /// `POST /v1/operations/get-conversations-by-customer/run`.
+    OPERATION_INPUT: OperationInput = "OperationInput", without [], required ["parameters"];
+}
+
+/// `POST` and `DELETE /v1/conversations/{id}/tags`: a JSON array of tag ids or names.
+pub static TAG_NAMES: LazyLock<Shape<Vec<String>>> = LazyLock::new(|| {
+    Shape::of(
+        "TagNames",
+        json!({
+            "title": "TagNames",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 20,
+            "uniqueItems": true,
+            "items": { "type": "string", "minLength": 1, "maxLength": 64 },
+        }),
+    )
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors<T: JsonSchema + DeserializeOwned>(shape: &Shape<T>, body: Value) -> Vec<(String, String)> {
+        match shape.read(body) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.into_iter().map(|error| (error.pointer, error.message)).collect(),
+        }
+    }
+
+    #[test]
+    fn every_invalid_field_is_named() {
+        let body = json!({
+            "customer": "nope", "priority": 9, "tags": ["a", "a"], "createdAt": "yesterday", "colour": "red",
+            "status": "snoozed", "name": null,
+        });
+        let mut pointers: Vec<_> = errors(&CONVERSATION_CREATE, body).into_iter().map(|(pointer, _)| pointer).collect();
+        pointers.sort();
+        assert_eq!(pointers, ["/colour", "/createdAt", "/customer", "/name", "/priority", "/status", "/tags"]);
+        assert_eq!(errors(&CONVERSATION_CREATE, json!({})), [("/customer".to_owned(), "is required".to_owned())]);
+        assert_eq!(errors(&CONVERSATION_CREATE, json!([])).len(), 1);
+    }
+
+    #[test]
+    fn null_clears_only_what_may_be_null() {
+        assert!(errors(&CONVERSATION_UPDATE, json!({ "name": null, "satisfaction": null, "deleted": null })).is_empty());
+        assert_eq!(errors(&CONVERSATION_UPDATE, json!({ "priority": null, "tags": null })).len(), 2);
+    }
+
+    #[test]
+    fn lists_and_texts_have_their_limits() {
+        assert_eq!(errors(&NOTE_CREATE_IN_CONVERSATION, json!({ "body": "" })).len(), 1);
+        assert!(errors(&NOTE_CREATE_IN_CONVERSATION, json!({ "body": "x".repeat(10_240) })).is_empty());
+        assert_eq!(errors(&NOTE_CREATE_IN_CONVERSATION, json!({ "body": "x".repeat(10_241) })).len(), 1);
+        let emails: Vec<_> = (0..11).map(|n| json!({ "email": format!("a{n}@b.example") })).collect();
+        assert_eq!(errors(&CUSTOMER_CREATE, json!({ "emails": emails })).len(), 1);
+        assert_eq!(
+            errors(&CUSTOMER_CREATE, json!({ "emails": [{ "email": "no address" }] })),
+            [("/emails/0/email".to_owned(), "must be an e-mail address".to_owned())]
+        );
+        assert_eq!(errors(&CONVERSATION_UPDATE, json!({ "sentiment": { "polarity": 1 } })).len(), 1);
+    }
+
+    #[test]
+    fn a_message_needs_channel_and_app() {
+        let names: Vec<_> = errors(&MESSAGE_CREATE_IN_ORG, json!({ "channel": "fax" })).into_iter().map(|(p, _)| p).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! The kinds of record: those konverse keeps, and those its records refer to.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $path:literal, $title:literal;)*) => {
+        /// The kind of a record: its JSON:API `type` and where its path begins.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// The JSON:API `type`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name,)* }
+            }
+
+            /// The collection's path, `/v1/conversations` for instance.
+            pub const fn path(self) -> &'static str {
+                match self { $(Kind::$kind => $path,)* }
+            }
+
+            /// The word for people: `Conversation`.
+            pub const fn title(self) -> &'static str {
+                match self { $(Kind::$kind => $title,)* }
+            }
+
+            /// The kind a stored `type` stands for.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Kind::$kind),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The organisation itself.
+    Org = "org", "/v1/orgs", "Org";
+    /// A customer.
+    Customer = "customer", "/v1/customers", "Customer";
+    /// A conversation.
+    Conversation = "conversation", "/v1/conversations", "Conversation";
+    /// A message.
+    Message = "message", "/v1/messages", "Message";
+    /// A note.
+    Note = "note", "/v1/notes", "Note";
+    /// A user.
+    User = "user", "/v1/users", "User";
+    /// A team.
+    Team = "team", "/v1/teams", "Team";
+    /// A tag.
+    Tag = "tag", "/v1/tags", "Tag";
+    /// An access token.
+    Token = "auth_token", "/v1/auth/tokens", "Token";
+    /// A company; referred to only.
+    Company = "company", "/v1/companies", "Company";
+    /// A queue; referred to only.
+    Queue = "queue", "/v1/queues", "Queue";
+    /// A campaign; referred to only.
+    Campaign = "campaign", "/v1/campaigns", "Campaign";
+    /// A sub-status; referred to only.
+    SubStatus = "sub_status", "/v1/sub-statuses", "Sub-status";
+    /// An attachment; referred to only.
+    Attachment = "attachment", "/v1/attachments", "Attachment";
+    /// A shortcut; referred to only.
+    Shortcut = "shortcut", "/v1/shortcuts", "Shortcut";
+    /// A knowledge-base article; referred to only.
+    KbArticle = "kb_article", "/v1/kb/articles", "Article";
+}

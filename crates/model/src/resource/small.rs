@@ -1,0 +1,225 @@
+//! Notes, users, teams, tags and tokens (contract `resources.md` §3, §6–9).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::is_false;
+use crate::{Attributes, Document, Instant, Kind, TeamId, UserId};
+
+/// A note.
+pub type Note = Document<NoteAttributes>;
+/// A user.
+pub type User = Document<UserAttributes>;
+/// A team.
+pub type Team = Document<TeamAttributes>;
+/// A tag.
+pub type Tag = Document<TagAttributes>;
+/// An access token, without its secret.
+pub type Token = Document<TokenAttributes>;
+
+/// A note's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "NoteAttributes")]
+pub struct NoteAttributes {
+    /// The caller's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The text.
+    pub body: String,
+    /// Its language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lang: Option<String>,
+    /// The author's teams at the time.
+    pub created_by_teams: Vec<TeamId>,
+    /// When it was brought in from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_at: Option<Instant>,
+    /// When it came to be.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+    /// When someone last edited it.
+    pub modified_at: Instant,
+    /// 1 at creation, one more with every stored change.
+    pub rev: i64,
+}
+
+impl Attributes for NoteAttributes {
+    const KIND: Kind = Kind::Note;
+}
+
+/// What kind of user: a person, or the one behind a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum UserType {
+    /// A person.
+    #[default]
+    User,
+    /// A token's own user: the author of what the token writes.
+    Machine,
+    /// A person with a limited seat.
+    Limited,
+    /// A person paid by the hour.
+    Hourly,
+}
+
+impl UserType {
+    /// The wire word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            UserType::User => "user",
+            UserType::Machine => "machine",
+            UserType::Limited => "limited",
+            UserType::Hourly => "hourly",
+        }
+    }
+}
+
+/// A user's password rules; konverse has no passwords, so both are always false.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct PasswordPolicy {
+    /// Whether a new password may be set.
+    pub allow_new: bool,
+    /// Whether a new password must be set.
+    pub force_new: bool,
+}
+
+/// A user's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "UserAttributes")]
+pub struct UserAttributes {
+    /// The name shown to customers.
+    pub display_name: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The address; unique in the org.
+    pub email: String,
+    /// What kind of user.
+    pub user_type: UserType,
+    /// Phone.
+    pub mobile: Option<String>,
+    /// Picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar_url: Option<String>,
+    /// Closing lines of their e-mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_signature: Option<String>,
+    /// Whether mail reaches the address; nothing has shown otherwise.
+    pub is_email_valid: bool,
+    /// Password rules.
+    pub password: PasswordPolicy,
+    /// Role names.
+    pub roles: Vec<String>,
+    /// Permission-set ids.
+    pub role_groups: Vec<crate::Id>,
+    /// When they came to be.
+    pub created_at: Instant,
+    /// When anything about them last changed.
+    pub updated_at: Instant,
+    /// When someone last edited them.
+    pub modified_at: Instant,
+}
+
+impl Attributes for UserAttributes {
+    const KIND: Kind = Kind::User;
+}
+
+/// A team's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "TeamAttributes")]
+pub struct TeamAttributes {
+    /// The name; unique in the org.
+    pub name: String,
+    /// The name shown to customers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Its icon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
+    /// User ids.
+    pub members: Vec<UserId>,
+    /// Permission-set ids.
+    pub role_groups: Vec<crate::Id>,
+    /// The caller's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// When it was brought in from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_at: Option<Instant>,
+    /// When it came to be.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+    /// When someone last edited it.
+    pub modified_at: Instant,
+}
+
+impl Attributes for TeamAttributes {
+    const KIND: Kind = Kind::Team;
+}
+
+/// A tag's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "TagAttributes")]
+pub struct TagAttributes {
+    /// The name; unique in the org, whatever the case.
+    pub name: String,
+    /// A colour such as `#26c281`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color: Option<String>,
+    /// Whether it has been deleted; its id stays in the records that carry it.
+    pub deleted: bool,
+    /// When it came to be.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+    /// When someone last edited it.
+    pub modified_at: Instant,
+}
+
+impl Attributes for TagAttributes {
+    const KIND: Kind = Kind::Tag;
+}
+
+/// A token's attributes: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "TokenAttributes")]
+pub struct TokenAttributes {
+    /// What it is for.
+    pub name: String,
+    /// The last six characters of the token.
+    pub last_token_chars: String,
+    /// The address it was last used from.
+    pub ip_address: Option<String>,
+    /// The program it was last used by.
+    pub user_agent: Option<String>,
+    /// Role names, fixed at creation.
+    pub roles: Vec<String>,
+    /// The only addresses it may be used from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<String>,
+    /// When it stops working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Instant>,
+    /// Whether it was revoked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub revoked: bool,
+    /// When it was made.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+    /// When it was last used, to the minute.
+    pub last_accessed_at: Option<Instant>,
+}
+
+impl Attributes for TokenAttributes {
+    const KIND: Kind = Kind::Token;
+}

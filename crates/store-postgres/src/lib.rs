@@ -1,0 +1,157 @@
+//! The storage contract on PostgreSQL 15 or newer.
+//!
+//! The statements of a change are sent without waiting for each other (pipelined), so a transaction costs three round
+//! trips however many rows it writes. Several server processes may share one database.
+
+mod bind;
+mod open;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Object, Pool};
+use futures_util::future::{join_all, try_join_all};
+use futures_util::TryStreamExt;
+use konverse_model::{Instant, Position};
+use konverse_store::{Conflict, Page, StoreError};
+use konverse_store_sql::{Dialect, Driver, Query, SqlStore, Step, Value};
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+
+use bind::{Bound, Doc, IdColumn, Param};
+
+/// A store in a PostgreSQL database.
+pub type PostgresStore = SqlStore<Postgres>;
+
+/// The PostgreSQL driver.
+pub struct Postgres {
+    pool: Pool,
+}
+
+impl Postgres {
+    /// Connects to the database a `postgres://` URL names and brings its schema up to date. `connections` is how many
+    /// this process may hold at once.
+    pub async fn open(url: &str, connections: usize) -> Result<PostgresStore, StoreError> {
+        let pool = open::pool(url, connections)?;
+        let mut client = pool.get().await.map_err(pool_error)?;
+        open::migrate(&mut client).await?;
+        drop(client);
+        Ok(SqlStore::new(Self { pool }))
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(pool_error)
+    }
+}
+
+fn pool_error(error: deadpool_postgres::PoolError) -> StoreError {
+    // The pool's own text hides the reason behind "db error".
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    StoreError::Database(text)
+}
+
+fn database(error: tokio_postgres::Error) -> StoreError {
+    match error.as_db_error() {
+        Some(db) => StoreError::Database(format!("{} {}", db.code().code(), db.message())),
+        None => StoreError::Database(error.to_string()),
+    }
+}
+
+async fn rows(client: &Object, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
+    let statement = client.prepare_cached(&query.sql).await.map_err(database)?;
+    let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
+    let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
+    let values = |row: &tokio_postgres::Row| {
+        (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0)).collect::<Result<_, _>>()
+    };
+    rows.iter().map(values).collect::<Result<_, _>>().map_err(database)
+}
+
+#[async_trait]
+impl Driver for Postgres {
+    const DIALECT: Dialect = Dialect::Postgres;
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
+        if queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let client = self.client().await?;
+        try_join_all(queries.iter().map(|query| rows(&client, query))).await
+    }
+
+    async fn splice(&self, query: Query, limit: u32, reversed: bool, mut buffer: Vec<u8>) -> Result<Page, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&query.sql).await.map_err(database)?;
+        let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
+        let mut rows: Vec<_> = stream.try_collect().await.map_err(database)?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        if reversed {
+            rows.reverse();
+        }
+        let mut positions = Vec::with_capacity(rows.len());
+        for (n, row) in rows.iter().enumerate() {
+            let at = Instant::from_millis(row.try_get(0).map_err(database)?);
+            let IdColumn(id) = row.try_get(1).map_err(database)?;
+            let Doc(doc) = row.try_get(2).map_err(database)?;
+            positions.push(Position { at, id });
+            if n > 0 {
+                buffer.push(b',');
+            }
+            buffer.extend_from_slice(doc);
+        }
+        let count = u32::try_from(positions.len()).unwrap_or(u32::MAX);
+        Ok(Page { buffer, count, first: positions.first().copied(), last: positions.last().copied(), more })
+    }
+
+    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        let mut client = self.client().await?;
+        // Prepared before the transaction begins, each text once: a change repeats few texts many times.
+        let mut statements: Vec<(&str, Statement)> = Vec::new();
+        for step in &steps {
+            if !statements.iter().any(|(sql, _)| *sql == step.sql) {
+                statements.push((&step.sql, client.prepare_cached(&step.sql).await.map_err(database)?));
+            }
+        }
+        let transaction = client.transaction().await.map_err(database)?;
+        let run = |step| {
+            let step: &Step = step;
+            let statement = statements.iter().find(|(sql, _)| *sql == step.sql).map(|(_, statement)| statement);
+            let transaction = &transaction;
+            async move {
+                let statement = statement.ok_or_else(|| StoreError::Database("statement not prepared".into()))?;
+                match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
+                    Ok(0) if step.must_change => Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy))),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(failure(step, error)),
+                }
+            }
+        };
+        // All are sent at once and answered in order. After the first failure the engine refuses the rest, so the
+        // first error is the one that says why.
+        let results = join_all(steps.iter().map(run)).await;
+        if let Some(error) = results.into_iter().find_map(Result::err) {
+            transaction.rollback().await.map_err(database)?;
+            return Err(error);
+        }
+        transaction.commit().await.map_err(|error| match error.code() {
+            Some(code) if is_contention(code) => StoreError::Conflict(Conflict::Busy),
+            _ => database(error),
+        })
+    }
+}
+
+fn failure(step: &Step, error: tokio_postgres::Error) -> StoreError {
+    match (error.code(), &step.conflict) {
+        (Some(&SqlState::UNIQUE_VIOLATION), Some(conflict)) => StoreError::Conflict(conflict.clone()),
+        (Some(code), _) if is_contention(code) => StoreError::Conflict(Conflict::Busy),
+        _ => database(error),
+    }
+}
+
+fn is_contention(code: &SqlState) -> bool {
+    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE].contains(code)
+}

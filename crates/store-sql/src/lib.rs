@@ -1,0 +1,189 @@
+//! The SQL behind the storage contract, for any driver.
+//!
+//! [`SqlStore`] turns reads into [`Query`]s and a `Changes` into [`Step`]s; a [`Driver`] runs them on one engine. The
+//! same text serves both engines (`$1` parameters, first used in order); the few true differences are in [`Dialect`].
+//! No driver is named here.
+
+mod plan;
+mod select;
+mod store;
+mod table;
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use konverse_model::{Id, Instant};
+use konverse_store::{Conflict, Page, StoreError};
+
+pub use store::SqlStore;
+
+/// The schema's migrations in order, by engine. A migration is never edited once released.
+pub mod migrations {
+    /// For SQLite.
+    pub const SQLITE: &[&str] = &[include_str!("../migrations/sqlite/0001_records.sql")];
+    /// For PostgreSQL.
+    pub const POSTGRES: &[&str] = &[include_str!("../migrations/postgres/0001_records.sql")];
+}
+
+/// Where the engines truly differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Embedded SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// A parameter or a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// An integer, an instant, a flag.
+    Int(i64),
+    /// An id.
+    Id(Id),
+    /// A hash.
+    Hash([u8; 32]),
+    /// A text.
+    Text(String),
+}
+
+/// A read.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Its text.
+    pub sql: Cow<'static, str>,
+    /// Its parameters.
+    pub params: Vec<Value>,
+    /// How much it may read.
+    pub cost: Cost,
+}
+
+/// How much a read may cost: decides where it runs, so that no caller has to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// A few rows found by key.
+    Bounded,
+    /// Possibly every row of a list.
+    Unbounded,
+}
+
+/// One statement of a transaction.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its text.
+    pub sql: Cow<'static, str>,
+    /// Its parameters.
+    pub params: Vec<Value>,
+    /// Whether changing no row is a conflict.
+    pub must_change: bool,
+    /// What that conflict is, and what a broken unique key is. A broken unique key without one is an error.
+    pub conflict: Option<Conflict>,
+}
+
+/// One engine.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Its dialect.
+    const DIALECT: Dialect;
+
+    /// Runs reads and gives their rows, one list a query.
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError>;
+
+    /// Runs a read of the columns `at, id, doc` and appends at most `limit` texts to `buffer`, joined by commas.
+    /// `reversed` means the rows arrive in the opposite of the order wanted.
+    async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError>;
+
+    /// Runs the steps as one transaction.
+    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError>;
+}
+
+impl From<Instant> for Value {
+    fn from(value: Instant) -> Self {
+        Value::Int(value.millis())
+    }
+}
+
+impl From<Id> for Value {
+    fn from(value: Id) -> Self {
+        Value::Id(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Value::Int(value)
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Value::Text(value)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// Reads the columns of one row from left to right.
+pub(crate) struct Columns(std::vec::IntoIter<Value>);
+
+impl Columns {
+    pub(crate) fn new(row: Vec<Value>) -> Self {
+        Self(row.into_iter())
+    }
+
+    fn next(&mut self) -> Result<Value, StoreError> {
+        self.0.next().ok_or_else(|| StoreError::Corrupt("fewer columns than asked for".into()))
+    }
+
+    pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
+        self.optional_int()?.ok_or_else(|| StoreError::Corrupt("NULL where an integer belongs".into()))
+    }
+
+    pub(crate) fn optional_int(&mut self) -> Result<Option<i64>, StoreError> {
+        match self.next()? {
+            Value::Int(value) => Ok(Some(value)),
+            Value::Null => Ok(None),
+            other => Err(StoreError::Corrupt(format!("{other:?} where an integer belongs"))),
+        }
+    }
+
+    pub(crate) fn id(&mut self) -> Result<Id, StoreError> {
+        self.optional_id()?.ok_or_else(|| StoreError::Corrupt("NULL where an id belongs".into()))
+    }
+
+    pub(crate) fn optional_id(&mut self) -> Result<Option<Id>, StoreError> {
+        match self.next()? {
+            Value::Id(value) => Ok(Some(value)),
+            Value::Null => Ok(None),
+            other => Err(StoreError::Corrupt(format!("{other:?} where an id belongs"))),
+        }
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        self.optional_text()?.ok_or_else(|| StoreError::Corrupt("NULL where a text belongs".into()))
+    }
+
+    pub(crate) fn optional_text(&mut self) -> Result<Option<String>, StoreError> {
+        match self.next()? {
+            Value::Text(value) => Ok(Some(value)),
+            Value::Null => Ok(None),
+            other => Err(StoreError::Corrupt(format!("{other:?} where a text belongs"))),
+        }
+    }
+}
+
+impl Query {
+    pub(crate) fn bounded(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params, cost: Cost::Bounded }
+    }
+
+    pub(crate) fn unbounded(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params, cost: Cost::Unbounded }
+    }
+}

@@ -1,0 +1,132 @@
+//! The reads of lists.
+
+use konverse_model::{Id, Kind, OrgId};
+use konverse_store::{Field, Filter, List, Order, Scope, Start, Window};
+
+use crate::table;
+use crate::{Cost, Query, Value};
+
+const fn column(field: Field) -> &'static str {
+    match field {
+        Field::CreatedAt => "created_at",
+        Field::UpdatedAt => "updated_at",
+    }
+}
+
+/// The text of a condition under construction, with its parameters.
+struct Conditions {
+    text: String,
+    params: Vec<Value>,
+}
+
+impl Conditions {
+    fn of(org: OrgId, list: &List) -> Self {
+        let mut this = Self { text: "org = $1".to_owned(), params: vec![org.0.into()] };
+        if table::is_shared(list.kind) {
+            this.compare("kind", "=", Value::Text(list.kind.name().to_owned()));
+        }
+        match list.scope {
+            Scope::Org => {}
+            Scope::Customer(id) => this.compare("customer", "=", Id::from(id).into()),
+            Scope::Conversation(id) => this.compare("conversation", "=", Id::from(id).into()),
+        }
+        let deleted = list.filters.contains(&Filter::Deleted);
+        this.text.push_str(if deleted { " AND hidden = 1" } else { " AND hidden = 0" });
+        for filter in &list.filters {
+            match filter {
+                Filter::From(field, at) => this.compare(column(*field), ">=", (*at).into()),
+                Filter::After(field, at) => this.compare(column(*field), ">", (*at).into()),
+                Filter::UpTo(field, at) => this.compare(column(*field), "<=", (*at).into()),
+                Filter::Before(field, at) => this.compare(column(*field), "<", (*at).into()),
+                Filter::Label(label) => this.compare("label", "=", Value::Text(label.clone())),
+                Filter::Deleted => {}
+            }
+        }
+        this
+    }
+
+    fn slot(&mut self, value: Value) -> String {
+        self.params.push(value);
+        format!("${}", self.params.len())
+    }
+
+    fn compare(&mut self, column: &str, operator: &str, value: Value) {
+        let slot = self.slot(value);
+        self.text.push_str(&format!(" AND {column} {operator} {slot}"));
+    }
+}
+
+/// Whether the rows of this window arrive backwards: the rows before a position are read from it outwards.
+pub(crate) fn is_reversed(window: &Window) -> bool {
+    matches!(window.start, Start::Before(_))
+}
+
+/// The read of a page: columns `at, id, doc`, one row more than the limit to learn whether the list goes on.
+pub(crate) fn page(org: OrgId, list: &List, window: &Window) -> Query {
+    select(org, list, window, &["doc"])
+}
+
+/// The read of full rows.
+pub(crate) fn rows(org: OrgId, list: &List, window: &Window) -> Query {
+    let table = table::of(list.kind);
+    let (conditions, tail, _) = parts(org, list, window);
+    Query::unbounded(format!("{} WHERE {}{tail}", table.select, conditions.text), conditions.params)
+}
+
+/// Counts a list.
+pub(crate) fn count(org: OrgId, list: &List) -> Query {
+    let conditions = Conditions::of(org, list);
+    let sql = format!("SELECT count(*) FROM {} WHERE {}", table::of(list.kind).name, conditions.text);
+    Query::unbounded(sql, conditions.params)
+}
+
+fn parts(org: OrgId, list: &List, window: &Window) -> (Conditions, String, Cost) {
+    let mut conditions = Conditions::of(org, list);
+    let Order { field, descending } = window.order;
+    let at = column(field);
+    let beyond = |forward: bool| if forward == descending { "<" } else { ">" };
+    let position = match window.start {
+        Start::Offset(_) => None,
+        Start::After(position) => Some((position, beyond(true))),
+        Start::Before(position) => Some((position, beyond(false))),
+    };
+    if let Some((position, operator)) = position {
+        let (at_slot, id_slot) = (conditions.slot(position.at.into()), conditions.slot(position.id.into()));
+        conditions.text.push_str(&format!(" AND ({at}, id) {operator} ({at_slot}, {id_slot})"));
+    }
+    let direction = if descending != is_reversed(window) { "DESC" } else { "ASC" };
+    let limit = conditions.slot(Value::Int(i64::from(window.limit) + 1));
+    let mut tail = format!(" ORDER BY {at} {direction}, id {direction} LIMIT {limit}");
+    let mut cost = if list.filters.is_empty() { Cost::Bounded } else { Cost::Unbounded };
+    if let Start::Offset(offset @ 1..) = window.start {
+        // Beyond what any table holds, larger numbers mean the same.
+        let slot = conditions.slot(Value::Int(i64::try_from(offset).unwrap_or(i64::MAX)));
+        tail.push_str(&format!(" OFFSET {slot}"));
+        // Skipping up to this many index entries costs about as much as reading the page itself.
+        if offset > 1000 {
+            cost = Cost::Unbounded;
+        }
+    }
+    (conditions, tail, cost)
+}
+
+fn select(org: OrgId, list: &List, window: &Window, columns: &[&str]) -> Query {
+    let table = table::of(list.kind).name;
+    let at = column(window.order.field);
+    let (conditions, tail, cost) = parts(org, list, window);
+    let columns = columns.join(", ");
+    let skips = matches!(window.start, Start::Offset(1..)) || !list.filters.is_empty();
+    let sql = if list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_)) && skips {
+        // Rows that are skipped or filtered out are looked at in the narrow index only.
+        let direction = tail.split(" LIMIT").next().unwrap_or_default().replace("created_at", "c.created_at").replace(", id", ", c.id");
+        format!(
+            "SELECT c.{at}, c.id, c.{columns} FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
+             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = 0 \
+             AND c.created_at = k.created_at AND c.id = k.id{direction}",
+            conditions.text
+        )
+    } else {
+        format!("SELECT {at}, id, {columns} FROM {table} WHERE {}{tail}", conditions.text)
+    };
+    Query { sql: sql.into(), params: conditions.params, cost }
+}

@@ -1,0 +1,257 @@
+//! The tables records lie in: which columns each has, and the statements made from them.
+
+use std::sync::LazyLock;
+
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId};
+use konverse_store::{Hidden, Row, StoreError};
+
+use crate::{Columns, Value};
+
+/// A column of a record table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Org,
+    Kind,
+    Customer,
+    Conversation,
+    Hidden,
+    CreatedAt,
+    Id,
+    Rev,
+    UpdatedAt,
+    WakeAt,
+    ExternalId,
+    Label,
+    Doc,
+    State,
+}
+
+impl Column {
+    const fn name(self) -> &'static str {
+        match self {
+            Column::Org => "org",
+            Column::Kind => "kind",
+            Column::Customer => "customer",
+            Column::Conversation => "conversation",
+            Column::Hidden => "hidden",
+            Column::CreatedAt => "created_at",
+            Column::Id => "id",
+            Column::Rev => "rev",
+            Column::UpdatedAt => "updated_at",
+            Column::WakeAt => "wake_at",
+            Column::ExternalId => "external_id",
+            Column::Label => "label",
+            Column::Doc => "doc",
+            Column::State => "state",
+        }
+    }
+
+    fn value(self, org: OrgId, row: &Row) -> Value {
+        match self {
+            Column::Org => org.0.into(),
+            Column::Kind => Value::Text(row.kind.name().to_owned()),
+            Column::Customer => row.customer.map(Id::from).into(),
+            Column::Conversation => row.conversation.into(),
+            Column::Hidden => Value::Int(hidden_code(row.hidden)),
+            Column::CreatedAt => row.created_at.into(),
+            Column::Id => row.id.into(),
+            Column::Rev => row.rev.into(),
+            Column::UpdatedAt => row.updated_at.into(),
+            Column::WakeAt => row.wake_at.into(),
+            Column::ExternalId => row.external_id.clone().into(),
+            Column::Label => row.label.clone().into(),
+            Column::Doc => Value::Text(row.doc.clone()),
+            Column::State => row.state.clone().into(),
+        }
+    }
+}
+
+pub(crate) const fn hidden_code(hidden: Hidden) -> i64 {
+    match hidden {
+        Hidden::No => 0,
+        Hidden::Deleted => 1,
+        Hidden::WithConversation => 2,
+        Hidden::WithCustomer => 4,
+    }
+}
+
+fn hidden_of(code: i64) -> Result<Hidden, StoreError> {
+    match code {
+        0 => Ok(Hidden::No),
+        1 => Ok(Hidden::Deleted),
+        2 => Ok(Hidden::WithConversation),
+        4 => Ok(Hidden::WithCustomer),
+        other => Err(StoreError::Corrupt(format!("hidden = {other}"))),
+    }
+}
+
+/// A record table.
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    columns: &'static [Column],
+    /// The columns that say where a row lies; the rest can be changed in place.
+    key: &'static [Column],
+    pub(crate) insert: String,
+    pub(crate) update: String,
+    pub(crate) delete: String,
+    pub(crate) select: String,
+}
+
+impl Table {
+    fn new(name: &'static str, columns: &'static [Column], key: &'static [Column]) -> Self {
+        let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
+        let slots: Vec<_> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+        let conditions = |first: usize| -> String {
+            let mut text: Vec<_> =
+                key.iter().enumerate().map(|(n, column)| format!("{} = ${}", column.name(), first + n)).collect();
+            text.push(format!("rev = ${}", first + key.len()));
+            text.join(" AND ")
+        };
+        let changed: Vec<_> = columns.iter().filter(|column| !key.contains(column)).collect();
+        let sets: Vec<_> =
+            changed.iter().enumerate().map(|(n, column)| format!("{} = ${}", column.name(), n + 1)).collect();
+        Self {
+            name,
+            columns,
+            key,
+            insert: format!("INSERT INTO {name} ({}) VALUES ({})", names.join(", "), slots.join(", ")),
+            update: format!("UPDATE {name} SET {} WHERE {}", sets.join(", "), conditions(changed.len() + 1)),
+            delete: format!("DELETE FROM {name} WHERE {}", conditions(1)),
+            select: format!("SELECT {} FROM {name}", names.join(", ")),
+        }
+    }
+
+    pub(crate) fn insert_params(&self, org: OrgId, row: Row) -> Vec<Value> {
+        let mut row = row;
+        // The text is by far the largest value, so it is moved rather than copied.
+        let doc = std::mem::take(&mut row.doc);
+        let mut params: Vec<_> = self.columns.iter().map(|column| column.value(org, &row)).collect();
+        if let Some(n) = self.columns.iter().position(|column| *column == Column::Doc) {
+            params[n] = Value::Text(doc);
+        }
+        params
+    }
+
+    pub(crate) fn update_params(&self, org: OrgId, was: &Row, now: &Row) -> Vec<Value> {
+        let changed = self.columns.iter().filter(|column| !self.key.contains(column)).map(|column| column.value(org, now));
+        changed.chain(self.delete_params(org, was)).collect()
+    }
+
+    pub(crate) fn delete_params(&self, org: OrgId, was: &Row) -> Vec<Value> {
+        self.key.iter().map(|column| column.value(org, was)).chain([was.rev.into()]).collect()
+    }
+
+    /// Whether `now` lies where `was` lay.
+    pub(crate) fn same_place(&self, org: OrgId, was: &Row, now: &Row) -> bool {
+        self.key.iter().all(|column| column.value(org, was) == column.value(org, now))
+    }
+
+    pub(crate) fn row(&self, kind: Kind, values: Vec<Value>) -> Result<Row, StoreError> {
+        let mut columns = Columns::new(values);
+        let mut row = Row {
+            kind,
+            id: Id::from_bytes([0; 12]),
+            customer: None,
+            conversation: None,
+            hidden: Hidden::No,
+            rev: 0,
+            created_at: Instant::from_millis(0),
+            updated_at: Instant::from_millis(0),
+            wake_at: None,
+            external_id: None,
+            label: None,
+            doc: String::new(),
+            state: None,
+        };
+        for column in self.columns {
+            match column {
+                Column::Org => drop(columns.id()?),
+                Column::Kind => drop(columns.text()?),
+                Column::Customer => row.customer = columns.optional_id()?.map(CustomerId),
+                Column::Conversation => row.conversation = columns.optional_id()?,
+                Column::Hidden => row.hidden = hidden_of(columns.int()?)?,
+                Column::CreatedAt => row.created_at = Instant::from_millis(columns.int()?),
+                Column::Id => row.id = columns.id()?,
+                Column::Rev => row.rev = columns.int()?,
+                Column::UpdatedAt => row.updated_at = Instant::from_millis(columns.int()?),
+                Column::WakeAt => row.wake_at = columns.optional_int()?.map(Instant::from_millis),
+                Column::ExternalId => row.external_id = columns.optional_text()?,
+                Column::Label => row.label = columns.optional_text()?,
+                Column::Doc => row.doc = columns.text()?,
+                Column::State => row.state = columns.optional_text()?,
+            }
+        }
+        Ok(row)
+    }
+}
+
+use Column as C;
+
+static CUSTOMER: LazyLock<Table> = LazyLock::new(|| {
+    Table::new(
+        "customer",
+        &[C::Org, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Doc],
+        &[C::Org, C::Id],
+    )
+});
+
+static CONVERSATION: LazyLock<Table> = LazyLock::new(|| {
+    Table::new(
+        "conversation",
+        &[
+            C::Org,
+            C::Customer,
+            C::Hidden,
+            C::CreatedAt,
+            C::Id,
+            C::Rev,
+            C::UpdatedAt,
+            C::WakeAt,
+            C::ExternalId,
+            C::Doc,
+            C::State,
+        ],
+        &[C::Org, C::Customer, C::Hidden, C::CreatedAt, C::Id],
+    )
+});
+
+const TIMELINE: &[Column] = &[
+    C::Org,
+    C::Conversation,
+    C::CreatedAt,
+    C::Id,
+    C::Customer,
+    C::Hidden,
+    C::Rev,
+    C::UpdatedAt,
+    C::ExternalId,
+    C::Doc,
+];
+const TIMELINE_KEY: &[Column] = &[C::Org, C::Conversation, C::CreatedAt, C::Id];
+
+static MESSAGE: LazyLock<Table> = LazyLock::new(|| Table::new("message", TIMELINE, TIMELINE_KEY));
+static NOTE: LazyLock<Table> = LazyLock::new(|| Table::new("note", TIMELINE, TIMELINE_KEY));
+
+static RECORD: LazyLock<Table> = LazyLock::new(|| {
+    Table::new(
+        "record",
+        &[C::Org, C::Kind, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Label, C::Doc],
+        &[C::Org, C::Kind, C::Id],
+    )
+});
+
+/// The table a kind lies in.
+pub(crate) fn of(kind: Kind) -> &'static Table {
+    match kind {
+        Kind::Customer => &CUSTOMER,
+        Kind::Conversation => &CONVERSATION,
+        Kind::Message => &MESSAGE,
+        Kind::Note => &NOTE,
+        _ => &RECORD,
+    }
+}
+
+/// Whether the kind shares its table with others.
+pub(crate) fn is_shared(kind: Kind) -> bool {
+    of(kind).name == "record"
+}

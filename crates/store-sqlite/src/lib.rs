@@ -1,0 +1,89 @@
+//! The storage contract on embedded SQLite.
+//!
+//! One thread owns the only writing connection and commits what is waiting together (group commit, `synchronous=FULL`:
+//! an answered write is on disk). Reads run on read-only connections: bounded ones inline, where the request is, since
+//! a hop to another thread costs several times the read; unbounded ones on a few blocking threads.
+
+mod bind;
+mod open;
+mod read;
+mod write;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use konverse_store::{Page, StoreError};
+use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Step, Value};
+use tokio::sync::Semaphore;
+
+use read::Readers;
+use write::Writer;
+
+/// A store in one SQLite file.
+pub type SqliteStore = SqlStore<Sqlite>;
+
+/// Unbounded reads that may run at once: they compete with requests for the processor, and more would only queue there.
+const BLOCKING_READS: usize = 4;
+
+/// The SQLite driver.
+pub struct Sqlite {
+    readers: Readers,
+    writer: Writer,
+    blocking: Semaphore,
+}
+
+impl Sqlite {
+    /// Opens the file, creating it when missing, and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        let connection = open::for_writing(path)?;
+        open::migrate(&connection)?;
+        Ok(SqlStore::new(Self {
+            readers: Readers::new(path.to_owned()),
+            writer: Writer::start(connection)?,
+            blocking: Semaphore::new(BLOCKING_READS),
+        }))
+    }
+
+    async fn with_reader<T, F>(&self, cost: Cost, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let reader = self.readers.take()?;
+        match cost {
+            Cost::Bounded => reader.run(work),
+            Cost::Unbounded => {
+                let _permit = self.blocking.acquire().await.map_err(|_| StoreError::Database("closing".into()))?;
+                tokio::task::spawn_blocking(move || reader.run(work))
+                    .await
+                    .map_err(|error| StoreError::Database(error.to_string()))?
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Sqlite {
+    const DIALECT: Dialect = Dialect::Sqlite;
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
+        let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
+        let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
+        self.with_reader(cost, move |connection| {
+            queries.iter().map(|query| read::rows(connection, query)).collect()
+        })
+        .await
+    }
+
+    async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError> {
+        self.with_reader(query.cost, move |connection| read::splice(connection, &query, limit, reversed, buffer)).await
+    }
+
+    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        self.writer.write(steps).await
+    }
+}
+
+fn database(error: rusqlite::Error) -> StoreError {
+    StoreError::Database(error.to_string())
+}

@@ -1,0 +1,3 @@
+//! What the tests of several crates share. Part of no product binary.
+
+pub mod postgres;
