@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{Id, Kind};
+use crate::{Id, Kind, OrgId};
 
 /// The attributes of one kind of record.
 pub trait Attributes: Serialize + DeserializeOwned + Clone {
@@ -26,6 +26,8 @@ pub struct Document<A> {
     pub attributes: A,
     /// What it is tied to.
     pub relationships: Relationships,
+    /// Where its producer keeps it: `links.related`, on messages.
+    pub related: Option<String>,
 }
 
 /// A relationship.
@@ -77,6 +79,13 @@ impl Relationships {
 }
 
 impl<A: Attributes> Document<A> {
+    /// A record of an org, tied to nothing else yet.
+    pub fn new(id: Id, org: OrgId, attributes: A) -> Self {
+        let mut relationships = Relationships::default();
+        relationships.set("org", Rel::One(Kind::Org, org.0));
+        Self { id, attributes, relationships, related: None }
+    }
+
     /// The record's path: `/v1/conversations/ID`.
     pub fn path(&self) -> String {
         format!("{}/{}", A::KIND.path(), self.id)
@@ -104,6 +113,14 @@ impl Serialize for Link<'_> {
         map.serialize_entry("self", self.0)?;
         map.end()
     }
+}
+
+#[derive(Serialize)]
+struct Links<'a> {
+    #[serde(rename = "self")]
+    this: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    related: Option<&'a str>,
 }
 
 struct Identifier(Kind, Id);
@@ -170,7 +187,7 @@ impl<A: Attributes> Serialize for Document<A> {
             "relationships",
             &RelationshipsAt { owner: &path, relationships: &self.relationships },
         )?;
-        object.serialize_field("links", &Link(&path))?;
+        object.serialize_field("links", &Links { this: &path, related: self.related.as_deref() })?;
         object.end()
     }
 }
@@ -194,6 +211,8 @@ enum StoredData<'a> {
 struct StoredLinks<'a> {
     #[serde(borrow, rename = "self")]
     this: Cow<'a, str>,
+    #[serde(borrow, default)]
+    related: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -236,6 +255,8 @@ impl<'de, A: Attributes> Deserialize<'de> for Document<A> {
             attributes: A,
             #[serde(borrow)]
             relationships: IndexMap<Cow<'a, str>, StoredRel<'a>>,
+            #[serde(borrow)]
+            links: StoredLinks<'a>,
         }
 
         let stored = Stored::<A>::deserialize(deserializer)?;
@@ -260,6 +281,7 @@ impl<'de, A: Attributes> Deserialize<'de> for Document<A> {
             };
             relationships.set(name, rel);
         }
-        Ok(Self { id: stored.id, attributes: stored.attributes, relationships })
+        let related = stored.links.related.map(Cow::into_owned);
+        Ok(Self { id: stored.id, attributes: stored.attributes, relationships, related })
     }
 }

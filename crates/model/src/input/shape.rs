@@ -50,6 +50,9 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
         Self::of(name, schema)
     }
 
+}
+
+impl<T: DeserializeOwned> Shape<T> {
     fn of(name: &'static str, schema: Value) -> Self {
         let validator = jsonschema::options()
             .with_format("date-time", |text: &str| text.parse::<Instant>().is_ok())

@@ -112,9 +112,6 @@ pub struct MessageAttributes {
     /// `{polarity, confidence}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentiment: Option<Object>,
-    /// The message at its producer; shown as `links.related` by the vendor, kept as an attribute here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub related: Option<String>,
     /// Milliseconds since the oldest unanswered inbound message, on replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_time: Option<i64>,

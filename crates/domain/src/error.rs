@@ -1,0 +1,92 @@
+//! What can go wrong with an operation, in the terms of the rules. HTTP statuses are given elsewhere.
+
+use konverse_model::{FieldError, Kind};
+use konverse_store::{Conflict, StoreError};
+
+/// Why an operation was not done. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum DomainError {
+    /// No valid credential; the text says what was wrong with it.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The credential holds none of these roles.
+    #[error("none of the roles that allow this: {}", .0.join(", "))]
+    Forbidden(&'static [&'static str]),
+    /// No such record, or not in this org, or deleted.
+    #[error("{kind} {1} not found", kind = .0.title())]
+    NotFound(Kind, String),
+    /// Fields of the body are wrong.
+    #[error("invalid body")]
+    Invalid(Vec<FieldError>),
+    /// A parameter of the path or the query is wrong.
+    #[error("{name} {message}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// What it must be.
+        message: String,
+    },
+    /// The state of things does not allow it: a stale revision, a name that is taken.
+    #[error("{message}")]
+    Conflict {
+        /// The field that clashes, as a JSON pointer, when there is one.
+        pointer: Option<String>,
+        /// What clashes.
+        message: String,
+    },
+    /// konverse's own failure.
+    #[error("internal error")]
+    Internal(Report),
+}
+
+/// A failure for the log: where it was noticed and what it was. Never shown to callers.
+#[derive(Debug)]
+pub struct Report {
+    /// Where.
+    pub location: &'static std::panic::Location<'static>,
+    /// What.
+    pub text: String,
+}
+
+impl DomainError {
+    pub(crate) fn conflict(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Conflict { pointer: Some(pointer.into()), message: message.into() }
+    }
+
+    pub(crate) fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::at(pointer, message)])
+    }
+
+    pub(crate) fn contention(conflict: &Conflict) -> Self {
+        let message = match conflict {
+            Conflict::Stale(kind, id) => format!("{} {id} is being changed by others; read it again and retry", kind.title()),
+            Conflict::Taken(kind, id) => format!("{} {id} or its externalId exists already", kind.title()),
+            Conflict::Name(space, _) => format!("{} is taken", space.name()),
+            Conflict::Busy => "the database is busy with conflicting writes; retry".to_owned(),
+        };
+        Self::Conflict { pointer: None, message }
+    }
+
+    #[track_caller]
+    pub(crate) fn internal(text: impl Into<String>) -> Self {
+        Self::Internal(Report { location: std::panic::Location::caller(), text: text.into() })
+    }
+}
+
+impl From<StoreError> for DomainError {
+    #[track_caller]
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(conflict) => Self::contention(&conflict),
+            other => Self::internal(other.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for DomainError {
+    /// Only stored records are read without going through a body's shape, so this is always a damaged record.
+    #[track_caller]
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(format!("stored record: {error}"))
+    }
+}

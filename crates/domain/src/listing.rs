@@ -1,0 +1,214 @@
+//! Lists: which rows, in which order, which page (contract README §7, `conversation-list.md`).
+//!
+//! A page is found by number or, where the request carries a cursor, by the row it continues from. Following the links
+//! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
+
+use konverse_model::{
+    ConversationId, Cursor, CustomerId, Direction, Fingerprint, Instant, Kind, OrgId,
+};
+use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, Window};
+
+use crate::access::permissions::{ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers};
+use crate::customers::CUSTOMERS;
+use crate::{Authorized, Domain, DomainError, UserFilter};
+
+/// Which page.
+#[derive(Clone, Debug)]
+pub struct ListRequest {
+    /// Its number, from 1.
+    pub page: u64,
+    /// Rows a page.
+    pub page_size: u32,
+    /// Where it continues from, as a link of the list gave it.
+    pub cursor: Option<String>,
+    /// What the answer begins with.
+    pub buffer: Vec<u8>,
+}
+
+/// A page.
+#[derive(Debug)]
+pub struct ListPage {
+    /// What the request handed in, then the rows' texts, joined by commas.
+    pub buffer: Vec<u8>,
+    /// Rows in it.
+    pub count: u32,
+    /// The cursor of the page after, when there is one.
+    pub next: Option<Cursor>,
+    /// The cursor of the page before, when this one has rows; a page 1 needs none.
+    pub prev: Option<Cursor>,
+}
+
+/// The conditions and order of `GET /v1/customers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomerQuery {
+    /// Conditions on `createdAt` and `updatedAt`.
+    pub filters: Vec<Filter>,
+    /// The order; creation, oldest first, when none is asked.
+    pub sort: Option<Order>,
+}
+
+const OLDEST_FIRST: Order = Order { field: Field::CreatedAt, descending: false };
+
+impl Domain {
+    /// A customer's conversations: the main job. `from_date` leaves out those not changed since.
+    pub async fn list_customer_conversations(
+        &self,
+        auth: &Authorized<ReadConversations>,
+        customer: CustomerId,
+        from_date: Option<Instant>,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
+        let order = Order { field: Field::CreatedAt, descending: self.settings.newest_first };
+        let mut list = List::of(Kind::Conversation, Scope::Customer(customer));
+        if let Some(at) = from_date {
+            list = list.with(Filter::From(self.settings.from_date, at));
+        }
+        let page = self.page(auth.org(), &list, order, request).await?;
+        if page.count == 0 {
+            // Rows prove the customer: a deleted one's conversations do not show. Only an empty page has to ask.
+            self.row(auth.org(), Kind::Customer, customer.0).await?;
+        }
+        Ok(page)
+    }
+
+    /// The org's conversations by creation.
+    pub async fn list_conversations(&self, auth: &Authorized<ReadConversations>, descending: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+        let order = Order { descending, ..OLDEST_FIRST };
+        self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
+    }
+
+    /// The org's customers, with how many there are in all.
+    pub async fn list_customers(
+        &self,
+        auth: &Authorized<ReadCustomers>,
+        query: CustomerQuery,
+        request: ListRequest,
+    ) -> Result<(ListPage, u64), DomainError> {
+        let org = auth.org();
+        let mut list = List::of(Kind::Customer, Scope::Org);
+        list.filters = query.filters;
+        let total = if list.filters.is_empty() {
+            self.store.tally(org, CUSTOMERS).await?
+        } else {
+            self.store.count(org, &list).await?
+        };
+        let page = self.page(org, &list, query.sort.unwrap_or(OLDEST_FIRST), request).await?;
+        Ok((page, total))
+    }
+
+    /// The org's messages by creation.
+    pub async fn list_messages(&self, auth: &Authorized<ReadMessages>, descending: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+        let order = Order { descending, ..OLDEST_FIRST };
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
+    }
+
+    /// A conversation's messages, oldest first.
+    pub async fn list_conversation_messages(&self, auth: &Authorized<ReadMessages>, id: ConversationId, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.row(auth.org(), Kind::Conversation, id.0).await?;
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), OLDEST_FIRST, request).await
+    }
+
+    /// A customer's messages, oldest first.
+    pub async fn list_customer_messages(&self, auth: &Authorized<ReadMessages>, id: CustomerId, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.row(auth.org(), Kind::Customer, id.0).await?;
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), OLDEST_FIRST, request).await
+    }
+
+    /// The org's notes by creation.
+    pub async fn list_notes(&self, auth: &Authorized<ReadNotes>, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.page(auth.org(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
+    }
+
+    /// A conversation's notes, oldest first.
+    pub async fn list_conversation_notes(&self, auth: &Authorized<ReadNotes>, id: ConversationId, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.row(auth.org(), Kind::Conversation, id.0).await?;
+        self.page(auth.org(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
+    }
+
+    /// A customer's notes, oldest first.
+    pub async fn list_customer_notes(&self, auth: &Authorized<ReadNotes>, id: CustomerId, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.row(auth.org(), Kind::Customer, id.0).await?;
+        self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
+    }
+
+    /// The org's users by creation.
+    pub async fn list_users(&self, auth: &Authorized<ReadUsers>, filter: UserFilter, request: ListRequest) -> Result<ListPage, DomainError> {
+        let org = auth.org();
+        let list = List::of(Kind::User, Scope::Org);
+        let list = match filter {
+            UserFilter::Active => list,
+            UserFilter::Type(label) => list.with(Filter::Label(label)),
+            UserFilter::Deleted => list.with(Filter::Deleted),
+            UserFilter::Pending => return Ok(ListPage::of(request.buffer, Vec::new())),
+            UserFilter::Email(email) => {
+                let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
+                let row = match holder {
+                    Some(id) => self.store.get(org, Kind::User, id).await?.filter(Row::shows),
+                    None => None,
+                };
+                let rows = if request.page == 1 { row.map(|row| row.doc).into_iter().collect() } else { Vec::new() };
+                return Ok(ListPage::of(request.buffer, rows));
+            }
+        };
+        self.page(org, &list, OLDEST_FIRST, request).await
+    }
+
+    /// The org's teams by creation.
+    pub async fn list_teams(&self, auth: &Authorized<ReadTeams>, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.page(auth.org(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
+    }
+
+    /// The org's tags by creation.
+    pub async fn list_tags(&self, auth: &Authorized<ReadTags>, deleted: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+        let list = List::of(Kind::Tag, Scope::Org);
+        let list = if deleted { list.with(Filter::Deleted) } else { list };
+        self.page(auth.org(), &list, OLDEST_FIRST, request).await
+    }
+
+    /// The org's tokens by creation.
+    pub async fn list_tokens(&self, auth: &Authorized<ManageTokens>, request: ListRequest) -> Result<ListPage, DomainError> {
+        self.page(auth.org(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
+    }
+
+    async fn page(&self, org: OrgId, list: &List, order: Order, request: ListRequest) -> Result<ListPage, DomainError> {
+        let fingerprint = fingerprint(list, order);
+        let start = match &request.cursor {
+            None => Start::Offset((request.page - 1).saturating_mul(u64::from(request.page_size))),
+            Some(text) => {
+                let wrong = |message: &str| DomainError::Parameter { name: "cursor", message: message.to_owned() };
+                let cursor: Cursor = text.parse().map_err(|error: konverse_model::CursorError| wrong(&error.to_string()))?;
+                if cursor.fingerprint != fingerprint {
+                    return Err(wrong("belongs to another list; start again from the first page"));
+                }
+                match cursor.direction {
+                    Direction::After => Start::After(cursor.position),
+                    Direction::Before => Start::Before(cursor.position),
+                }
+            }
+        };
+        let window = Window { order, start, limit: request.page_size };
+        let Page { buffer, count, first, last, more } = self.store.page(org, list, &window, request.buffer).await?;
+        // Read backwards, "more" speaks of the rows before; the row it was read from lies after.
+        let backwards = matches!(start, Start::Before(_));
+        let cursor = |direction, position| Cursor { direction, position, fingerprint };
+        let next = last.filter(|_| more || backwards).map(|position| cursor(Direction::After, position));
+        let prev = first.map(|position| cursor(Direction::Before, position));
+        Ok(ListPage { buffer, count, next, prev })
+    }
+}
+
+impl ListPage {
+    fn of(mut buffer: Vec<u8>, docs: Vec<String>) -> Self {
+        buffer.extend_from_slice(docs.join(",").as_bytes());
+        Self { buffer, count: docs.len() as u32, next: None, prev: None }
+    }
+}
+
+fn fingerprint(list: &List, order: Order) -> Fingerprint {
+    let scope = match list.scope {
+        Scope::Org => String::new(),
+        Scope::Customer(id) => id.to_string(),
+        Scope::Conversation(id) => id.to_string(),
+    };
+    Fingerprint::of(&[list.kind.name(), &scope, &format!("{:?}{order:?}", list.filters)])
+}

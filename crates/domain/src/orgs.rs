@@ -1,0 +1,43 @@
+//! Orgs: the operator's operations, which no token reaches.
+
+use konverse_model::OrgId;
+use konverse_store::{Changes, Conflict, Org, StoreError};
+
+use crate::{Domain, DomainError};
+
+impl Domain {
+    /// Creates an org.
+    pub async fn create_org(&self, name: &str) -> Result<Org, DomainError> {
+        let well_formed = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if !well_formed {
+            return Err(DomainError::Parameter {
+                name: "NAME",
+                message: "must be 1 to 64 lower-case letters, digits or dashes, as in a host name".into(),
+            });
+        }
+        let now = self.now();
+        let org = Org { id: OrgId(self.new_id()), name: name.to_owned(), created_at: now };
+        let mut changes = Changes::new(org.id);
+        changes.new_org = Some(org.clone());
+        match self.store.apply(changes).await {
+            Ok(()) => Ok(org),
+            Err(StoreError::Conflict(Conflict::Taken(..))) => {
+                Err(DomainError::Conflict { pointer: None, message: format!("org {name} exists already") })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The org of this name.
+    pub async fn org_named(&self, name: &str) -> Result<Option<Org>, DomainError> {
+        Ok(self.store.org_named(name).await?)
+    }
+
+    /// All orgs, by name.
+    pub async fn orgs(&self) -> Result<Vec<Org>, DomainError> {
+        Ok(self.store.orgs().await?)
+    }
+}
