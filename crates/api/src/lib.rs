@@ -1,1 +1,111 @@
-//! The Kustomer REST API over HTTP: routes, answers, error documents, openapi.json.
+//! The Kustomer REST API over HTTP.
+//!
+//! One table of operations ([`operations`]) holds, for each, its path, roles, parameters, body, answer and handler. The
+//! router, the role checks, `openapi.json` and `GET /v1/operations` are all made from it. Handlers read the request,
+//! call the domain and answer; they decide nothing.
+
+mod answer;
+mod budget;
+mod error;
+mod extract;
+mod gate;
+mod list;
+mod openapi;
+mod operation;
+mod project;
+mod routes;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use konverse_domain::Domain;
+use serde_json::Value;
+
+pub use error::{CODES, Code};
+pub use gate::{Served, serve};
+pub use operation::Operation;
+pub use project::project;
+
+/// Bytes a request body may have (contract README §2).
+const BODY_LIMIT: usize = 100 * 1024;
+
+/// What the HTTP surface can be set to.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// The status of a missing role: 403, or 401 as the 2025 documentation has it.
+    pub missing_role_status: u16,
+    /// Requests an org may make in a minute; 0 means any number.
+    pub requests_per_minute: u32,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self { missing_role_status: 403, requests_per_minute: 0, trusted_proxies: Vec::new() }
+    }
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    domain: Arc<Domain>,
+    settings: ApiSettings,
+    budget: budget::Budget,
+    meters: gate::Meters,
+    documents: Documents,
+}
+
+/// Documents made once from the table of operations.
+struct Documents {
+    openapi: String,
+    published: Vec<Value>,
+}
+
+impl App {
+    /// The HTTP surface of a domain.
+    pub fn new(domain: Arc<Domain>, settings: ApiSettings) -> Self {
+        let operations = routes::operations();
+        let documents =
+            Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
+        let budget = budget::Budget::new(settings.requests_per_minute);
+        let meters = gate::Meters::new(&operations);
+        Self(Arc::new(Shared { domain, settings, budget, meters, documents }))
+    }
+
+    fn domain(&self) -> &Domain {
+        &self.0.domain
+    }
+
+    fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.0.settings.trusted_proxies.iter().any(|range| range.contains(&address.to_canonical()))
+    }
+}
+
+/// The table of operations.
+pub fn operations() -> Vec<Operation> {
+    routes::operations()
+}
+
+/// The OpenAPI 3.1 description of the operations.
+pub fn openapi_document() -> Value {
+    openapi::document(&routes::operations())
+}
+
+/// The routes of every operation, without what happens to each request before and after: see [`serve`].
+fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for operation in routes::operations() {
+        router = router.route(&operation.route(), operation.handler);
+    }
+    router
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), gate::gate))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(app)
+}

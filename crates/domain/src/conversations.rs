@@ -35,6 +35,22 @@ pub enum ConversationEdit {
     Move(CustomerId),
 }
 
+/// What is done to one conversation.
+enum Edit {
+    Update { body: Box<ConversationUpdate>, replace: bool },
+    Tag(Vec<String>),
+    Untag(Vec<String>),
+    Delete,
+    Elapse,
+}
+
+impl Edit {
+    /// Whether it brings a deleted conversation back.
+    fn restores(&self) -> bool {
+        matches!(self, Self::Update { body, .. } if matches!(body.deleted, Patch::Clear | Patch::Set(false)))
+    }
+}
+
 impl Domain {
     /// One conversation, as text.
     pub async fn conversation(&self, auth: &Authorized<ReadConversations>, id: ConversationId) -> Result<String, DomainError> {
@@ -157,10 +173,7 @@ impl Domain {
             ConversationEdit::Move(customer) => self.move_conversation(auth, id, customer).await,
             ConversationEdit::Attributes { body, replace } => {
                 let body = if replace { replacing(*body) } else { *body };
-                self.edit_conversation(auth.actor(), id, matches!(body.deleted, Patch::Clear | Patch::Set(false)), async |timeline, references| {
-                    self.apply_update(timeline, references, id, body.clone(), replace).await
-                })
-                .await
+                self.edit_conversation(auth.actor(), id, Edit::Update { body: Box::new(body), replace }).await
             }
         }
     }
@@ -172,23 +185,7 @@ impl Domain {
         id: ConversationId,
         names: Vec<String>,
     ) -> Result<Conversation, DomainError> {
-        self.edit_conversation(auth.actor(), id, false, async |timeline, references| {
-            let (author, now) = (timeline.author.user, timeline.now);
-            let mut errors = Vec::new();
-            let added = references.tags(self, &names, "", author, now, &mut timeline.changes, &mut errors).await?;
-            let draft = timeline.conversation(id)?;
-            let mut tags = draft.doc.attributes.tags.clone();
-            tags.extend(added.into_iter().filter(|tag| !draft.doc.attributes.tags.contains(tag)));
-            if tags.len() > MOST_TAGS {
-                errors.push(FieldError::at("", format!("a conversation carries at most {MOST_TAGS} tags")));
-            }
-            if !errors.is_empty() {
-                return Err(DomainError::Invalid(errors));
-            }
-            draft.doc.attributes.tags = tags;
-            Ok(())
-        })
-        .await
+        self.edit_conversation(auth.actor(), id, Edit::Tag(names)).await
     }
 
     /// Takes tags off a conversation, by id or name; tags it does not carry are no error.
@@ -198,25 +195,12 @@ impl Domain {
         id: ConversationId,
         names: Vec<String>,
     ) -> Result<Conversation, DomainError> {
-        self.edit_conversation(auth.actor(), id, false, async |timeline, _| {
-            let named: Vec<_> = names.iter().map(|name| (Space::TagName, name.to_lowercase())).collect();
-            let holders = self.store.holders(timeline.org, &named).await?;
-            let by_id = names.iter().filter_map(|name| name.parse::<Id>().ok());
-            let gone: Vec<Id> = holders.into_iter().flatten().chain(by_id).collect();
-            timeline.conversation(id)?.doc.attributes.tags.retain(|tag| !gone.contains(tag));
-            Ok(())
-        })
-        .await
+        self.edit_conversation(auth.actor(), id, Edit::Untag(names)).await
     }
 
     /// Deletes a conversation: it, its messages and its notes show no longer.
     pub async fn delete_conversation(&self, auth: &Authorized<DeleteConversations>, id: ConversationId) -> Result<(), DomainError> {
-        self.edit_conversation(auth.actor(), id, false, async |timeline, _| {
-            hide(timeline, id)?;
-            Ok(())
-        })
-        .await
-        .map(drop)
+        self.edit_conversation(auth.actor(), id, Edit::Delete).await.map(drop)
     }
 
     /// Ends the snoozes whose time has come; gives how many. Snoozes of conversations that changed meanwhile are left.
@@ -225,17 +209,7 @@ impl Domain {
         let mut ended = 0;
         for (org, id) in due {
             let actor = crate::Actor::system(org);
-            let id = ConversationId(id);
-            let result = self
-                .edit_conversation(&actor, id, false, async |timeline, _| {
-                    let (author, now) = (Author::default(), timeline.now);
-                    let draft = timeline.conversation(id)?;
-                    if rules::wake_at(&draft.doc.attributes).is_some_and(|at| at <= now) {
-                        rules::change_status(&mut draft.doc, &mut draft.state, Status::Open, Cause::Elapsed, &author, now);
-                    }
-                    Ok(())
-                })
-                .await;
+            let result = self.edit_conversation(&actor, ConversationId(id), Edit::Elapse).await;
             match result {
                 Ok(_) => ended += 1,
                 Err(DomainError::NotFound(..) | DomainError::Conflict { .. }) => {}
@@ -250,11 +224,9 @@ impl Domain {
         Ok(Author { user: actor.user, teams: references.teams_of(actor.user).await? })
     }
 
-    /// Loads a conversation with its customer, lets `edit` change them, stores the outcome.
-    async fn edit_conversation<F>(&self, actor: &crate::Actor, id: ConversationId, restores: bool, edit: F) -> Result<Conversation, DomainError>
-    where
-        F: AsyncFn(&mut Timeline<'_>, &mut References) -> Result<(), DomainError>,
-    {
+    /// Loads a conversation with its customer, changes them, stores the outcome.
+    async fn edit_conversation(&self, actor: &crate::Actor, id: ConversationId, edit: Edit) -> Result<Conversation, DomainError> {
+        let restores = edit.restores();
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());
         let row = self.store.get(org, Kind::Conversation, id.0).await?.ok_or_else(missing)?;
@@ -271,7 +243,7 @@ impl Domain {
             let author = self.author(actor, &mut references).await?;
             let mut timeline = Timeline::load(self, org, author, customer).await?;
             timeline.with_conversation(row)?;
-            edit(&mut timeline, &mut references).await?;
+            self.apply_edit(&mut timeline, &mut references, id, &edit).await?;
             let (user, now) = (timeline.author.user, timeline.now);
             if user.is_some() {
                 timeline.conversation(id)?.edited(user, now);
@@ -281,6 +253,53 @@ impl Domain {
             Ok((changes, doc.ok_or_else(|| DomainError::internal("the conversation is missing"))?))
         })
         .await
+    }
+
+    async fn apply_edit(
+        &self,
+        timeline: &mut Timeline<'_>,
+        references: &mut References,
+        id: ConversationId,
+        edit: &Edit,
+    ) -> Result<(), DomainError> {
+        let (author, now) = (timeline.author.user, timeline.now);
+        match edit {
+            Edit::Update { body, replace } => {
+                self.apply_update(timeline, references, id, (**body).clone(), *replace).await?;
+            }
+            Edit::Tag(names) => {
+                let mut errors = Vec::new();
+                let added = references.tags(self, names, "", author, now, &mut timeline.changes, &mut errors).await?;
+                let draft = timeline.conversation(id)?;
+                let mut tags = draft.doc.attributes.tags.clone();
+                tags.extend(added.into_iter().filter(|tag| !draft.doc.attributes.tags.contains(tag)));
+                if tags.len() > MOST_TAGS {
+                    errors.push(FieldError::at("", format!("must not lead to more than {MOST_TAGS} tags")));
+                }
+                if !errors.is_empty() {
+                    return Err(DomainError::Invalid(errors));
+                }
+                set_tags(timeline, id, tags, now)?;
+            }
+            Edit::Untag(names) => {
+                let named: Vec<_> = names.iter().map(|name| (Space::TagName, name.to_lowercase())).collect();
+                let holders = self.store.holders(timeline.org, &named).await?;
+                let by_id = names.iter().filter_map(|name| name.parse::<Id>().ok());
+                let gone: Vec<Id> = holders.into_iter().flatten().chain(by_id).collect();
+                let mut tags = timeline.conversation(id)?.doc.attributes.tags.clone();
+                tags.retain(|tag| !gone.contains(tag));
+                set_tags(timeline, id, tags, now)?;
+            }
+            Edit::Delete => hide(timeline, id)?,
+            Edit::Elapse => {
+                let draft = timeline.conversation(id)?;
+                if rules::wake_at(&draft.doc.attributes).is_some_and(|at| at <= now) {
+                    let nobody = Author::default();
+                    rules::change_status(&mut draft.doc, &mut draft.state, Status::Open, Cause::Elapsed, &nobody, now);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn apply_update(
@@ -515,6 +534,15 @@ impl Domain {
         }
         Ok(())
     }
+}
+
+fn set_tags(timeline: &mut Timeline<'_>, id: ConversationId, tags: Vec<Id>, now: Instant) -> Result<(), DomainError> {
+    let attributes = &mut timeline.conversation(id)?.doc.attributes;
+    if attributes.tags != tags {
+        attributes.tags = tags;
+        attributes.modification_history.insert("tagsAt".into(), now);
+    }
+    Ok(())
 }
 
 fn hide(timeline: &mut Timeline<'_>, id: ConversationId) -> Result<(), DomainError> {

@@ -160,6 +160,16 @@ impl ImportRow {
         field.0.get_or_insert(at);
     }
 
+    /// The kind of record a row of a timeline becomes.
+    fn kind(&self) -> Option<Kind> {
+        match &self.0 {
+            Body::Conversation(_) => Some(Kind::Conversation),
+            Body::Message(_) => Some(Kind::Message),
+            Body::Note(_) => Some(Kind::Note),
+            _ => None,
+        }
+    }
+
     /// The conversation a message or note belongs to.
     fn conversation(&self) -> Option<ConversationId> {
         match &self.0 {
@@ -433,6 +443,12 @@ impl<'a> Importer<'a> {
     async fn take_again(&mut self, customer: CustomerId, group: Group, outcomes: &mut [Option<RowOutcome>]) -> Result<(), DomainError> {
         for (n, row) in group.rows {
             if outcomes[n].is_some() {
+                continue;
+            }
+            if let (Some(id), Some(kind)) = (row.id(), row.kind())
+                && self.domain.store.get(self.org, kind, id).await?.is_some()
+            {
+                outcomes[n] = Some(RowOutcome::Present);
                 continue;
             }
             // Another writer of the same customer can still come between; a few attempts are enough for that.

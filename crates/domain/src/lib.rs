@@ -35,7 +35,7 @@ pub use directory::UserFilter;
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use import::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
-pub use konverse_store::Org;
+pub use konverse_store::{Field, Filter, Order, Org};
 pub use listing::{CustomerQuery, ListRequest, ListPage};
 pub use tokens::{MintedToken, NewToken};
 

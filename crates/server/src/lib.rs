@@ -1,1 +1,13 @@
-//! One binary that serves the Kustomer REST API from a database its user owns.
+//! The only place that knows everything: configuration, wiring, lifecycle, the command line.
+
+pub mod cli;
+mod clock;
+mod conversations;
+pub mod database;
+mod demo;
+mod import;
+mod orgs;
+mod serve;
+mod telemetry;
+
+pub use clock::{SystemClock, system_entropy};

@@ -1,0 +1,150 @@
+//! Lists over HTTP: page parameters, links, the envelope (contract README §7, `conversation-list.md` §2).
+
+use std::fmt::Write as _;
+
+use konverse_domain::{ListPage, ListRequest};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::answer::Json;
+use crate::error::ApiError;
+use crate::extract::Query;
+
+/// Rows a page when none are asked for.
+const PAGE_SIZE: u32 = 100;
+
+/// Largest page of most lists; larger requests are cut to it, and the answer says so.
+pub(crate) const MOST: u32 = 100;
+
+/// Largest page of users and teams.
+pub(crate) const MOST_OF_DIRECTORY: u32 = 500;
+
+/// What a query value may not contain as it is. `:` and `.` stay, as in the vendor's links; `+` would read as a space.
+const ILLEGAL: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'&').add(b'+').add(b'%').add(b'=').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// A list being answered: its path, page and further parameters.
+pub(crate) struct Paging {
+    path: String,
+    page: u64,
+    page_size: u32,
+    cursor: Option<String>,
+    /// `&name=value` of the further parameters that take part, in order.
+    extra: String,
+}
+
+impl Paging {
+    /// Reads `page`, `pageSize` and `cursor`; pages are cut to `most` rows.
+    pub(crate) fn of(query: &Query, most: u32) -> Result<Self, ApiError> {
+        let page = query.number("page")?.unwrap_or(1);
+        let page_size = query.number("pageSize")?.unwrap_or(u64::from(PAGE_SIZE));
+        let page_size = u32::try_from(page_size).unwrap_or(u32::MAX).min(most);
+        Ok(Self { path: query.path().to_owned(), page, page_size, cursor: query.get("cursor"), extra: String::new() })
+    }
+
+    /// The paging of a list that is not asked for by a query.
+    pub(crate) fn given(path: String, page: u64, page_size: Option<u64>) -> Self {
+        let page_size = u32::try_from(page_size.unwrap_or(u64::from(PAGE_SIZE))).unwrap_or(u32::MAX).min(MOST);
+        Self { path, page, page_size, cursor: None, extra: String::new() }
+    }
+
+    /// Adds a parameter that takes part in the list, so that the links repeat it.
+    pub(crate) fn repeat(&mut self, name: &str, value: &str) {
+        let _ = write!(self.extra, "&{}={}", utf8_percent_encode(name, ILLEGAL), utf8_percent_encode(value, ILLEGAL));
+    }
+
+    /// What to ask the domain for. The answer is built in place: it begins with `meta` and the opening of `data`.
+    pub(crate) fn request(&self) -> ListRequest {
+        // Room for a full page of ordinary conversations, so that the rows seldom move.
+        let mut buffer = Vec::with_capacity(1024 + self.page_size as usize * 2560);
+        buffer.extend_from_slice(
+            format!("{{\"meta\":{{\"pageSize\":{},\"page\":{}}},\"data\":[", self.page_size, self.page).as_bytes(),
+        );
+        self.request_into(buffer)
+    }
+
+    /// The same, with the rows' texts appended to `buffer` and nothing else.
+    pub(crate) fn request_into(&self, buffer: Vec<u8>) -> ListRequest {
+        ListRequest { page: self.page, page_size: self.page_size, cursor: self.cursor.clone(), buffer }
+    }
+
+    pub(crate) const fn page(&self) -> u64 {
+        self.page
+    }
+
+    pub(crate) const fn page_size(&self) -> u32 {
+        self.page_size
+    }
+
+    fn link(&self, page: u64, cursor: Option<&str>) -> String {
+        let mut link = String::with_capacity(192);
+        let _ = write!(link, "{}?page={page}&pageSize={}{}", self.path, self.page_size, self.extra);
+        if let Some(cursor) = cursor {
+            let _ = write!(link, "&cursor={cursor}");
+        }
+        link
+    }
+
+    /// The links of a page: self, first, prev, next.
+    pub(crate) fn links(&self, page: &ListPage) -> [(&'static str, Option<String>); 4] {
+        let prev = match self.page {
+            1 => None,
+            2 => Some(self.link(1, None)),
+            number => Some(self.link(number - 1, page.prev.map(|cursor| cursor.to_string()).as_deref())),
+        };
+        let next = page.next.map(|cursor| self.link(self.page.saturating_add(1), Some(&cursor.to_string())));
+        [
+            ("self", Some(self.link(self.page, self.cursor.as_deref()))),
+            ("first", Some(self.link(1, None))),
+            ("prev", prev),
+            ("next", next),
+        ]
+    }
+
+    /// The answer: closes what [`Paging::request`] opened.
+    pub(crate) fn answer(&self, mut page: ListPage) -> Json {
+        let mut body = std::mem::take(&mut page.buffer);
+        close(&mut body, &self.links(&page));
+        Json::of(body)
+    }
+
+    /// The answer of a list whose total is known: `total` and `totalPages` in `meta`, and a link to the last page.
+    pub(crate) fn answer_with_total(&self, mut page: ListPage, total: u64) -> Json {
+        let pages = total.div_ceil(u64::from(self.page_size)).max(1);
+        let rows = std::mem::take(&mut page.buffer);
+        let mut body = format!(
+            "{{\"meta\":{{\"pageSize\":{},\"page\":{},\"total\":{total},\"totalPages\":{pages}}},\"data\":[",
+            self.page_size, self.page
+        )
+        .into_bytes();
+        body.extend_from_slice(&rows);
+        let mut links = self.links(&page).to_vec();
+        links.push(("last", Some(self.link(pages, None))));
+        close(&mut body, &links);
+        Json::of(body)
+    }
+
+    /// The answer of several records asked for by id: all on one page.
+    pub(crate) fn several(path: &str, rows: &[String]) -> Json {
+        let count = rows.len();
+        let mut body = format!("{{\"meta\":{{\"pageSize\":{count},\"page\":1}},\"data\":[").into_bytes();
+        body.extend_from_slice(rows.join(",").as_bytes());
+        let own = Some(path.to_owned());
+        close(&mut body, &[("self", own.clone()), ("first", own), ("prev", None), ("next", None)]);
+        Json::of(body)
+    }
+}
+
+fn close(body: &mut Vec<u8>, links: &[(&str, Option<String>)]) {
+    body.extend_from_slice(b"],\"links\":{");
+    for (n, (name, link)) in links.iter().enumerate() {
+        if n > 0 {
+            body.push(b',');
+        }
+        match link {
+            // Paths and escaped values hold nothing JSON would have to escape.
+            Some(link) => body.extend_from_slice(format!("\"{name}\":\"{link}\"").as_bytes()),
+            None => body.extend_from_slice(format!("\"{name}\":null").as_bytes()),
+        }
+    }
+    body.extend_from_slice(b"}}");
+}

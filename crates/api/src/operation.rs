@@ -1,0 +1,184 @@
+//! One entry of the table of operations.
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use konverse_domain::Permission;
+use konverse_model::input::Shape;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use crate::App;
+
+/// A query parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// Its JSON type.
+    pub kind: &'static str,
+}
+
+/// What an operation answers when it succeeds.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// `{"data": record}`; the schema of the attributes.
+    One(Value),
+    /// `{"meta", "data", "links"}`; the schema of the attributes.
+    List(Value),
+    /// A document of its own schema.
+    Document(Value),
+    /// Nothing.
+    Nothing,
+}
+
+/// An operation: everything there is to say of it, and its handler.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Its name, unique: `list-customer-conversations`.
+    pub key: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The path as the contract writes it: `/v1/customers/email={email}`.
+    pub path: &'static str,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    /// Whether a token is needed.
+    pub needs_token: bool,
+    /// Roles of which any one suffices; empty when any token does.
+    pub roles: &'static [&'static str],
+    /// Query parameters.
+    pub params: Vec<Param>,
+    /// The body's name and schema.
+    pub body: Option<(&'static str, Value)>,
+    /// The success status.
+    pub status: u16,
+    /// The success answer.
+    pub answer: Answer,
+    pub(crate) handler: MethodRouter<App>,
+}
+
+const PAGE: Param = Param { name: "page", description: "Which page, from 1", kind: "integer" };
+const PAGE_SIZE: Param =
+    Param { name: "pageSize", description: "Rows a page; larger requests are cut to the list's maximum", kind: "integer" };
+const CURSOR: Param =
+    Param { name: "cursor", description: "Where the page continues from; comes with links.next and links.prev", kind: "string" };
+const REPLACE: Param =
+    Param { name: "replace", description: "Whether attributes not named go back to their fresh values", kind: "boolean" };
+
+/// The JSON Schema of a type.
+pub(crate) fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}
+
+impl Operation {
+    pub(crate) fn new<H, T>(method: Method, path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Self {
+            key,
+            method,
+            path,
+            summary,
+            needs_token: true,
+            roles: &[],
+            params: Vec::new(),
+            body: None,
+            status: 200,
+            answer: Answer::Nothing,
+            handler: on(filter, handler),
+        }
+    }
+
+    pub(crate) fn get<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+        Self::new(Method::GET, path, key, summary, handler)
+    }
+
+    pub(crate) fn post<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+        Self::new(Method::POST, path, key, summary, handler).status(201)
+    }
+
+    pub(crate) fn put<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+        let mut this = Self::new(Method::PUT, path, key, summary, handler);
+        this.params.push(REPLACE);
+        this
+    }
+
+    pub(crate) fn patch<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+        Self::new(Method::PATCH, path, key, summary, handler)
+    }
+
+    pub(crate) fn delete<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+        Self::new(Method::DELETE, path, key, summary, handler).status(204)
+    }
+
+    /// The roles of a permission.
+    pub(crate) fn roles<P: Permission>(mut self) -> Self {
+        self.roles = P::ROLES;
+        self
+    }
+
+    /// No token is needed.
+    pub(crate) fn public(mut self) -> Self {
+        self.needs_token = false;
+        self
+    }
+
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn param(mut self, name: &'static str, kind: &'static str, description: &'static str) -> Self {
+        self.params.push(Param { name, description, kind });
+        self
+    }
+
+    pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &Shape<T>) -> Self {
+        self.body = Some((shape.name(), shape.schema().clone()));
+        self
+    }
+
+    /// A body of one of two shapes.
+    pub(crate) fn bodies<T, U>(mut self, name: &'static str, one: &Shape<T>, other: &Shape<U>) -> Self
+    where
+        T: JsonSchema + serde::de::DeserializeOwned,
+        U: JsonSchema + serde::de::DeserializeOwned,
+    {
+        self.body = Some((name, json!({ "oneOf": [one.schema(), other.schema()] })));
+        self
+    }
+
+    pub(crate) fn answers_one<A: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::One(schema_of::<A>());
+        self
+    }
+
+    /// A list, with its page parameters in front of its own.
+    pub(crate) fn answers_list<A: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::List(schema_of::<A>());
+        self.params.splice(0..0, [PAGE, PAGE_SIZE]);
+        self.params.push(CURSOR);
+        self
+    }
+
+    pub(crate) fn answers_document(mut self, schema: Value) -> Self {
+        self.answer = Answer::Document(schema);
+        self
+    }
+
+    /// The path as the router has it: a look-up's value is a segment of its own (see the gate).
+    pub(crate) fn route(&self) -> String {
+        self.path.replace("={", "=/{")
+    }
+}

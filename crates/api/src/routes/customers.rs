@@ -1,0 +1,159 @@
+//! Customers.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use konverse_domain::permissions::{CreateCustomers, DeleteCustomers, ReadCustomers, UpdateCustomers};
+use konverse_domain::{CustomerQuery, Field, Filter, Order};
+use konverse_model::input::{CUSTOMER_CREATE, CUSTOMER_UPDATE};
+use konverse_model::resource::CustomerAttributes;
+use konverse_model::{CustomerId, Instant};
+
+use crate::App;
+use crate::answer::{self, Json};
+use crate::error::ApiError;
+use crate::extract::{Caller, JsonBody, PathId, PathText, Query};
+use crate::list::{MOST, Paging};
+use crate::operation::Operation;
+
+type Answered = Result<Json, ApiError>;
+
+async fn list(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, query: Query) -> Answered {
+    let mut paging = Paging::of(&query, MOST)?;
+    let conditions = conditions(&query, &mut paging)?;
+    let (page, total) = app.domain().list_customers(&auth, conditions, paging.request_into(Vec::new())).await?;
+    Ok(paging.answer_with_total(page, total))
+}
+
+/// `filter[createdAt][gte]=…`, `filter[updatedAt][lt]=…` and `sort=±field` (2026 documentation).
+fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiError> {
+    let field = |name: &str| match name {
+        "createdAt" => Some(Field::CreatedAt),
+        "updatedAt" => Some(Field::UpdatedAt),
+        _ => None,
+    };
+    let mut conditions = CustomerQuery::default();
+    for (name, value) in query.values() {
+        let Some((attribute, operator)) =
+            name.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']')).and_then(|rest| rest.split_once("]["))
+        else {
+            continue;
+        };
+        let wrong = |message: &str| Err(ApiError::parameter(name, message));
+        let Some(attribute) = field(attribute) else { return wrong("must filter by createdAt or updatedAt") };
+        let Ok(at) = value.parse::<Instant>() else { return wrong("must be an ISO 8601 date-time") };
+        conditions.filters.push(match operator {
+            "gte" => Filter::From(attribute, at),
+            "gt" => Filter::After(attribute, at),
+            "lte" => Filter::UpTo(attribute, at),
+            "lt" => Filter::Before(attribute, at),
+            _ => return wrong("must use gte, gt, lte or lt"),
+        });
+        paging.repeat(name, &value);
+    }
+    if let Some(sort) = query.get("sort") {
+        let (descending, name) = match sort.strip_prefix('-') {
+            Some(name) => (true, name),
+            None => (false, sort.trim_start_matches([' ', '+'])),
+        };
+        let Some(field) = field(name) else {
+            return Err(ApiError::parameter("sort", "must be createdAt or updatedAt, with - before it for newest first"));
+        };
+        conditions.sort = Some(Order { field, descending });
+        paging.repeat("sort", &sort);
+    }
+    Ok(conditions)
+}
+
+async fn create(Caller(auth): Caller<CreateCustomers>, State(app): State<App>, body: JsonBody) -> Answered {
+    let body = body.read(&CUSTOMER_CREATE)?;
+    Ok(answer::created(&app.domain().create_customer(&auth, body).await?))
+}
+
+async fn read(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathId(id): PathId<CustomerId>) -> Answered {
+    Ok(answer::one(&app.domain().customer(&auth, id).await?))
+}
+
+async fn by_email(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(email): PathText) -> Answered {
+    Ok(answer::one(&app.domain().customer_by_email(&auth, &email).await?))
+}
+
+async fn by_phone(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(phone): PathText) -> Answered {
+    Ok(answer::one(&app.domain().customer_by_phone(&auth, &phone).await?))
+}
+
+async fn by_external_id(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(id): PathText) -> Answered {
+    Ok(answer::one(&app.domain().customer_by_external_id(&auth, &id).await?))
+}
+
+async fn patch(
+    Caller(auth): Caller<UpdateCustomers>,
+    State(app): State<App>,
+    PathId(id): PathId<CustomerId>,
+    body: JsonBody,
+) -> Answered {
+    let body = body.read(&CUSTOMER_UPDATE)?;
+    Ok(answer::record(&app.domain().update_customer(&auth, id, body, false).await?))
+}
+
+async fn put(
+    Caller(auth): Caller<UpdateCustomers>,
+    State(app): State<App>,
+    PathId(id): PathId<CustomerId>,
+    query: Query,
+    body: JsonBody,
+) -> Answered {
+    let replace = query.flag("replace")?.unwrap_or(false);
+    let body = body.read(&CUSTOMER_UPDATE)?;
+    Ok(answer::record(&app.domain().update_customer(&auth, id, body, replace).await?))
+}
+
+async fn delete(
+    Caller(auth): Caller<DeleteCustomers>,
+    State(app): State<App>,
+    PathId(id): PathId<CustomerId>,
+) -> Result<StatusCode, ApiError> {
+    app.domain().delete_customer(&auth, id).await?;
+    Ok(answer::nothing())
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    type Shown = CustomerAttributes;
+    vec![
+        Operation::get("/v1/customers", "list-customers", "The org's customers, with how many there are", list)
+            .param("filter[createdAt][gte]", "string", "Only customers created then or later; also gt, lte, lt and updatedAt")
+            .param("sort", "string", "createdAt (default) or updatedAt; - before it for newest first")
+            .roles::<ReadCustomers>()
+            .answers_list::<Shown>(),
+        Operation::post("/v1/customers", "create-customer", "Creates a customer", create)
+            .roles::<CreateCustomers>()
+            .body(&CUSTOMER_CREATE)
+            .answers_one::<Shown>(),
+        Operation::get("/v1/customers/email={email}", "read-customer-by-email", "The customer with an e-mail address", by_email)
+            .roles::<ReadCustomers>()
+            .answers_one::<Shown>(),
+        Operation::get("/v1/customers/phone={phone}", "read-customer-by-phone", "The customer with a phone number", by_phone)
+            .roles::<ReadCustomers>()
+            .answers_one::<Shown>(),
+        Operation::get(
+            "/v1/customers/externalId={externalId}",
+            "read-customer-by-external-id",
+            "The customer with an external id",
+            by_external_id,
+        )
+        .roles::<ReadCustomers>()
+        .answers_one::<Shown>(),
+        Operation::get("/v1/customers/{id}", "read-customer", "A customer", read)
+            .roles::<ReadCustomers>()
+            .answers_one::<Shown>(),
+        Operation::patch("/v1/customers/{id}", "update-customer", "Changes some attributes; unlinks the company unless named", patch)
+            .roles::<UpdateCustomers>()
+            .body(&CUSTOMER_UPDATE)
+            .answers_one::<Shown>(),
+        Operation::put("/v1/customers/{id}", "put-customer", "Changes or replaces attributes", put)
+            .roles::<UpdateCustomers>()
+            .body(&CUSTOMER_UPDATE)
+            .answers_one::<Shown>(),
+        Operation::delete("/v1/customers/{id}", "delete-customer", "Deletes a customer and all of theirs", delete)
+            .roles::<DeleteCustomers>(),
+    ]
+}

@@ -1,0 +1,102 @@
+//! Operations as published: run by key, with the literal input and output of their vendor page.
+
+use std::sync::LazyLock;
+
+use axum::extract::State;
+use konverse_domain::permissions::{Anyone, ReadConversations};
+use konverse_model::input::{OPERATION_INPUT, OperationParameters};
+use konverse_model::{CustomerId, FieldError, Instant};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::answer::Json;
+use crate::error::{ApiError, Code, Source};
+use crate::extract::{Caller, JsonBody, PathText, positive};
+use crate::list::Paging;
+use crate::operation::Operation;
+use crate::project::project;
+
+/// The operation this project was asked for, word for word.
+static GET_CONVERSATIONS_BY_CUSTOMER: LazyLock<Value> = LazyLock::new(|| {
+    let text = include_str!("../../operations/get-conversations-by-customer.json");
+    serde_json::from_str(text).expect("the operation's file is part of the program and checked by its tests")
+});
+
+/// What is known of each published operation.
+pub(super) fn documents() -> Vec<Value> {
+    vec![GET_CONVERSATIONS_BY_CUSTOMER.clone()]
+}
+
+async fn list(Caller(_): Caller<Anyone>, State(app): State<App>) -> Json {
+    Json::of(json!({ "data": app.0.documents.published }).to_string().into_bytes())
+}
+
+async fn run(
+    Caller(auth): Caller<ReadConversations>,
+    State(app): State<App>,
+    PathText(key): PathText,
+    body: JsonBody,
+) -> Result<Json, ApiError> {
+    let operation = &*GET_CONVERSATIONS_BY_CUSTOMER;
+    if operation["key"] != key.as_str() {
+        let message = format!("There is no operation {key}; GET /v1/operations lists those there are");
+        return Err(ApiError::new(Code::NotFound, &message, Source::Parameter("key")));
+    }
+    let OperationParameters { id, page, page_size, from_date } = body.read(&OPERATION_INPUT)?.parameters;
+    let mut errors = Vec::new();
+    let number = |value: Option<Value>, name: &str, errors: &mut Vec<FieldError>| {
+        let text = match value? {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let number = positive(&text);
+        if number.is_none() {
+            errors.push(FieldError::at(format!("/parameters/{name}"), "must be a whole number from 1"));
+        }
+        number
+    };
+    let customer = id.parse::<CustomerId>().map_err(|error| errors.push(FieldError::at("/parameters/id", error.to_string())));
+    let page = number(page.0, "page", &mut errors);
+    let page_size = number(page_size.0, "pageSize", &mut errors);
+    let from = from_date.0.as_deref().filter(|text| !text.is_empty()).map(str::parse::<Instant>).transpose();
+    let from = from.map_err(|error| errors.push(FieldError::at("/parameters/fromDate", error.to_string())));
+    let (Ok(customer), Ok(from), true) = (customer, from, errors.is_empty()) else {
+        return Err(ApiError::fields(&errors));
+    };
+
+    let path = format!("/v1/customers/{customer}/conversations");
+    let mut paging = Paging::given(path, page.unwrap_or(1), page_size);
+    if let Some(text) = from_date.0.as_deref().filter(|_| from.is_some()) {
+        paging.repeat("fromDate", text);
+    }
+    let request = paging.request_into(b"[".to_vec());
+    let mut rows = app.domain().list_customer_conversations(&auth, customer, from, request).await?;
+    rows.buffer.push(b']');
+    let data: Value = serde_json::from_slice(&rows.buffer)
+        .map_err(|_| ApiError::new(Code::InternalError, "a stored record cannot be read", Source::Nowhere))?;
+    let links: Value = paging.links(&rows).into_iter().map(|(name, link)| (name.to_owned(), json!(link))).collect();
+    let answer = json!({
+        "meta": { "pageSize": paging.page_size(), "page": paging.page() }, "data": data, "links": links,
+    });
+    Ok(Json::of(project(&operation["output"], &answer).to_string().into_bytes()))
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/operations", "list-operations", "The published operations with roles and both schemas", list)
+            .answers_document(json!({
+                "type": "object",
+                "properties": { "data": { "type": "array", "items": { "type": "object" } } },
+            })),
+        Operation::post(
+            "/v1/operations/{key}/run",
+            "run-operation",
+            "Runs a published operation with its literal input and output",
+            run,
+        )
+        .status(200)
+        .roles::<ReadConversations>()
+        .body(&OPERATION_INPUT)
+        .answers_document(GET_CONVERSATIONS_BY_CUSTOMER["output"].clone()),
+    ]
+}

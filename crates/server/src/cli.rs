@@ -1,0 +1,346 @@
+//! The command line. Every option can also be set by the environment variable its help names.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands answer on standard output and complain on standard error")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use konverse_api::ApiSettings;
+use konverse_domain::{Field, NewToken, Settings};
+use konverse_model::{Role, TokenId};
+
+use crate::database::Database;
+use crate::serve::Serving;
+use crate::telemetry::LogFormat;
+use crate::{conversations, demo, import, orgs, serve, telemetry};
+
+/// Exit status of an import that refused rows.
+const ROWS_REFUSED: u8 = 3;
+
+/// The Kustomer REST API, served from a database you own.
+///
+/// `konverse demo` shows it with made-up data. To serve your own: create an org, create a token, import history if you
+/// have any, and serve.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// What to log: a level (error, warn, info, debug, trace) or levels by module. At debug, each request is a line.
+    #[arg(long, global = true, env = "KONVERSE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines look.
+    #[arg(long, global = true, env = "KONVERSE_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves a made-up org from a local file, and prints a token and a first request to try.
+    ///
+    /// The data is the same every time, ids included. What you change stays in the file: a second start finds it again.
+    Demo(DemoOptions),
+    /// Serves the API.
+    ///
+    /// Brings the database's schema up to date first. SIGTERM or SIGINT lets running requests finish and then stops; a
+    /// second signal stops at once.
+    Serve(ServeOptions),
+    /// Manages orgs: the walls between tenants.
+    #[command(subcommand)]
+    Org(OrgCommand),
+    /// Manages access tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Imports history: files of users, teams, tags, customers, conversations, messages and notes.
+    ///
+    /// Each line of a file is the JSON body of the API's create operation. Ids, instants, status and authors are kept as
+    /// given, derived attributes are computed, nothing is reopened. Rows that exist are left alone, so an import can be
+    /// run again. Refused rows are reported with file, line and reason; then the exit status is 3.
+    Import(ImportOptions),
+    /// Shows a customer's conversations, newest first.
+    Conversations(ConversationsOptions),
+}
+
+#[derive(Debug, Args)]
+struct DatabaseOption {
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, env = "KONVERSE_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Database,
+    /// Connections to hold to a PostgreSQL server.
+    #[arg(long, env = "KONVERSE_POSTGRES_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    postgres_connections: u16,
+}
+
+impl DatabaseOption {
+    async fn domain(&self, settings: Settings) -> anyhow::Result<std::sync::Arc<konverse_domain::Domain>> {
+        self.database.domain(self.postgres_connections.into(), settings).await
+    }
+}
+
+#[derive(Debug, Args)]
+struct DemoOptions {
+    /// The address to serve on.
+    #[arg(long, env = "KONVERSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The file to keep the data in; created when missing.
+    #[arg(long, env = "KONVERSE_DEMO_FILE", default_value = "konverse-demo.db", value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// What `fromDate` compares (contract `conversation-list.md` §5, question 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "camelCase")]
+enum FromDateField {
+    #[default]
+    UpdatedAt,
+    CreatedAt,
+}
+
+/// The order of a customer's conversations (question 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ConversationOrder {
+    #[default]
+    NewestFirst,
+    OldestFirst,
+}
+
+#[derive(Debug, Args)]
+struct ServeOptions {
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// The address to serve on.
+    #[arg(long, env = "KONVERSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The address to serve Prometheus metrics on, or `off`.
+    #[arg(long, env = "KONVERSE_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDR", value_parser = address_or_off)]
+    metrics_listen: OptionalAddress,
+    /// Seconds running requests may still take after a signal to stop.
+    #[arg(long, env = "KONVERSE_DRAIN_SECONDS", default_value_t = 30, value_name = "SECONDS")]
+    drain_seconds: u64,
+    /// What the list's `fromDate` compares.
+    #[arg(long, env = "KONVERSE_FROM_DATE_FIELD", default_value = "updatedAt", value_name = "FIELD")]
+    from_date_field: FromDateField,
+    /// The order of a customer's conversations.
+    #[arg(long, env = "KONVERSE_CONVERSATION_ORDER", default_value = "newest-first", value_name = "ORDER")]
+    conversation_order: ConversationOrder,
+    /// The status a missing role is answered with: 403, or 401 as the 2025 documentation has it.
+    #[arg(long, env = "KONVERSE_MISSING_ROLE_STATUS", default_value = "403", value_parser = ["401", "403"], value_name = "STATUS")]
+    missing_role_status: String,
+    /// Requests an org may make in a minute; 0 sets no limit.
+    #[arg(long, env = "KONVERSE_REQUESTS_PER_MINUTE", default_value_t = 0, value_name = "NUMBER")]
+    requests_per_minute: u32,
+    /// A proxy whose X-Forwarded-For is believed when a token's address range is checked. Can be repeated.
+    #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
+    trusted_proxy: Vec<ipnet::IpNet>,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug)]
+struct OptionalAddress(Option<SocketAddr>);
+
+fn address_or_off(text: &str) -> Result<OptionalAddress, String> {
+    if text == "off" {
+        return Ok(OptionalAddress(None));
+    }
+    text.parse().map(|address| OptionalAddress(Some(address))).map_err(|_| "must be ADDRESS:PORT or off".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+enum OrgCommand {
+    /// Creates an org and prints its id.
+    Create {
+        /// Its name: lower-case letters, digits and dashes.
+        name: String,
+        #[command(flatten)]
+        database: DatabaseOption,
+    },
+    /// Lists the orgs.
+    List {
+        #[command(flatten)]
+        database: DatabaseOption,
+    },
+}
+
+#[derive(Debug, Args)]
+struct OrgOption {
+    /// The org's name.
+    #[arg(long, env = "KONVERSE_ORG", value_name = "NAME")]
+    org: String,
+    #[command(flatten)]
+    database: DatabaseOption,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Creates a token with its machine user and prints the token, which is never shown again.
+    Create {
+        #[command(flatten)]
+        org: OrgOption,
+        /// What the token is for; also the name of its machine user.
+        #[arg(long, env = "KONVERSE_TOKEN_NAME", value_name = "LABEL")]
+        name: String,
+        /// A role it holds: org.permission.conversation.read, org.user, org … Can be repeated; fixed for good.
+        #[arg(long, env = "KONVERSE_TOKEN_ROLES", value_delimiter = ',', required = true, value_name = "ROLE")]
+        role: Vec<Role>,
+        /// When it stops working: 90d, 12h or 30m from now. Without it, never.
+        #[arg(long, env = "KONVERSE_TOKEN_EXPIRES", value_name = "SPAN")]
+        expires: Option<String>,
+        /// The only addresses it may be used from, such as 203.0.113.0/24.
+        #[arg(long, env = "KONVERSE_TOKEN_CIDR", value_name = "CIDR")]
+        cidr: Option<ipnet::IpNet>,
+    },
+    /// Lists the org's tokens.
+    List {
+        #[command(flatten)]
+        org: OrgOption,
+    },
+    /// Revokes a token: from the next request on it is refused.
+    Revoke {
+        /// The token's id, as `token list` shows it.
+        id: TokenId,
+        #[command(flatten)]
+        org: OrgOption,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ImportOptions {
+    #[command(flatten)]
+    org: OrgOption,
+    /// Folders or files: {users,teams,tags,customers,conversations,messages,notes}.jsonl, also .gz or .zst.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ConversationsOptions {
+    /// The customer: an id, an e-mail address or an external id.
+    customer: String,
+    #[command(flatten)]
+    org: OrgOption,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let run = || -> anyhow::Result<ExitCode> {
+        telemetry::log(&cli.log, cli.log_format)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        runtime.block_on(run(cli.command))
+    };
+    run().unwrap_or_else(|error| {
+        eprintln!("konverse: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(options) => demo::demo(options.listen, &options.file, &|text| println!("{text}")).await?,
+        Command::Serve(options) => serve(options).await?,
+        Command::Org(OrgCommand::Create { name, database }) => {
+            let org = database.domain(Settings::default()).await?.create_org(&name).await?;
+            println!("{}", org.id);
+        }
+        Command::Org(OrgCommand::List { database }) => {
+            for org in database.domain(Settings::default()).await?.orgs().await? {
+                println!("{} {}", org.id, org.name);
+            }
+        }
+        Command::Token(command) => token(command).await?,
+        Command::Import(options) => return import_files(options).await,
+        Command::Conversations(options) => {
+            let domain = options.org.database.domain(Settings::default()).await?;
+            let org = orgs::org_named(&domain, &options.org.org).await?;
+            conversations::show(&domain, &org, &options.customer, options.json, &|text| println!("{text}")).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let settings = Settings {
+        from_date: match options.from_date_field {
+            FromDateField::UpdatedAt => Field::UpdatedAt,
+            FromDateField::CreatedAt => Field::CreatedAt,
+        },
+        newest_first: options.conversation_order == ConversationOrder::NewestFirst,
+    };
+    let domain = options.database.domain(settings).await?;
+    let serving = Serving {
+        listen: options.listen,
+        metrics_listen: options.metrics_listen.0,
+        drain: Duration::from_secs(options.drain_seconds),
+        api: ApiSettings {
+            missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
+            requests_per_minute: options.requests_per_minute,
+            trusted_proxies: options.trusted_proxy,
+        },
+    };
+    serve::serve(domain, serving, |_| {}).await
+}
+
+async fn token(command: TokenCommand) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Create { org, name, role, expires, cidr } => {
+            let domain = org.database.domain(Settings::default()).await?;
+            let expires_at = expires.map(|span| orgs::expiry(&span, domain.now())).transpose().context("--expires")?;
+            let org = orgs::org_named(&domain, &org.org).await?;
+            let minted = orgs::create_token(&domain, &org, NewToken { name, roles: role, expires_at, cidr }).await?;
+            println!("{}", minted.secret);
+        }
+        TokenCommand::List { org } => {
+            let domain = org.database.domain(Settings::default()).await?;
+            let org = orgs::org_named(&domain, &org.org).await?;
+            println!("{}", orgs::token_table(&domain, &org).await?);
+        }
+        TokenCommand::Revoke { id, org } => {
+            let domain = org.database.domain(Settings::default()).await?;
+            let org = orgs::org_named(&domain, &org.org).await?;
+            orgs::revoke(&domain, &org, id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
+    let domain = options.org.database.domain(Settings::default()).await?;
+    let org = orgs::org_named(&domain, &options.org.org).await?;
+    let started = std::time::Instant::now();
+    let report = import::import(&domain, &org, &options.paths, &|line| eprintln!("{line}")).await?;
+    println!(
+        "{} created, {} already there, {} refused, in {:.1} s",
+        report.created,
+        report.present,
+        report.rejected,
+        started.elapsed().as_secs_f64()
+    );
+    Ok(if report.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(ROWS_REFUSED) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_option_has_an_environment_variable() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        fn check(command: &clap::Command) {
+            for option in command.get_opts().filter(|option| option.get_action().takes_values()) {
+                assert!(option.get_env().is_some(), "{} --{}", command.get_name(), option.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command);
+    }
+}

@@ -1,0 +1,204 @@
+//! `konverse demo`: a made-up org in a local file, the same every time.
+//!
+//! Its records go in as an import does, with ids that follow from their number, so that a second start finds them all
+//! and an interrupted first one is completed.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use konverse_api::ApiSettings;
+use konverse_domain::{Access, Domain, Ids, ImportKind, ImportRow, Importer, NewToken, Org, RowOutcome, Settings};
+use konverse_model::{Clock, Id, Instant};
+use konverse_store::Store;
+use konverse_store_sqlite::Sqlite;
+use serde_json::{Value, json};
+
+use crate::serve::{self, Serving};
+use crate::{SystemClock, orgs, system_entropy};
+
+const ORG: &str = "demo";
+
+/// The demo's history begins here; everything in it is a fixed time later.
+const BEGINNING: i64 = 1_767_225_600_000; // 2026-01-01T00:00:00Z
+
+const MINUTE: i64 = 60_000;
+
+/// Conversations of the first customer: enough for several pages.
+const MANY: usize = 250;
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Instant {
+        Instant::from_millis(BEGINNING)
+    }
+}
+
+/// Serves the demo; `print` is given what to show.
+pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(file).with_context(|| format!("opening {}", file.display()))?);
+    let domain = Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
+    let org = match domain.org_named(ORG).await? {
+        Some(org) => org,
+        // The same id every time needs the same randomness every time. Nothing secret is made of it.
+        None => Domain::new(store, Arc::new(Fixed), Ids::new(Arc::new(|buffer| buffer.fill(0x64))), Settings::default())
+            .create_org(ORG)
+            .await
+            .context("creating the demo org")?,
+    };
+    seed(&domain, &org).await?;
+    let token = token(&domain, &org, &file.with_extension("token")).await?;
+    let serving = Serving {
+        listen,
+        metrics_listen: None,
+        drain: Duration::from_secs(5),
+        api: ApiSettings::default(),
+    };
+    let shown = file.display().to_string();
+    serve::serve(domain, serving, |address| {
+        print(format!(
+            "konverse demo: org {ORG}, data in {shown}\n\ntoken: {token}\n\nTry a customer's conversations:\n\n  \
+             curl -H 'Authorization: Bearer {token}' \\\n    'http://{address}/v1/customers/{}/conversations?pageSize=3'\n\n\
+             What else there is: http://{address}/openapi.json. Stop with Ctrl-C.",
+            id("customer", 0)
+        ));
+    })
+    .await
+}
+
+/// The demo's token: kept beside the data, readable by its owner only, since the database keeps only its hash.
+async fn token(domain: &Domain, org: &Org, path: &Path) -> anyhow::Result<String> {
+    if let Ok(token) = fs::read_to_string(path) {
+        let token = token.trim().to_owned();
+        if domain.authenticate(Access { token: &token, address: None }).await.is_ok() {
+            return Ok(token);
+        }
+    }
+    let roles = ["org.user", "org.admin", "org.permission"].iter().filter_map(|role| role.parse().ok()).collect();
+    let new = NewToken { name: "demo".into(), roles, expires_at: None, cidr: None };
+    let minted = orgs::create_token(domain, org, new).await?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", minted.secret).with_context(|| format!("writing {}", path.display()))?;
+    Ok(minted.secret)
+}
+
+async fn seed(domain: &Domain, org: &Org) -> anyhow::Result<()> {
+    let mut importer = Importer::new(domain, org.id).await?;
+    let rows = rows();
+    for kind in ImportKind::ALL {
+        let read = |row: &Value| kind.read(&row.to_string()).map_err(|error| anyhow::anyhow!("demo row: {}", error.0));
+        let of_kind = rows.iter().filter(|(of, _)| *of == kind).map(|(_, row)| read(row));
+        let of_kind: Vec<ImportRow> = of_kind.collect::<Result<_, _>>()?;
+        for outcome in importer.take(kind, of_kind).await.context("filling the demo org")? {
+            if let RowOutcome::Rejected(error) = outcome {
+                tracing::warn!("a demo {} row was not taken: {}", kind.name(), error.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The n-th record's id of a kind.
+fn id(kind: &str, n: usize) -> Id {
+    let mut random = [0; 8];
+    for (slot, byte) in random.iter_mut().zip(kind.bytes()) {
+        *slot = byte;
+    }
+    random[5..].copy_from_slice(&(n as u32).to_be_bytes()[1..]);
+    Id::new(at(n as i64 * MINUTE), random)
+}
+
+fn at(offset: i64) -> Instant {
+    Instant::from_millis(BEGINNING + offset)
+}
+
+/// Every record of the demo, as the rows an import would have.
+fn rows() -> Vec<(ImportKind, Value)> {
+    const AGENTS: [&str; 4] = ["Ada Quist", "Ben Okafor", "Chiara Lindt", "Dev Patel"];
+    const TEAMS: [&str; 2] = ["Orders", "Accounts"];
+    const TAGS: [&str; 4] = ["delivery", "refund", "login", "praise"];
+    const CUSTOMERS: [&str; 8] = [
+        "Mara Jansen", "Tomás Vidal", "Aiko Mori", "Nils Berg", "Zoë Carter", "Omar Haddad", "Lea Novak", "Sam Reyes",
+    ];
+    const CHANNELS: [&str; 3] = ["email", "chat", "sms"];
+    const TOPICS: [(&str, &str, &str); 4] = [
+        ("Where is my parcel?", "The tracking page has not moved for three days.", "It is at the depot and comes tomorrow."),
+        ("Refund for order", "I sent the shoes back last week and saw no refund yet.", "It was booked today; allow two days."),
+        ("Cannot sign in", "The reset link says it has expired.", "I sent a new one that lasts an hour."),
+        ("Thank you", "The replacement arrived early, great service.", "Lovely to hear, thank you for writing."),
+    ];
+    let mut rows = Vec::new();
+    for (n, name) in AGENTS.iter().enumerate() {
+        let email = format!("{}@demo.example", name.split(' ').next().unwrap_or_default().to_lowercase());
+        rows.push((ImportKind::Users, json!({ "id": id("user", n), "name": name, "email": email, "createdAt": at(0) })));
+    }
+    for (n, name) in TEAMS.iter().enumerate() {
+        let members = [id("user", 2 * n), id("user", 2 * n + 1)];
+        rows.push((ImportKind::Teams, json!({ "id": id("team", n), "name": name, "members": members, "createdAt": at(0) })));
+    }
+    for (n, name) in TAGS.iter().enumerate() {
+        rows.push((ImportKind::Tags, json!({ "id": id("tag", n), "name": name, "createdAt": at(0) })));
+    }
+    let mut conversation = 0;
+    for (n, name) in CUSTOMERS.iter().enumerate() {
+        let created = n as i64 * MINUTE;
+        rows.push((
+            ImportKind::Customers,
+            json!({
+                "id": id("customer", n), "externalId": format!("demo-customer-{n}"), "name": name,
+                "emails": [{ "type": "home", "email": format!("customer{n}@shop.example"), "verified": true }],
+                "createdAt": at(created),
+            }),
+        ));
+        let count = if n == 0 { MANY } else { 3 + n };
+        for k in 0..count {
+            // Spread over the year, each customer's in order.
+            let start = created + (k as i64 * 365 * 24 * 60 / count as i64 + 10) * MINUTE;
+            let (topic, question, reply) = TOPICS[(n + k) % TOPICS.len()];
+            let (agent, team) = ((n + k) % AGENTS.len(), (n + k) % AGENTS.len() / 2);
+            let this = id("conv", conversation);
+            let done = k + 2 < count;
+            rows.push((
+                ImportKind::Conversations,
+                json!({
+                    "id": this, "externalId": format!("demo-conversation-{conversation}"), "customer": id("customer", n),
+                    "name": topic, "direction": "in", "status": if done { "done" } else { "open" },
+                    "priority": 1 + (n + k) % 5, "tags": [id("tag", (n + k) % TAGS.len())],
+                    "assignedUsers": [id("user", agent)], "assignedTeams": [id("team", team)],
+                    "custom": { "orderNumberStr": format!("{}", 4400 + conversation) }, "createdAt": at(start),
+                }),
+            ));
+            let texts = [("in", question), ("out", reply), ("in", "Thanks!")];
+            for (m, (direction, text)) in texts.iter().take(if done { 3 } else { 1 }).enumerate() {
+                let mut message = json!({
+                    "id": id("mess", 3 * conversation + m), "externalId": format!("demo-message-{conversation}-{m}"),
+                    "conversation": this, "customer": id("customer", n), "channel": CHANNELS[(n + k) % CHANNELS.len()],
+                    "app": "demo", "direction": direction, "preview": text,
+                    "sentAt": at(start + m as i64 * 17 * MINUTE), "createdAt": at(start + m as i64 * 17 * MINUTE),
+                });
+                if *direction == "out" {
+                    message["createdBy"] = json!(id("user", agent));
+                }
+                rows.push((ImportKind::Messages, message));
+            }
+            if k % 5 == 0 {
+                rows.push((
+                    ImportKind::Notes,
+                    json!({
+                        "id": id("note", conversation), "externalId": format!("demo-note-{conversation}"),
+                        "conversation": this, "body": "Checked the order with the warehouse.",
+                        "createdBy": id("user", agent), "createdAt": at(start + 5 * MINUTE),
+                    }),
+                ));
+            }
+            conversation += 1;
+        }
+    }
+    rows
+}

@@ -1,0 +1,131 @@
+//! Serving: listeners, clockwork, start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use konverse_api::{ApiSettings, App};
+use konverse_domain::Domain;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::telemetry;
+
+/// How often snoozes are looked for that have come to their end.
+const SNOOZE_TICK: Duration = Duration::from_millis(500);
+
+/// Snoozes ended at once.
+const SNOOZES_AT_ONCE: u32 = 100;
+
+/// How often the uses of tokens are stored.
+const TOKEN_USE_TICK: Duration = Duration::from_secs(10);
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    pub(crate) listen: SocketAddr,
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    pub(crate) drain: Duration,
+    pub(crate) api: ApiSettings,
+}
+
+/// Serves until a signal comes, then lets running requests finish. `ready` is told the address once it is bound.
+pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    let listener = bind(serving.listen, "--listen").await?;
+    let handle = telemetry::metrics()?;
+    let metrics = match serving.metrics_listen {
+        Some(address) => Some(bind(address, "--metrics-listen").await?),
+        None => None,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), stopped.clone()))];
+    let upkeep = handle.clone();
+    tasks.push(tokio::spawn(every(TOKEN_USE_TICK, stopped.clone(), move || {
+        upkeep.run_upkeep();
+        std::future::ready(())
+    })));
+    if let Some(listener) = metrics {
+        tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
+        let end = ended(stopped.clone());
+        let served = axum::serve(listener, telemetry::routes(handle)).with_graceful_shutdown(end);
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the metrics listener ended");
+            }
+        }));
+    }
+    let address = listener.local_addr()?;
+    tracing::info!("serving on http://{address}");
+    ready(address);
+    let app = App::new(Arc::clone(&domain), serving.api);
+    let service = konverse_api::serve(app);
+    let server = axum::serve(listener, service).with_graceful_shutdown(ended(stopped));
+    let server = tokio::spawn(async move { server.await });
+
+    signal().await?;
+    tracing::info!("stopping: finishing the requests that are running; a second signal ends them");
+    let _ = stop.send(true);
+    tokio::select! {
+        result = server => result.context("the server failed")??,
+        () = tokio::time::sleep(serving.drain) => tracing::warn!("requests were still running after {:?}", serving.drain),
+        result = signal() => result?,
+    }
+    for task in tasks {
+        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
+    }
+    domain.store_token_uses().await.context("storing when tokens were last used")?;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address with {option}"))
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn every<F, Fut>(period: Duration, stopped: watch::Receiver<bool>, mut work: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => work().await,
+            () = ended(stopped.clone()) => return,
+        }
+    }
+}
+
+/// What happens by itself: snoozes end, uses of tokens are stored.
+async fn clockwork(domain: Arc<Domain>, stopped: watch::Receiver<bool>) {
+    let snoozes = every(SNOOZE_TICK, stopped.clone(), || async {
+        match domain.elapse_snoozes(SNOOZES_AT_ONCE).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "snoozes elapsed"),
+            Err(error) => tracing::error!(?error, "cannot end snoozes"),
+        }
+    });
+    let uses = every(TOKEN_USE_TICK, stopped.clone(), || async {
+        if let Err(error) = domain.store_token_uses().await {
+            tracing::error!(?error, "cannot store when tokens were last used");
+        }
+    });
+    tokio::join!(snoozes, uses);
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result.context("cannot watch for signals"),
+    }
+}
