@@ -25,7 +25,7 @@ use crate::{SystemClock, orgs, system_entropy};
 const ORG: &str = "demo";
 
 /// The demo's history begins here; everything in it is a fixed time later.
-const BEGINNING: i64 = 1_767_225_600_000; // 2026-01-01T00:00:00Z
+const BEGINNING: i64 = 1_735_689_600_000; // 2025-01-01T00:00:00Z
 
 const MINUTE: i64 = 60_000;
 
