@@ -54,8 +54,8 @@ impl Paging {
 
     /// What to ask the domain for. The answer is built in place: it begins with `meta` and the opening of `data`.
     pub(crate) fn request(&self) -> ListRequest {
-        // Room for a full page of ordinary conversations, so that the rows seldom move.
-        let mut buffer = Vec::with_capacity(1024 + self.page_size as usize * 2560);
+        // Room for some two dozen ordinary conversations: most answers fit, and none asks for much more than it needs.
+        let mut buffer = Vec::with_capacity(1024 + self.page_size.min(24) as usize * 4096);
         buffer.extend_from_slice(
             format!("{{\"meta\":{{\"pageSize\":{},\"page\":{}}},\"data\":[", self.page_size, self.page).as_bytes(),
         );

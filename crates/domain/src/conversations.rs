@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::access::permissions::{CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations};
 use crate::draft::{Draft, needed};
-use crate::references::References;
+use crate::references::{References, is_tag_name};
 use crate::rules::{self, Author, Cause};
 use crate::timeline::{Stamps, Timeline};
 use crate::{Authorized, Domain, DomainError};
@@ -66,8 +66,16 @@ impl Domain {
 
     /// The conversation with this external id, as text.
     pub async fn conversation_by_external_id(&self, auth: &Authorized<ReadConversations>, external_id: &str) -> Result<String, DomainError> {
-        let row = self.store.by_external_id(auth.org(), Kind::Conversation, external_id).await?;
-        row.map(|row| row.doc).ok_or_else(|| DomainError::NotFound(Kind::Conversation, format!("externalId={external_id}")))
+        self.doc_by_external_id(auth.org(), Kind::Conversation, external_id).await
+    }
+
+    pub(crate) async fn doc_by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<String, DomainError> {
+        // No name holds a NUL, and not every database would be asked for one.
+        let row = match external_id.contains('\0') {
+            true => None,
+            false => self.store.by_external_id(org, kind, external_id).await?,
+        };
+        row.map(|row| row.doc).ok_or_else(|| DomainError::NotFound(kind, format!("externalId={external_id}")))
     }
 
     /// Creates a conversation of `customer`, without messages.
@@ -282,7 +290,8 @@ impl Domain {
                 set_tags(timeline, id, tags, now)?;
             }
             Edit::Untag(names) => {
-                let named: Vec<_> = names.iter().map(|name| (Space::TagName, name.to_lowercase())).collect();
+                let named = names.iter().filter(|name| is_tag_name(name));
+                let named: Vec<_> = named.map(|name| (Space::TagName, name.to_lowercase())).collect();
                 let holders = self.store.holders(timeline.org, &named).await?;
                 let by_id = names.iter().filter_map(|name| name.parse::<Id>().ok());
                 let gone: Vec<Id> = holders.into_iter().flatten().chain(by_id).collect();
@@ -315,6 +324,12 @@ impl Domain {
         let mut errors = Vec::new();
         references.check(Kind::User, body.assigned_users.0.as_deref().unwrap_or_default(), "/assignedUsers", &mut errors).await?;
         references.check(Kind::Team, body.assigned_teams.0.as_deref().unwrap_or_default(), "/assignedTeams", &mut errors).await?;
+        let by_customer = match body.ended_by_type.0.as_deref() {
+            Some(kind) => kind == "customer",
+            None => timeline.conversation(id)?.doc.attributes.ended_by_type.as_deref() == Some("customer"),
+        };
+        let ended_by = if by_customer { Kind::Customer } else { Kind::User };
+        references.check_one(ended_by, body.ended_by.0, "/endedBy", &mut errors).await?;
         if let Some(custom) = &body.custom.0 {
             check_custom("/custom", custom, &mut errors);
         }
@@ -415,8 +430,7 @@ impl Domain {
             attributes.ended_by_type = Some(by);
         }
         if let Some(by) = body.ended_by.0 {
-            let kind = if attributes.ended_by_type.as_deref() == Some("customer") { Kind::Customer } else { Kind::User };
-            draft.doc.relationships.set("endedBy", Rel::One(kind, by));
+            draft.doc.relationships.set("endedBy", Rel::One(ended_by, by));
         }
         set_queue(&mut draft.doc, body.queue.0);
 

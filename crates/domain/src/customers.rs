@@ -6,7 +6,6 @@ use konverse_model::resource::{
 };
 use konverse_model::{CustomerId, Document, FieldError, Id, Instant, Kind, OrgId, Patch, Rel, UserId};
 use konverse_store::{Changes, Hidden, Space};
-use serde_json::Value;
 
 use crate::access::permissions::{CreateCustomers, DeleteCustomers, ReadCustomers, UpdateCustomers};
 use crate::conversations::{merge_custom, object};
@@ -17,6 +16,9 @@ use crate::{Authorized, Domain, DomainError};
 
 /// The kept count of an org's customers.
 pub(crate) const CUSTOMERS: &str = "customers";
+
+/// Most external ids of a customer, `externalId` among them.
+const MOST_EXTERNAL_IDS: usize = 10;
 
 /// What a body says of a customer, beside what it is tied to.
 struct Edit<'a> {
@@ -56,7 +58,11 @@ impl Domain {
         name: &str,
         asked: &str,
     ) -> Result<String, DomainError> {
-        let holder = self.store.holders(auth.org(), &[(space, value)]).await?.pop().flatten();
+        // No name holds a NUL, and not every database would be asked for one.
+        let holder = match value.contains('\0') {
+            true => None,
+            false => self.store.holders(auth.org(), &[(space, value)]).await?.pop().flatten(),
+        };
         let missing = || DomainError::NotFound(Kind::Customer, format!("{name}={asked}"));
         let row = self.row(auth.org(), Kind::Customer, holder.ok_or_else(missing)?).await?;
         Ok(row.doc)
@@ -208,10 +214,10 @@ impl Domain {
         body.birthday_at.put(&mut attributes.birthday_at);
         body.default_lang.put(&mut attributes.default_lang);
         if let Some(ids) = body.facebook_ids.0 {
-            attributes.facebook_ids = ids.into_iter().map(Value::Object).collect();
+            attributes.facebook_ids = ids.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
         }
         if let Some(ids) = body.instagram_ids.0 {
-            attributes.instagram_ids = ids.into_iter().map(Value::Object).collect();
+            attributes.instagram_ids = ids.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
         }
         if let Some(urls) = body.urls.0 {
             attributes.urls = urls.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
@@ -235,6 +241,9 @@ impl Domain {
 
         let after = names(&draft.doc);
         check_twice(&after, &mut errors);
+        if draft.doc.attributes.external_ids.len() > MOST_EXTERNAL_IDS {
+            errors.push(FieldError::at("/externalIds", format!("must not lead to more than {MOST_EXTERNAL_IDS} entries")));
+        }
         if !errors.is_empty() {
             return Err(DomainError::Invalid(errors));
         }

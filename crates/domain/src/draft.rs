@@ -73,6 +73,20 @@ tracked! {
     NoteAttributes, NoState, |this| this.external_id.as_ref(), |_| None;
 }
 
+/// What a body tells of the edit it is: when and by whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) at: Option<Instant>,
+    pub(crate) by: Option<UserId>,
+}
+
+impl Told {
+    /// Only an administrator's word on it counts.
+    pub(crate) fn of_admin(self, admin: bool) -> Self {
+        if admin { self } else { Self::default() }
+    }
+}
+
 /// A record being changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft<A: Tracked> {
@@ -133,6 +147,18 @@ impl<A: Tracked> Draft<A> {
             if let Some(user) = by {
                 self.doc.relationships.set("modifiedBy", konverse_model::Rel::One(konverse_model::Kind::User, user.0));
             }
+        }
+    }
+
+    /// The same, with what an administrator tells of the edit: never before the last one, never after now.
+    pub(crate) fn edited_as_told(&mut self, by: Option<UserId>, at: Instant, told: Told) {
+        let at = match told.at {
+            Some(told) => told.min(at),
+            None => at,
+        };
+        self.edited(by, at);
+        if let Some(user) = told.by {
+            self.doc.relationships.set("modifiedBy", konverse_model::Rel::One(konverse_model::Kind::User, user.0));
         }
     }
 

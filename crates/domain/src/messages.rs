@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::access::permissions::{CreateMessages, ReadMessages, UpdateMessages};
 use crate::conversations::{merge_custom, object, without_nulls};
-use crate::draft::{Draft, needed};
+use crate::draft::{Draft, Told, needed};
 use crate::references::References;
 use crate::timeline::{Stamps, Timeline};
 use crate::{Authorized, Domain, DomainError};
@@ -21,8 +21,7 @@ impl Domain {
 
     /// The message with this external id, as text.
     pub async fn message_by_external_id(&self, auth: &Authorized<ReadMessages>, external_id: &str) -> Result<String, DomainError> {
-        let row = self.store.by_external_id(auth.org(), Kind::Message, external_id).await?;
-        row.map(|row| row.doc).ok_or_else(|| DomainError::NotFound(Kind::Message, format!("externalId={external_id}")))
+        self.doc_by_external_id(auth.org(), Kind::Message, external_id).await
     }
 
     /// Records a message in a conversation; its customer is the conversation's.
@@ -124,6 +123,11 @@ impl Domain {
         if body.conversation.0.is_some_and(|given| given != conversation) {
             errors.push(FieldError::at("/conversation", "must be the conversation of the path"));
         }
+        // Files name people who left long ago; a caller names people who are there.
+        if admin && timeline.author.user.is_some() {
+            references.check_one(Kind::User, body.created_by.0, "/createdBy", &mut errors).await?;
+            references.check_one(Kind::User, body.modified_by.0, "/modifiedBy", &mut errors).await?;
+        }
         let custom = body.custom.0.unwrap_or_default();
         check_custom("/custom", &custom, &mut errors);
         let attachments = attachment_ids(body.attachments.0.unwrap_or_default(), &mut errors);
@@ -212,11 +216,7 @@ impl Domain {
             timeline.with_conversation(self.row(org, Kind::Conversation, from.0).await?)?;
             let mut draft = Draft::<MessageAttributes>::read(row)?;
             draft.expect_rev(body.rev.0)?;
-            self.apply_message_update(&mut draft, &mut references, body.clone(), auth.is_admin(), replace, now).await?;
-            draft.edited(timeline.author.user, now);
-            if let Some(user) = body.modified_by.0.filter(|_| auth.is_admin()) {
-                draft.doc.relationships.set("modifiedBy", Rel::One(Kind::User, user.0));
-            }
+            self.apply_message_update(&mut draft, &mut references, body.clone(), auth.is_admin(), replace).await?;
 
             let to = body.conversation.0.unwrap_or(from);
             if to != from {
@@ -226,7 +226,10 @@ impl Domain {
                 })?;
                 timeline.with_conversation(row)?;
                 draft.doc.relationships.set("conversation", Rel::One(Kind::Conversation, to.0));
-                draft.edited(timeline.author.user, now);
+            }
+            let told = Told { at: body.modified_at.0, by: body.modified_by.0 };
+            draft.edited_as_told(timeline.author.user, now, told.of_admin(auth.is_admin()));
+            if to != from {
                 timeline.refold(from, Vec::new(), Some(id)).await?;
             }
             let matters = draft.before().is_none_or(|before| tells_conversation(before) != tells_conversation(&draft.doc));
@@ -250,13 +253,16 @@ impl Domain {
         mut body: MessageUpdate,
         admin: bool,
         replace: bool,
-        now: Instant,
     ) -> Result<(), DomainError> {
         let mut errors = Vec::new();
         if let Some(custom) = &body.custom.0 {
             check_custom("/custom", custom, &mut errors);
         }
         let attachments = body.attachments.take().map(|given| attachment_ids(given, &mut errors));
+        if admin {
+            references.check_one(Kind::User, body.created_by.0, "/createdBy", &mut errors).await?;
+            references.check_one(Kind::User, body.modified_by.0, "/modifiedBy", &mut errors).await?;
+        }
         if let Patch::Set(external_id) = &body.external_id
             && draft.doc.attributes.external_id.as_ref() != Some(external_id)
         {
@@ -303,9 +309,9 @@ impl Domain {
             set_many(&mut draft.doc, "attachments", Kind::Attachment, attachments);
         }
         if admin {
-            body.created_at.put(&mut draft.doc.attributes.created_at);
-            if let Some(at) = body.modified_at.0 {
-                draft.doc.attributes.modified_at = at.min(now);
+            if let Some(at) = body.created_at.0 {
+                // Nothing is edited before it was made.
+                draft.doc.attributes.created_at = at.min(draft.doc.attributes.modified_at);
             }
             if let Some(user) = body.created_by.0 {
                 draft.doc.relationships.set("createdBy", Rel::One(Kind::User, user.0));

@@ -2,11 +2,11 @@
 
 use konverse_model::input::{Mention, NoteCreate, NoteUpdate};
 use konverse_model::resource::{Note, NoteAttributes};
-use konverse_model::{ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, NoteId, Patch, Rel};
+use konverse_model::{ConversationId, CustomerId, Document, FieldError, Id, Kind, NoteId, Patch, Rel};
 use konverse_store::{Hidden, Row};
 
 use crate::access::permissions::{CreateConversationNotes, CreateNotes, DeleteNotes, ReadNotes, UpdateNotes};
-use crate::draft::{Draft, needed};
+use crate::draft::{Draft, Told, needed};
 use crate::messages::attachment_ids;
 use crate::references::References;
 use crate::rules;
@@ -90,6 +90,11 @@ impl Domain {
         if body.conversation.0.is_some_and(|given| given != conversation) {
             errors.push(FieldError::at("/conversation", "must be the conversation of the path"));
         }
+        // Files name people who left long ago; a caller names people who are there.
+        if admin && timeline.author.user.is_some() {
+            references.check_one(Kind::User, body.created_by.0, "/createdBy", &mut errors).await?;
+            references.check_one(Kind::User, body.modified_by.0, "/modifiedBy", &mut errors).await?;
+        }
         let mentions = check_mentions(references, body.user_mentions.0.unwrap_or_default(), &mut errors).await?;
         let attachments = attachment_ids(body.attachments.0.unwrap_or_default(), &mut errors);
         if !errors.is_empty() {
@@ -132,7 +137,11 @@ impl Domain {
         let draft = timeline.conversation(conversation)?;
         draft.doc.attributes.note_count += 1;
         draft.doc.attributes.last_activity_at = draft.doc.attributes.last_activity_at.max(at);
-        rules::move_restored_closing(&mut draft.doc, &draft.state);
+        if note.doc.attributes.imported_at.is_some() {
+            rules::move_restored_closing(&mut draft.doc, &draft.state);
+        } else {
+            draft.state.restored_done = false;
+        }
         timeline.with_note(note);
         Ok(())
     }
@@ -169,8 +178,11 @@ impl Domain {
     async fn edit_note(&self, actor: &Actor, admin: bool, id: NoteId, body: NoteUpdate, restores: bool) -> Result<Note, DomainError> {
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Note, id.to_string());
+        let gone = |error| if matches!(error, DomainError::NotFound(..)) { missing() } else { error };
+        // The conversation says whose note it is: one that lay deleted did not move along with it.
         let row = self.store.get(org, Kind::Note, id.0).await?.ok_or_else(missing)?;
-        let customer = CustomerId(needed(row.customer.map(Id::from), "customer")?);
+        let customer = self.row(org, Kind::Conversation, needed(row.conversation, "conversation")?).await.map_err(gone)?;
+        let customer = CustomerId(needed(customer.customer.map(Id::from), "customer")?);
         let _lock = self.lock(org, customer).await;
         self.commit(|| async {
             let row = self.store.get(org, Kind::Note, id.0).await?.ok_or_else(missing)?;
@@ -178,16 +190,18 @@ impl Domain {
             if !(row.shows() || restores && row.hidden == Hidden::Deleted) {
                 return Err(missing());
             }
-            let customer = CustomerId(needed(row.customer.map(Id::from), "customer")?);
             let from = ConversationId(needed(row.conversation, "conversation")?);
+            let holder = self.row(org, Kind::Conversation, from.0).await.map_err(gone)?;
+            let customer = CustomerId(needed(holder.customer.map(Id::from), "customer")?);
             let mut references = References::new(self.store.clone(), org);
             let author = self.author(actor, &mut references).await?;
             let mut timeline = Timeline::load(self, org, author, customer).await?;
-            timeline.with_conversation(self.row(org, Kind::Conversation, from.0).await.map_err(|_| missing())?)?;
+            timeline.with_conversation(holder)?;
             let mut draft = Draft::<NoteAttributes>::read(row)?;
+            draft.doc.relationships.set("customer", Rel::One(Kind::Customer, customer.0));
             draft.expect_rev(body.rev.0)?;
             let now = timeline.now;
-            self.apply_note_update(&mut draft, &mut references, body.clone(), admin, now).await?;
+            self.apply_note_update(&mut draft, &mut references, body.clone(), admin).await?;
 
             let to = body.conversation.0.unwrap_or(from);
             if to != from {
@@ -198,7 +212,8 @@ impl Domain {
                 timeline.with_conversation(row)?;
                 draft.doc.relationships.set("conversation", Rel::One(Kind::Conversation, to.0));
             }
-            draft.edited(timeline.author.user, now);
+            let told = Told { at: body.modified_at.0, by: body.modified_by.0 };
+            draft.edited_as_told(timeline.author.user, now, told.of_admin(admin));
             if draft.showed() {
                 let counted = &mut timeline.conversation(from)?.doc.attributes;
                 counted.note_count = counted.note_count.saturating_sub(1);
@@ -224,7 +239,6 @@ impl Domain {
         references: &mut References,
         mut body: NoteUpdate,
         admin: bool,
-        now: Instant,
     ) -> Result<(), DomainError> {
         let mut errors = Vec::new();
         let mentions = match body.user_mentions.take() {
@@ -232,6 +246,10 @@ impl Domain {
             None => None,
         };
         let attachments = body.attachments.take().map(|given| attachment_ids(given, &mut errors));
+        if admin {
+            references.check_one(Kind::User, body.created_by.0, "/createdBy", &mut errors).await?;
+            references.check_one(Kind::User, body.modified_by.0, "/modifiedBy", &mut errors).await?;
+        }
         if !errors.is_empty() {
             return Err(DomainError::Invalid(errors));
         }
@@ -252,16 +270,13 @@ impl Domain {
         body.body.put(&mut attributes.body);
         body.lang.put(&mut attributes.lang);
         if admin {
-            body.created_at.put(&mut attributes.created_at);
-            if let Some(at) = body.modified_at.0 {
-                attributes.modified_at = at.min(now);
+            if let Some(at) = body.created_at.0 {
+                // Nothing is edited before it was made.
+                attributes.created_at = at.min(attributes.modified_at);
             }
             if let Some(user) = body.created_by.0 {
                 attributes.created_by_teams = references.teams_of(Some(user)).await?;
                 draft.doc.relationships.set("createdBy", Rel::One(Kind::User, user.0));
-            }
-            if let Some(user) = body.modified_by.0 {
-                draft.doc.relationships.set("modifiedBy", Rel::One(Kind::User, user.0));
             }
         }
         if let Some(mentions) = mentions {

@@ -46,6 +46,19 @@ impl References {
         Ok(())
     }
 
+    /// Checks that `id`, when there is one, is a record of the org.
+    pub(crate) async fn check_one<I>(&mut self, kind: Kind, id: Option<I>, pointer: &str, errors: &mut Vec<FieldError>) -> Result<(), DomainError>
+    where
+        I: Into<Id>,
+    {
+        if let Some(id) = id.map(Into::into)
+            && !self.exists(kind, id).await?
+        {
+            errors.push(FieldError::at(pointer, format!("{} {id} not found", kind.title())));
+        }
+        Ok(())
+    }
+
     /// The teams of a user.
     pub(crate) async fn teams_of(&mut self, user: Option<UserId>) -> Result<Vec<TeamId>, DomainError> {
         let Some(user) = user else { return Ok(Vec::new()) };
@@ -100,6 +113,9 @@ impl References {
         now: Instant,
         changes: &mut Changes,
     ) -> Result<Option<Id>, DomainError> {
+        if !is_tag_name(name) {
+            return Ok(None);
+        }
         let folded = name.to_lowercase();
         if let Some(id) = self.tags.get(&folded) {
             return Ok(Some(*id));
@@ -110,7 +126,7 @@ impl References {
                 self.tags.insert(folded, id);
                 id
             }
-            None if is_tag_name(name) => {
+            None => {
                 // Within one body the name may come twice; within one change the tag is made once.
                 if let Some((_, _, id)) = changes.claims.iter().find(|(space, value, _)| *space == Space::TagName && *value == folded) {
                     return Ok(Some(*id));
@@ -120,7 +136,6 @@ impl References {
                 insert_tag(&tag, author, domain.new_event_id(now), changes);
                 id
             }
-            None => return Ok(None),
         };
         Ok(Some(id))
     }

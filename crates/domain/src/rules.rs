@@ -372,6 +372,12 @@ pub(crate) fn customer_heard(customer: &mut CustomerAttributes, conversation: &C
     }
 }
 
+/// The channel of an inbound message, where the conversation's own marks tell it.
+fn channel_of(attributes: &ConversationAttributes, id: MessageId) -> Option<String> {
+    let marks = [&attributes.first_message_in, &attributes.last_message_in];
+    marks.into_iter().flatten().find(|mark| mark.id == id).and_then(|mark| mark.channel.clone())
+}
+
 /// Makes a conversation the customer's last one, as it is now.
 pub(crate) fn set_last_conversation(customer: &mut CustomerAttributes, conversation: &Conversation) {
     let attributes = &conversation.attributes;
@@ -387,7 +393,7 @@ pub(crate) fn set_last_conversation(customer: &mut CustomerAttributes, conversat
     customer.last_message_unresponded_to =
         attributes.last_message_unresponded_to.as_ref().map(|mark| CustomerMessageMark {
             sent_at: mark.sent_at,
-            channel: attributes.last_message_in.as_ref().and_then(|last| last.channel.clone()),
+            channel: channel_of(attributes, mark.id),
         });
 }
 
@@ -439,6 +445,9 @@ impl Remaining {
     /// Settles the customer; `last_message` is the newest message of the conversation found newest.
     pub(crate) fn settle(self, customer: &mut Customer, last_message: impl FnOnce(ConversationId) -> Option<Message>) {
         let attributes = &mut customer.attributes;
+        if let Some(last) = &self.last_in {
+            attributes.last_customer_activity_at = attributes.last_customer_activity_at.max(last.sent_at);
+        }
         attributes.last_message_in = self.last_in;
         attributes.last_message_out = self.last_out;
         attributes.last_message_at = None;

@@ -126,6 +126,7 @@ impl<'a> Timeline<'a> {
         let reopens = new.iter().any(|message| {
             message.doc.attributes.direction == Direction::In && message.doc.attributes.imported_at.is_none()
         });
+        let history = new.iter().all(|message| message.doc.attributes.imported_at.is_some());
         if reopens && conversation.doc.attributes.status != Status::Open {
             rules::change_status(&mut conversation.doc, &mut conversation.state, Status::Open, Cause::Request, &author, now);
         }
@@ -138,7 +139,12 @@ impl<'a> Timeline<'a> {
             self.refold(id, new, None).await?;
         }
         let conversation = self.conversation(id)?;
-        rules::move_restored_closing(&mut conversation.doc, &conversation.state);
+        if history {
+            rules::move_restored_closing(&mut conversation.doc, &conversation.state);
+        } else {
+            // Its life here has begun: later history does not move what happens now.
+            conversation.state.restored_done = false;
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use konverse_domain::{Domain, ImportKind, ImportReport, ImportRow, Importer, Org
 use tokio::sync::mpsc;
 
 /// Rows taken at once: enough that rows of one conversation meet in one transaction, few enough to hold in memory.
-const BATCH: usize = 4000;
+const BATCH: usize = 5_000;
 
 /// Batches read ahead.
 const AHEAD: usize = 2;

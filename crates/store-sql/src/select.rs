@@ -121,9 +121,10 @@ fn select(org: OrgId, list: &List, window: &Window, columns: &[&str]) -> Query {
         let direction = tail.split(" LIMIT").next().unwrap_or_default().replace("created_at", "c.created_at").replace(", id", ", c.id");
         format!(
             "SELECT c.{at}, c.id, c.{columns} FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
-             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = 0 \
+             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = {} \
              AND c.created_at = k.created_at AND c.id = k.id{direction}",
-            conditions.text
+            conditions.text,
+            i64::from(list.filters.contains(&Filter::Deleted)),
         )
     } else {
         format!("SELECT {at}, id, {columns} FROM {table} WHERE {}{tail}", conditions.text)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use konverse_store::StoreError;
 use konverse_store_sql::migrations;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::database;
@@ -27,6 +28,9 @@ pub(crate) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "page_size", 32_768).map_err(database)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
+    // Pages of the log before it is copied back, 128 MiB: an import rewrites the same index pages in every transaction,
+    // and each copy it can skip is saved.
+    connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(database)?;
     // The writer changes many pages of one transaction; -n means n KiB.
     connection.pragma_update(None, "cache_size", -65_536).map_err(database)?;
     Ok(connection)
@@ -43,7 +47,9 @@ fn settle(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY).map_err(database)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "mmap_size", MAPPED).map_err(database)?;
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(database)
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(database)?;
+    // Without this guarantee SQLite may plan a prepared statement anew for every set of values it is given.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(database)
 }
 
 /// Runs the migrations the file has not seen. `user_version` counts those it has.

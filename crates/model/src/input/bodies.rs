@@ -17,7 +17,7 @@ pub struct ConversationCreate {
     /// The customer; taken from the path when created below one.
     pub customer: Opt<CustomerId>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Opt<String>,
     /// The subject.
     #[schemars(length(max = 256))]
@@ -63,7 +63,7 @@ pub struct ConversationCreate {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConversationUpdate {
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Patch<String>,
     /// The subject.
     #[schemars(length(max = 256))]
@@ -153,7 +153,7 @@ pub struct CustomerBody {
     /// The company; an update without it unlinks the company.
     pub company: Patch<Id>,
     /// The first key of another system.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 255), pattern(NO_NUL))]
     pub external_id: Patch<String>,
     /// Login name.
     #[schemars(length(max = 256))]
@@ -167,7 +167,7 @@ pub struct CustomerBody {
     /// When they were last seen.
     pub last_seen_at: Patch<Instant>,
     /// Picture.
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 2048), extend("format" = "uri"))]
     pub avatar_url: Patch<String>,
     /// Keys of other systems.
     #[schemars(length(max = 10))]
@@ -189,13 +189,13 @@ pub struct CustomerBody {
     pub shared_phones: Opt<Vec<Phone>>,
     /// WhatsApp numbers.
     #[schemars(length(max = 10))]
-    pub whatsapps: Opt<Vec<Phone>>,
+    pub whatsapps: Opt<Vec<Whatsapp>>,
     /// Facebook ids.
     #[schemars(length(max = 10))]
-    pub facebook_ids: Opt<Vec<Object>>,
+    pub facebook_ids: Opt<Vec<FacebookId>>,
     /// Instagram ids.
     #[schemars(length(max = 10))]
-    pub instagram_ids: Opt<Vec<Object>>,
+    pub instagram_ids: Opt<Vec<InstagramId>>,
     /// Social accounts.
     #[schemars(length(max = 10))]
     pub socials: Opt<Vec<Social>>,
@@ -245,7 +245,7 @@ pub struct MessageCreate {
     /// The id to use.
     pub id: Opt<MessageId>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Opt<String>,
     /// The customer, when the path or the conversation does not name them.
     pub customer: Opt<CustomerId>,
@@ -329,7 +329,7 @@ pub struct MessageUpdate {
     /// The conversation it moves to.
     pub conversation: Opt<ConversationId>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Patch<String>,
     /// Its text.
     #[schemars(length(max = 10_240))]
@@ -396,7 +396,7 @@ pub struct NoteCreate {
     /// The customer, as import files name them; must be the conversation's.
     pub customer: Opt<CustomerId>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Opt<String>,
     /// The text.
     #[schemars(length(min = 1, max = 10_240))]
@@ -429,7 +429,7 @@ pub struct NoteUpdate {
     /// The conversation it moves to.
     pub conversation: Opt<ConversationId>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Patch<String>,
     /// The text.
     #[schemars(length(min = 1, max = 10_240))]
@@ -470,7 +470,7 @@ pub struct UserCreate {
     #[schemars(length(min = 1, max = 256))]
     pub name: Opt<String>,
     /// The address; unique in the org.
-    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s]+@[^@\s]+$"))]
+    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s\x00]+@[^@\s\x00]+$"))]
     pub email: Opt<String>,
     /// The name shown to customers.
     #[schemars(length(max = 256))]
@@ -503,7 +503,7 @@ pub struct TeamCreate {
     /// The id to use, as import files name it.
     pub id: Opt<TeamId>,
     /// The name; unique in the org.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub name: Opt<String>,
     /// The name shown to customers.
     #[schemars(length(max = 256))]
@@ -515,7 +515,7 @@ pub struct TeamCreate {
     #[schemars(length(max = 1000), extend("uniqueItems" = true))]
     pub members: Opt<Vec<UserId>>,
     /// The caller's key.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Opt<String>,
     /// When it came to be.
     pub created_at: Opt<Instant>,

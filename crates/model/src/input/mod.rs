@@ -11,8 +11,8 @@ pub use bodies::{
     OperationInput, OperationParameters, TagCreate, TeamCreate, UserCreate,
 };
 pub use parts::{
-    Email, EmailType, ExternalId, Gender, Location, Mention, Phone, PhoneType, Queue, Satisfaction, Sentiment, SnoozeInput, Social,
-    SocialType, SuggestedShortcut, SuggestedTag, Url, check_custom,
+    Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue, Satisfaction, Sentiment,
+    SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp, WhatsappType, check_custom,
 };
 pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,

@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::resource::Object;
 use crate::{FieldError, Id, Instant, Opt, TeamId, UserId};
 
+/// What names have to match: records are found by them, and not every database keeps a NUL.
+pub(super) const NO_NUL: &str = r"^[^\x00]*$";
+
 /// Kind of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -29,7 +32,7 @@ pub struct Email {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<EmailType>,
     /// The address; compared without case.
-    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s]+@[^@\s]+$"))]
+    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s\x00]+@[^@\s\x00]+$"))]
     pub email: String,
     /// Whether it has been verified.
     #[serde(default)]
@@ -68,11 +71,87 @@ pub struct Phone {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<PhoneType>,
     /// The number.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), pattern(NO_NUL))]
     pub phone: String,
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
+    /// An id some clients send back.
+    #[serde(default, skip_serializing)]
+    pub id: Option<Value>,
+}
+
+/// Kind of a WhatsApp number: there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum WhatsappType {
+    /// Mobile.
+    Mobile,
+}
+
+/// A WhatsApp number of a customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct Whatsapp {
+    /// Kind of number.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<WhatsappType>,
+    /// The number.
+    #[schemars(length(min = 1, max = 64), pattern(NO_NUL))]
+    pub phone: String,
+    /// Whether it has been verified.
+    #[serde(default)]
+    pub verified: bool,
+    /// An id some clients send back.
+    #[serde(default, skip_serializing)]
+    pub id: Option<Value>,
+}
+
+/// A Facebook account of a customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct FacebookId {
+    /// The page they wrote to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub page_id: Option<String>,
+    /// Their id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub user_id: Option<String>,
+    /// Their name there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub name: Option<String>,
+    /// An id some clients send back.
+    #[serde(default, skip_serializing)]
+    pub id: Option<Value>,
+}
+
+/// An Instagram account of a customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct InstagramId {
+    /// The page they wrote to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub page_id: Option<String>,
+    /// The thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub thread_id: Option<String>,
+    /// Their name there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub username: Option<String>,
+    /// Their id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub instagram_id: Option<String>,
     /// An id some clients send back.
     #[serde(default, skip_serializing)]
     pub id: Option<Value>,
@@ -84,7 +163,7 @@ pub struct Phone {
 #[schemars(inline)]
 pub struct ExternalId {
     /// The key.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 255), pattern(NO_NUL))]
     pub external_id: String,
     /// Whether it has been verified.
     #[serde(default)]
@@ -133,7 +212,7 @@ pub struct Social {
     #[serde(rename = "type")]
     pub kind: SocialType,
     /// The account's name.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub username: String,
     /// The account's id there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -376,9 +455,7 @@ pub struct Mention {
 pub fn check_custom(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
     for (name, value) in custom {
         if let Err(message) = check_custom_value(name, value) {
-            // `~` and `/` have a meaning in a JSON pointer.
-            let name = name.replace('~', "~0").replace('/', "~1");
-            errors.push(FieldError::at(format!("{pointer}/{name}"), message));
+            errors.push(FieldError::at(format!("{pointer}/{}", super::shape::escaped(name)), message));
         }
     }
 }

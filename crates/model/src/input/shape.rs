@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::bodies::*;
+use super::parts::NO_NUL;
 use crate::{FieldError, Instant};
 
 /// More errors than these are not told: the first few show a caller what is wrong.
@@ -81,13 +82,18 @@ impl<T: DeserializeOwned> Shape<T> {
     }
 }
 
+/// A name as a JSON pointer has it: `~` and `/` have a meaning there.
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
     let pointer = error.instance_path().as_str().to_owned();
     let message = match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             return unexpected
                 .iter()
-                .map(|name| FieldError::at(format!("{pointer}/{name}"), "is not an attribute of this body"))
+                .map(|name| FieldError::at(format!("{pointer}/{}", escaped(name)), "is not an attribute of this body"))
                 .collect();
         }
         ValidationErrorKind::Required { property } => {
@@ -95,8 +101,10 @@ fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
             return vec![FieldError::at(format!("{pointer}/{name}"), "is required")];
         }
         ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => format!("must be of type {kind}"),
+        ValidationErrorKind::Format { format } if format == "uri" => "must be a URI".to_owned(),
         ValidationErrorKind::Format { .. } => "must be an ISO 8601 date-time such as 2026-10-24T09:04:17.201Z".to_owned(),
         ValidationErrorKind::Pattern { pattern } if pattern.contains("{24}") => "must be an id of 24 hex digits".to_owned(),
+        ValidationErrorKind::Pattern { pattern } if pattern == NO_NUL => "must not hold a NUL".to_owned(),
         ValidationErrorKind::Pattern { pattern } if pattern.contains('@') => "must be an e-mail address".to_owned(),
         ValidationErrorKind::MaxLength { limit } => format!("must not be longer than {limit} characters"),
         ValidationErrorKind::MinLength { limit } => format!("must have at least {limit} characters"),

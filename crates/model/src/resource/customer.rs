@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Object, Status};
-use crate::input::{Email, ExternalId, Phone, Social};
+use crate::input::{Email, ExternalId, Phone, Social, Whatsapp};
 use crate::{Attributes, ConversationId, Document, Id, Instant, Kind, UserId};
 
 /// A customer.
@@ -120,7 +120,7 @@ pub struct CustomerAttributes {
     /// Phone numbers that several customers may share.
     pub shared_phones: Vec<Phone>,
     /// WhatsApp numbers; unique in the org.
-    pub whatsapps: Vec<Phone>,
+    pub whatsapps: Vec<Whatsapp>,
     /// Facebook ids.
     pub facebook_ids: Vec<Value>,
     /// Instagram ids.

@@ -1,1 +1,0 @@
-//! Prints how konverse compares with the limit of its own stack and with nginx.

@@ -1,0 +1,333 @@
+//! `GET /v1/customers/{id}/conversations`: the main job, rule by rule of `conversation-list.md`.
+
+use konverse_api::ApiSettings;
+use konverse_domain::{Field, Settings};
+use konverse_testkit::{Actor, Backend, TestApp, on_both_engines};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn path(customer: &str) -> String {
+    format!("/v1/customers/{customer}/conversations")
+}
+
+/// A customer with `count` conversations, a minute apart; ids newest first.
+async fn filled(app: &TestApp, actor: &Actor, count: usize) -> (String, Vec<String>) {
+    let customer = actor.customer().await;
+    let mut ids = Vec::new();
+    for n in 0..count {
+        app.clock.advance(60_000);
+        ids.insert(0, actor.conversation(&customer, json!({ "name": format!("No. {n}") })).await);
+    }
+    (customer, ids)
+}
+
+/// The ids of every page, following links until there are none.
+async fn walk(actor: &Actor, first: &str, link: &str) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut next = Some(first.to_owned());
+    while let Some(path) = next {
+        let reply = actor.get(&path).await;
+        pages.push(reply.ids());
+        next = reply.json()["links"][link].as_str().map(str::to_owned);
+        assert!(pages.len() < 1000, "the links go round in a circle");
+    }
+    pages
+}
+
+on_both_engines!(a_customer_without_conversations_has_an_empty_list, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let reply = admin.get(&path(&customer)).await;
+    let own = format!("{}?page=1&pageSize=100", path(&customer));
+    let expected = json!({
+        "meta": { "pageSize": 100, "page": 1 },
+        "data": [],
+        "links": { "self": own, "first": own, "prev": null, "next": null },
+    });
+    assert_eq!(reply.ok(), expected);
+    assert_eq!(reply.headers["content-type"], "application/json; charset=utf-8");
+});
+
+on_both_engines!(a_fresh_conversation_shows_every_member_it_must, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let id = admin.conversation(&customer, json!({ "name": "Parcel" })).await;
+    let listed = admin.get(&path(&customer)).await.ok()["data"][0].clone();
+    assert_eq!(listed, admin.get(&format!("/v1/conversations/{id}")).await.ok()["data"], "list and read agree");
+    insta::assert_json_snapshot!("fresh_conversation", listed, {
+        ".id" => "[conversation]", ".links.self" => "[conversation]", ".relationships.*.data.id" => "[id]",
+        ".relationships.*.links.self" => "[link]",
+    });
+});
+
+on_both_engines!(pages_follow_each_other_and_lead_back, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 12).await;
+    let first = format!("{}?page=1&pageSize=5", path(&customer));
+    let forward = walk(&admin, &format!("{}?pageSize=5", path(&customer)), "next").await;
+    assert_eq!(forward.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5, 2]);
+    assert_eq!(forward.concat(), ids, "newest first, none twice, none missing");
+
+    let second = admin.get(&first).await.json()["links"]["next"].as_str().unwrap().to_owned();
+    let third = admin.get(&second).await.json()["links"]["next"].as_str().unwrap().to_owned();
+    assert!(second.starts_with(&format!("{}?page=2&pageSize=5&cursor=", path(&customer))), "{second}");
+    let mut back = walk(&admin, &third, "prev").await;
+    back.reverse();
+    assert_eq!(back.concat(), ids);
+    assert_eq!(admin.get(&second).await.json()["links"]["prev"], first);
+    assert_eq!(admin.get(&second).await.json()["links"]["self"], second);
+    assert_eq!(admin.get(&third).await.json()["links"]["first"], first);
+
+    for (page, expected) in [(1, &ids[..5]), (2, &ids[5..10]), (3, &ids[10..])] {
+        assert_eq!(admin.get(&format!("{}?page={page}&pageSize=5", path(&customer))).await.ids(), expected, "by number");
+    }
+});
+
+on_both_engines!(a_page_that_is_exactly_full_is_the_last, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 4).await;
+    let reply = admin.get(&format!("{}?pageSize=4", path(&customer))).await;
+    assert_eq!(reply.ids(), ids);
+    assert_eq!(reply.json()["links"]["next"], Value::Null);
+    let reply = admin.get(&format!("{}?page=9&pageSize=4", path(&customer))).await;
+    assert_eq!(reply.ids(), Vec::<String>::new(), "past the end");
+    assert_eq!(reply.json()["links"]["next"], Value::Null);
+    assert_eq!(reply.json()["links"]["prev"], format!("{}?page=8&pageSize=4", path(&customer)));
+});
+
+on_both_engines!(parameters_are_read_kindly_and_refused_clearly, |app| async move {
+    let admin = app.admin().await;
+    let (customer, _) = filled(&app, &admin, 3).await;
+    for (query, page, size) in [
+        ("", 1, 100),
+        ("?pageSize=500", 1, 100),
+        ("?pageSize=2.0&page=1.0", 1, 2),
+        ("?page=&pageSize=", 1, 100),
+        ("?pageSize=1&pageSize=2", 1, 2),
+        ("?sort=name&status=open&junk", 1, 100),
+        ("?page=99999999999999999999", u64::MAX, 100),
+    ] {
+        let meta = admin.get(&format!("{}{query}", path(&customer))).await.ok()["meta"].clone();
+        assert_eq!(meta, json!({ "pageSize": size, "page": page }), "{query}");
+    }
+    for (query, name) in [
+        ("page=0", "page"),
+        ("page=-1", "page"),
+        ("page=two", "page"),
+        ("page=1.5", "page"),
+        ("pageSize=0", "pageSize"),
+        ("pageSize=many", "pageSize"),
+        ("fromDate=yesterday", "fromDate"),
+        ("fromDate=2026-02-30", "fromDate"),
+        ("cursor=abc", "cursor"),
+    ] {
+        let reply = admin.get(&format!("{}?{query}", path(&customer))).await;
+        assert_eq!(reply.error(), (400, "bad_request".into(), name.into()), "{query}");
+    }
+    for id in ["x", "671a2c40a3f1b20012c4d00", "671a2c40a3f1b20012c4d0011", "671a2c40a3f1b20012c4d001,671a2c40a3f1b20012c4d002"] {
+        assert_eq!(admin.get(&path(id)).await.error(), (400, "bad_request".into(), "id".into()), "{id}");
+    }
+    assert_eq!(admin.get(&path(&customer.to_uppercase())).await.ids().len(), 3, "hex is hex");
+});
+
+on_both_engines!(a_customer_that_is_not_there_is_404, |app| async move {
+    let admin = app.admin().await;
+    let (customer, _) = filled(&app, &admin, 2).await;
+    let globex = app.domain.create_org("globex").await.unwrap();
+    let stranger = app.actor_of(&globex, &["org"]).await;
+    let not_found = (404, "not_found".to_owned(), "id".to_owned());
+    assert_eq!(admin.get(&path("671a2c40a3f1b20012c4dfff")).await.error(), not_found);
+    assert_eq!(stranger.get(&path(&customer)).await.error(), not_found);
+    let unknown = stranger.get(&path("671a2c40a3f1b20012c4dfff")).await.json().to_string();
+    let foreign = stranger.get(&path(&customer)).await.json().to_string();
+    assert_eq!(foreign, unknown.replace("671a2c40a3f1b20012c4dfff", &customer), "nothing tells them apart");
+    assert_eq!(admin.delete(&format!("/v1/customers/{customer}")).await.status, 204);
+    assert_eq!(admin.get(&path(&customer)).await.error(), not_found, "deleted");
+});
+
+on_both_engines!(from_date_keeps_what_changed_since, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 6).await;
+    app.clock.advance(3_600_000);
+    let changed_at = app.now();
+    for id in [&ids[5], &ids[2]] {
+        admin.patch(&format!("/v1/conversations/{id}"), json!({ "priority": 5 })).await.ok();
+    }
+    let changed = vec![ids[2].clone(), ids[5].clone()];
+    let at = |text: &str| format!("{}?pageSize=1&fromDate={text}", path(&customer));
+    let all = walk(&admin, &at(&changed_at.to_string()), "next").await;
+    assert_eq!(all.concat(), changed, "inclusive, in the list's own order");
+    assert_eq!(walk(&admin, &at(&changed_at.plus(1).to_string()), "next").await.concat(), Vec::<String>::new());
+    let second = admin.get(&format!("{}?page=2&pageSize=1&fromDate={changed_at}", path(&customer))).await;
+    assert_eq!(second.ids(), [ids[5].clone()], "by number");
+    let links = admin.get(&at(&changed_at.to_string())).await.ok()["links"].clone();
+    assert_eq!(links["self"], format!("{}?page=1&pageSize=1&fromDate={changed_at}", path(&customer)), "colons stay");
+    let offset = admin.get(&at("2026-10-24T10:00:00%2B01:00")).await.ok()["links"].clone();
+    assert_eq!(offset["first"], format!("{}?page=1&pageSize=1&fromDate=2026-10-24T10:00:00%2B01:00", path(&customer)));
+
+    let by_creation = Settings { from_date: Field::CreatedAt, ..Settings::default() };
+    let other = admin.at(&app.again_with(by_creation, ApiSettings::default()));
+    assert_eq!(other.get(&at(&changed_at.to_string())).await.ids(), Vec::<String>::new(), "by creation, as set");
+});
+
+on_both_engines!(the_order_can_be_set, |app| async move {
+    let admin = app.admin().await;
+    let (customer, mut ids) = filled(&app, &admin, 5).await;
+    let settings = Settings { newest_first: false, ..Settings::default() };
+    let other = admin.at(&app.again_with(settings, ApiSettings::default()));
+    ids.reverse();
+    assert_eq!(walk(&other, &format!("{}?pageSize=2", path(&customer)), "next").await.concat(), ids);
+    let newest_first = admin.get(&format!("{}?pageSize=2", path(&customer))).await.json()["links"]["next"].clone();
+    let reply = other.get(newest_first.as_str().unwrap()).await;
+    assert_eq!(reply.error(), (400, "bad_request".into(), "cursor".into()), "a cursor belongs to its order");
+});
+
+on_both_engines!(a_cursor_belongs_to_its_list, |app| async move {
+    let admin = app.admin().await;
+    let (customer, _) = filled(&app, &admin, 3).await;
+    let (other, _) = filled(&app, &admin, 3).await;
+    let next = admin.get(&format!("{}?pageSize=1", path(&customer))).await.json()["links"]["next"].clone();
+    let elsewhere = next.as_str().unwrap().replace(&customer, &other);
+    assert_eq!(admin.get(&elsewhere).await.error(), (400, "bad_request".into(), "cursor".into()));
+});
+
+on_both_engines!(following_links_while_others_write_repeats_and_loses_nothing, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 20).await;
+    let mut seen = Vec::new();
+    let mut next = Some(format!("{}?pageSize=3", path(&customer)));
+    let mut deleted = None;
+    while let Some(link) = next {
+        let reply = admin.get(&link).await;
+        seen.extend(reply.ids());
+        next = reply.json()["links"]["next"].as_str().map(str::to_owned);
+        // While the reader pauses: a new one, a changed one, and once a deleted one further down.
+        app.clock.advance(1000);
+        admin.conversation(&customer, json!({})).await;
+        let touched = seen.last().unwrap();
+        admin.patch(&format!("/v1/conversations/{touched}"), json!({ "priority": 1 })).await;
+        if deleted.is_none() {
+            admin.delete(&format!("/v1/conversations/{}", ids[12])).await;
+            deleted = Some(ids[12].clone());
+        }
+    }
+    let expected: Vec<_> = ids.into_iter().filter(|id| Some(id) != deleted.as_ref()).collect();
+    assert_eq!(seen, expected);
+});
+
+on_both_engines!(rows_of_the_same_instant_have_a_fixed_order, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(admin.conversation(&customer, json!({})).await);
+    }
+    ids.sort_by(|a, b| b.cmp(a));
+    assert_eq!(walk(&admin, &format!("{}?pageSize=2", path(&customer)), "next").await.concat(), ids);
+});
+
+on_both_engines!(deleted_conversations_are_never_listed_and_moved_ones_follow_their_customer, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 3).await;
+    let other = admin.customer().await;
+    assert_eq!(admin.delete(&format!("/v1/conversations/{}", ids[0])).await.status, 204);
+    admin.patch(&format!("/v1/conversations/{}", ids[1]), json!({ "customer": other })).await.ok();
+    assert_eq!(admin.get(&path(&customer)).await.ids(), [ids[2].clone()]);
+    assert_eq!(admin.get(&path(&other)).await.ids(), [ids[1].clone()]);
+    admin.patch(&format!("/v1/conversations/{}", ids[0]), json!({ "deleted": null })).await.ok();
+    assert_eq!(admin.get(&path(&customer)).await.ids(), [ids[0].clone(), ids[2].clone()], "restored");
+});
+
+on_both_engines!(the_published_operation_gives_the_same_rows_in_its_own_form, |app| async move {
+    let admin = app.admin().await;
+    let (customer, ids) = filled(&app, &admin, 5).await;
+    admin.message(&ids[1], json!({ "direction": "in", "preview": "Hello", "meta": { "from": "a@b.example" } })).await;
+    let reader = app.actor(&["org.user.conversation.read"]).await;
+
+    let operations = reader.get("/v1/operations").await.ok()["data"].clone();
+    let operation = operations.as_array().unwrap().iter().find(|one| one["key"] == "get-conversations-by-customer").unwrap();
+    let validator = jsonschema::validator_for(&operation["output"]).unwrap();
+    assert_eq!(operation["roles"]["any"][0]["legacy"], "org.user.conversation.read");
+
+    let run = "/v1/operations/get-conversations-by-customer/run";
+    let answer = reader.post(run, json!({ "parameters": { "id": customer } })).await.ok();
+    assert!(validator.is_valid(&answer), "{:?}", validator.iter_errors(&answer).map(|e| e.to_string()).collect::<Vec<_>>());
+    let rest = reader.get(&path(&customer)).await.ok();
+    let listed: Vec<_> = answer["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(listed, ids.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(answer["meta"], json!({ "pageSize": "100", "page": "1" }));
+    assert_eq!(answer["links"]["next"], "");
+    assert_eq!(answer["links"]["self"], rest["links"]["self"]);
+    let (row, rest_row) = (&answer["data"][1]["attributes"], &rest["data"][1]["attributes"]);
+    assert_eq!(row["messageCount"], "1");
+    assert_eq!(row["channels"], json!(["email"]), "the one real array");
+    assert_eq!(row["tags"], "[]");
+    let last: Value = serde_json::from_str(row["lastMessageIn"].as_str().unwrap()).unwrap();
+    assert_eq!(last, rest_row["lastMessageIn"]);
+    assert_eq!(answer["data"][0]["relationships"]["org"], rest["data"][0]["relationships"]["org"]);
+
+    let page = reader.post(run, json!({ "parameters": { "id": customer, "page": "2", "pageSize": 2 } })).await.ok();
+    assert!(validator.is_valid(&page));
+    assert_eq!(page["data"][0]["id"], ids[2]);
+    assert_eq!(page["meta"], json!({ "pageSize": "2", "page": "2" }));
+    let since = app.now().to_string();
+    let none = reader.post(run, json!({ "parameters": { "id": customer, "fromDate": "2031-01-01" } })).await.ok();
+    assert_eq!(none["data"], json!([]), "{since}");
+
+    for (body, place) in [
+        (json!({}), "/parameters"),
+        (json!({ "parameters": {} }), "/parameters/id"),
+        (json!({ "parameters": { "id": "x" } }), "/parameters/id"),
+        (json!({ "parameters": { "id": customer, "page": 0 } }), "/parameters/page"),
+        (json!({ "parameters": { "id": customer, "fromDate": "soon" } }), "/parameters/fromDate"),
+        (json!({ "parameters": { "id": customer, "sort": "x" } }), "/parameters/sort"),
+    ] {
+        assert_eq!(reader.post(run, body.clone()).await.error(), (400, "bad_request".into(), place.into()), "{body}");
+    }
+    let unknown = json!({ "parameters": { "id": "671a2c40a3f1b20012c4dfff" } });
+    assert_eq!(reader.post(run, unknown.clone()).await.error().0, 404);
+    assert_eq!(reader.post("/v1/operations/nothing/run", unknown.clone()).await.error().0, 404);
+    let customer_reader = app.actor(&["org.user.customer.read"]).await;
+    assert_eq!(customer_reader.post(run, unknown).await.error().0, 403);
+});
+
+#[tokio::test]
+async fn the_openapi_document_is_served_and_reviewed() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let served = app.nobody().get("/openapi.json").await.ok();
+    assert_eq!(served, konverse_api::openapi_document());
+    insta::assert_json_snapshot!("openapi", served);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever the instants, page size and reader: the links give every row once, in order, forwards and backwards.
+    #[test]
+    fn any_list_is_walked_whole(minutes in proptest::collection::vec(0u32..6, 1..25), size in 1usize..7) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let app = TestApp::new(Backend::Sqlite).await;
+            let admin = app.admin().await;
+            let customer = admin.customer().await;
+            let mut rows = Vec::new();
+            for minute in &minutes {
+                let at = format!("2026-01-01T00:0{minute}:00.000Z");
+                rows.push((at.clone(), admin.conversation(&customer, json!({ "createdAt": at })).await));
+            }
+            rows.sort_by(|a, b| b.cmp(a));
+            let expected: Vec<_> = rows.into_iter().map(|(_, id)| id).collect();
+            let first = format!("{}?pageSize={size}", path(&customer));
+            let pages = walk(&admin, &first, "next").await;
+            assert_eq!(pages.concat(), expected);
+            assert!(pages.iter().rev().skip(1).all(|page| page.len() == size), "only the last page is short");
+            let mut last = first;
+            while let Some(next) = admin.get(&last).await.json()["links"]["next"].as_str() {
+                last = next.to_owned();
+            }
+            let mut back = walk(&admin, &last, "prev").await;
+            back.reverse();
+            assert_eq!(back.concat(), expected);
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! Every statement, as a driver receives it: its parameters are `$1`, `$2` … in the order of first use, one for each value.
+//! SQLite numbers them by first use, so any other order would bind wrongly there.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use konverse_model::{ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
+use konverse_store::*;
+use konverse_store_sql::{Dialect, Driver, Query, SqlStore, Step, Value};
+
+type Seen = Arc<Mutex<Vec<(String, usize)>>>;
+
+/// Notes what it is given and finds nothing.
+struct Recorder<const POSTGRES: bool>(Seen);
+
+impl<const POSTGRES: bool> Recorder<POSTGRES> {
+    fn note(&self, sql: &str, params: &[Value]) {
+        self.0.lock().expect("no test panics here").push((sql.to_owned(), params.len()));
+    }
+}
+
+#[async_trait]
+impl<const POSTGRES: bool> Driver for Recorder<POSTGRES> {
+    const DIALECT: Dialect = if POSTGRES { Dialect::Postgres } else { Dialect::Sqlite };
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
+        Ok(queries.iter().map(|query| self.note(&query.sql, &query.params)).map(|()| Vec::new()).collect())
+    }
+
+    async fn splice(&self, query: Query, _: u32, _: bool, buffer: Vec<u8>) -> Result<Page, StoreError> {
+        self.note(&query.sql, &query.params);
+        Ok(Page { buffer, count: 0, first: None, last: None, more: false })
+    }
+
+    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        steps.iter().for_each(|step| self.note(&step.sql, &step.params));
+        Ok(())
+    }
+}
+
+const KINDS: [Kind; 8] =
+    [Kind::Customer, Kind::Conversation, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
+
+fn id(n: u8) -> Id {
+    Id::from_bytes([n; 12])
+}
+
+fn row(kind: Kind) -> Row {
+    Row {
+        kind,
+        id: id(1),
+        customer: Some(CustomerId(id(2))),
+        conversation: Some(id(3)),
+        hidden: Hidden::No,
+        rev: 1,
+        created_at: Instant::from_millis(1),
+        updated_at: Instant::from_millis(2),
+        wake_at: None,
+        external_id: None,
+        label: None,
+        doc: String::new(),
+        state: None,
+    }
+}
+
+/// Calls everything the contract has, in every form that makes another statement.
+async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
+    let seen = Seen::default();
+    let store = SqlStore::new(Recorder::<POSTGRES>(Arc::clone(&seen)));
+    let (org, at) = (OrgId(id(9)), Instant::from_millis(5));
+    let name = || (Space::TagName, "blue".to_owned());
+    let done = async {
+        store.ping().await?;
+        store.holders(org, &[name()]).await?;
+        store.tally(org, "customers").await?;
+        store.teams_of(org, &[UserId(id(1))]).await?;
+        store.due(at, 5).await?;
+        store.credential([0; 32]).await?;
+        store.orgs().await?;
+        store.org_named("acme").await?;
+        store.events(org, 0, 5).await?;
+        for kind in KINDS {
+            store.get(org, kind, id(1)).await?;
+            store.get_many(org, kind, &[id(1), id(2)]).await?;
+            store.by_external_id(org, kind, "x").await?;
+            for scope in [Scope::Org, Scope::Customer(CustomerId(id(2))), Scope::Conversation(ConversationId(id(3)))] {
+                for filters in [
+                    vec![],
+                    vec![Filter::Deleted],
+                    vec![Filter::From(Field::CreatedAt, at), Filter::After(Field::UpdatedAt, at), Filter::Label("x".into())],
+                    vec![Filter::UpTo(Field::CreatedAt, at), Filter::Before(Field::UpdatedAt, at)],
+                ] {
+                    let list = List { kind, scope, filters };
+                    store.count(org, &list).await?;
+                    let position = Position { at, id: id(4) };
+                    for start in [Start::Offset(0), Start::Offset(7), Start::Offset(u64::MAX), Start::After(position), Start::Before(position)] {
+                        for (field, descending) in [(Field::CreatedAt, true), (Field::UpdatedAt, false)] {
+                            let window = Window { order: Order { field, descending }, start, limit: 3 };
+                            store.page(org, &list, &window, Vec::new()).await?;
+                            store.rows(org, &list, &window).await?;
+                        }
+                    }
+                }
+            }
+            let mut changes = Changes::new(org);
+            changes.insert(row(kind));
+            changes.update(row(kind), row(kind));
+            let moved = Row { customer: Some(CustomerId(id(7))), conversation: Some(id(8)), ..row(kind) };
+            changes.update(row(kind), moved);
+            store.apply(changes).await?;
+        }
+        let mut changes = Changes::new(org);
+        changes.new_org = Some(Org { id: org, name: "acme".into(), created_at: at });
+        changes.releases = vec![(id(1), None), (id(1), Some(name()))];
+        changes.claim(Space::TagName, "blue".into(), id(1));
+        changes.tally("customers", id(1), 1);
+        changes.memberships.push(Membership { user: UserId(id(1)), team: TeamId(id(2)) });
+        changes.credentials.push(NewCredential {
+            hash: [0; 32],
+            token: TokenId(id(1)),
+            user: UserId(id(2)),
+            roles: "org".into(),
+            cidr: None,
+            expires_at: None,
+        });
+        changes.revoked.push(TokenId(id(1)));
+        changes.hide_customer = Some(CustomerId(id(1)));
+        changes.hide_conversation = Some((id(1), true));
+        changes.events.push(Event {
+            id: EventId(id(1)),
+            at,
+            verb: "create",
+            kind: Kind::Tag,
+            object: id(1),
+            customer: None,
+            actor: None,
+            rev: 1,
+            changes: None,
+        });
+        store.apply(changes).await?;
+        store.apply(Changes::new(org)).await
+    };
+    done.await.expect("the recorder refuses nothing");
+    let seen = seen.lock().expect("no test panics here").clone();
+    seen
+}
+
+/// The numbers of a statement's parameters, as they come.
+fn slots(sql: &str) -> Vec<usize> {
+    let number = |rest: &str| rest.bytes().take_while(u8::is_ascii_digit).count();
+    sql.split('$').skip(1).map(|rest| rest[..number(rest)].parse().expect("a number follows")).collect()
+}
+
+#[tokio::test]
+async fn parameters_come_in_order_and_each_has_a_value() {
+    for statements in [everything::<false>().await, everything::<true>().await] {
+        let distinct: BTreeSet<&String> = statements.iter().map(|(sql, _)| sql).collect();
+        assert!(distinct.len() > 200, "{}", distinct.len());
+        for verb in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
+            assert!(distinct.iter().any(|sql| sql.starts_with(verb)), "{verb}");
+        }
+        for (sql, values) in &statements {
+            let mut most = 0;
+            for slot in slots(sql) {
+                assert!(slot <= most + 1, "${slot} comes before ${}: {sql}", most + 1);
+                most = most.max(slot);
+            }
+            assert_eq!(most, *values, "{sql}");
+            assert!(!sql.contains('?') && !sql.contains('\''), "values are parameters: {sql}");
+        }
+    }
+}
