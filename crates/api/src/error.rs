@@ -110,7 +110,8 @@ impl ApiError {
     }
 
     pub(crate) fn too_many(retry_after: u64) -> Self {
-        let mut this = Self::new(Code::TooManyRequests, "The org's requests of this minute are used up", Source::Nowhere);
+        let mut this =
+            Self::new(Code::TooManyRequests, "The org's requests of this minute are used up", Source::Nowhere);
         this.retry_after = Some(retry_after);
         this
     }

@@ -172,7 +172,9 @@ impl Query {
 
     /// A whole number of at least 1; `2.0` is 2.
     pub(crate) fn number(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
-        self.get(name).map(|text| positive(&text).ok_or_else(|| ApiError::parameter(name, "must be a whole number from 1"))).transpose()
+        self.get(name)
+            .map(|text| positive(&text).ok_or_else(|| ApiError::parameter(name, "must be a whole number from 1")))
+            .transpose()
     }
 
     /// Whether a flag is set to true.
@@ -187,9 +189,10 @@ impl Query {
 
     /// All values, in the order sent, with decoded names.
     pub(crate) fn values(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        self.values.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| {
-            (name.as_str(), Cow::Owned(decode(&value.replace('+', " "))))
-        })
+        self.values
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.as_str(), Cow::Owned(decode(&value.replace('+', " ")))))
     }
 }
 
@@ -251,7 +254,8 @@ mod tests {
 
     #[test]
     fn numbers_are_whole_and_positive() {
-        for (text, expected) in [("1", 1), ("2.0", 2), ("100", 100), ("007", 7), ("99999999999999999999999", u64::MAX)] {
+        for (text, expected) in [("1", 1), ("2.0", 2), ("100", 100), ("007", 7), ("99999999999999999999999", u64::MAX)]
+        {
             assert_eq!(positive(text), Some(expected), "{text}");
         }
         for text in ["0", "-1", "1.5", "one", "", "1e3", " 1", "+1", "."] {

@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, COOKIE, USER_AGENT,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, COOKIE, USER_AGENT,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -125,10 +125,19 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
     if !app.is_trusted_proxy(peer) {
         return Some(peer);
     }
+    // Read from the right: the first address that is not one of ours was seen by one of ours. What lies left of a hop
+    // that cannot be read could have been written by anybody.
     let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> = forwarded.flat_map(|text| text.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-    // Read from the right: the first address that is not one of ours was seen by one of ours.
-    Some(hops.into_iter().rev().find(|hop| !app.is_trusted_proxy(*hop)).unwrap_or(peer))
+    let hops: Vec<&str> = forwarded.flat_map(|text| text.split(',')).map(str::trim).collect();
+    for hop in hops.into_iter().rev() {
+        let hop = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
+        match hop {
+            Ok(hop) if app.is_trusted_proxy(hop) => {}
+            Ok(hop) => return Some(hop),
+            Err(_) => return Some(peer),
+        }
+    }
+    Some(peer)
 }
 
 pub(crate) async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -176,7 +185,8 @@ fn preflight() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    headers
+        .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("authorization, content-type, accept, x-csrf-token"),
@@ -214,9 +224,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     fn new(operation: &str) -> Self {
-        let class = |class: &'static str| {
-            counter!("konverse_requests_total", "operation" => operation.to_owned(), "status" => class)
-        };
+        let class = |class: &'static str| counter!("konverse_requests_total", "operation" => operation.to_owned(), "status" => class);
         Self {
             by_class: [class("2xx"), class("4xx"), class("5xx")],
             seconds: histogram!("konverse_request_seconds", "operation" => operation.to_owned()),

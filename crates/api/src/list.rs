@@ -19,8 +19,22 @@ pub(crate) const MOST: u32 = 100;
 pub(crate) const MOST_OF_DIRECTORY: u32 = 500;
 
 /// What a query value may not contain as it is. `:` and `.` stay, as in the vendor's links; `+` would read as a space.
-const ILLEGAL: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'&').add(b'+').add(b'%').add(b'=').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const ILLEGAL: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'&')
+    .add(b'+')
+    .add(b'%')
+    .add(b'=')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// A list being answered: its path, page and further parameters.
 pub(crate) struct Paging {

@@ -83,7 +83,10 @@ fn described(operation: &Operation, attributes: &mut Map<String, Value>) -> Valu
         Answer::Nothing => json!({ "description": "Done" }),
         Answer::One(schema) => {
             let resource = resource(schema, attributes);
-            content("The record", &json!({ "type": "object", "properties": { "data": resource }, "required": ["data"] }))
+            content(
+                "The record",
+                &json!({ "type": "object", "properties": { "data": resource }, "required": ["data"] }),
+            )
         }
         Answer::List(schema) => {
             let resource = resource(schema, attributes);

@@ -62,12 +62,21 @@ pub struct Operation {
 }
 
 const PAGE: Param = Param { name: "page", description: "Which page, from 1", kind: "integer" };
-const PAGE_SIZE: Param =
-    Param { name: "pageSize", description: "Rows a page; larger requests are cut to the list's maximum", kind: "integer" };
-const CURSOR: Param =
-    Param { name: "cursor", description: "Where the page continues from; comes with links.next and links.prev", kind: "string" };
-const REPLACE: Param =
-    Param { name: "replace", description: "Whether attributes not named go back to their fresh values", kind: "boolean" };
+const PAGE_SIZE: Param = Param {
+    name: "pageSize",
+    description: "Rows a page; larger requests are cut to the list's maximum",
+    kind: "integer",
+};
+const CURSOR: Param = Param {
+    name: "cursor",
+    description: "Where the page continues from; comes with links.next and links.prev",
+    kind: "string",
+};
+const REPLACE: Param = Param {
+    name: "replace",
+    description: "Whether attributes not named go back to their fresh values",
+    kind: "boolean",
+};
 
 /// The JSON Schema of a type.
 pub(crate) fn schema_of<T: JsonSchema>() -> Value {
@@ -79,7 +88,13 @@ pub(crate) fn schema_of<T: JsonSchema>() -> Value {
 }
 
 impl Operation {
-    pub(crate) fn new<H, T>(method: Method, path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self
+    pub(crate) fn new<H, T>(
+        method: Method,
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
     where
         H: Handler<T, App>,
         T: 'static,
@@ -100,25 +115,50 @@ impl Operation {
         }
     }
 
-    pub(crate) fn get<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+    pub(crate) fn get<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Self::new(Method::GET, path, key, summary, handler)
     }
 
-    pub(crate) fn post<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+    pub(crate) fn post<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Self::new(Method::POST, path, key, summary, handler).status(201)
     }
 
-    pub(crate) fn put<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+    pub(crate) fn put<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         let mut this = Self::new(Method::PUT, path, key, summary, handler);
         this.params.push(REPLACE);
         this
     }
 
-    pub(crate) fn patch<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+    pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Self::new(Method::PATCH, path, key, summary, handler)
     }
 
-    pub(crate) fn delete<H: Handler<T, App>, T: 'static>(path: &'static str, key: &'static str, summary: &'static str, handler: H) -> Self {
+    pub(crate) fn delete<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Self::new(Method::DELETE, path, key, summary, handler).status(204)
     }
 

@@ -195,7 +195,8 @@ impl TokenUses {
 
     fn take(&self, now: Instant) -> Vec<((OrgId, TokenId), TokenUse)> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pending = uses.iter_mut().filter_map(|(key, recent)| recent.pending.take().map(|one| (*key, one))).collect();
+        let pending =
+            uses.iter_mut().filter_map(|(key, recent)| recent.pending.take().map(|one| (*key, one))).collect();
         // What was stored and is old needs no memory: the next use is noted afresh.
         uses.retain(|_, recent| recent.noted.is_some_and(|noted| now.since(noted) < 2 * USE_RESOLUTION_MS));
         pending

@@ -8,7 +8,9 @@ use konverse_model::{ConversationId, CustomerId, Document, FieldError, Id, Insta
 use konverse_store::{Changes, Hidden, Row, Space};
 use serde_json::Value;
 
-use crate::access::permissions::{CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations};
+use crate::access::permissions::{
+    CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations,
+};
 use crate::draft::{Draft, needed};
 use crate::references::{References, is_tag_name};
 use crate::rules::{self, Author, Cause};
@@ -53,23 +55,40 @@ impl Edit {
 
 impl Domain {
     /// One conversation, as text.
-    pub async fn conversation(&self, auth: &Authorized<ReadConversations>, id: ConversationId) -> Result<String, DomainError> {
+    pub async fn conversation(
+        &self,
+        auth: &Authorized<ReadConversations>,
+        id: ConversationId,
+    ) -> Result<String, DomainError> {
         Ok(self.row(auth.org(), Kind::Conversation, id.0).await?.doc)
     }
 
     /// Several conversations, as texts, in the order asked; ids that are unknown or deleted are left out.
-    pub async fn conversations(&self, auth: &Authorized<ReadConversations>, ids: &[ConversationId]) -> Result<Vec<String>, DomainError> {
+    pub async fn conversations(
+        &self,
+        auth: &Authorized<ReadConversations>,
+        ids: &[ConversationId],
+    ) -> Result<Vec<String>, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
         let rows = self.store.get_many(auth.org(), Kind::Conversation, &ids).await?;
         Ok(rows.into_iter().filter(Row::shows).map(|row| row.doc).collect())
     }
 
     /// The conversation with this external id, as text.
-    pub async fn conversation_by_external_id(&self, auth: &Authorized<ReadConversations>, external_id: &str) -> Result<String, DomainError> {
+    pub async fn conversation_by_external_id(
+        &self,
+        auth: &Authorized<ReadConversations>,
+        external_id: &str,
+    ) -> Result<String, DomainError> {
         self.doc_by_external_id(auth.org(), Kind::Conversation, external_id).await
     }
 
-    pub(crate) async fn doc_by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<String, DomainError> {
+    pub(crate) async fn doc_by_external_id(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        external_id: &str,
+    ) -> Result<String, DomainError> {
         // No name holds a NUL, and not every database would be asked for one.
         let row = match external_id.contains('\0') {
             true => None,
@@ -91,9 +110,7 @@ impl Domain {
             let mut references = References::new(self.store.clone(), org);
             let author = self.author(auth.actor(), &mut references).await?;
             let mut timeline = Timeline::load(self, org, author, customer).await?;
-            let id = self
-                .add_conversation(&mut timeline, &mut references, body.clone(), auth.is_admin(), true)
-                .await?;
+            let id = self.add_conversation(&mut timeline, &mut references, body.clone(), auth.is_admin(), true).await?;
             let (changes, finished) = timeline.finish(&mut Stamps::new(self.now())).await?;
             let created = finished.conversations.into_iter().find(|(key, _)| *key == id).map(|(_, doc)| doc);
             Ok((changes, created.ok_or_else(|| DomainError::internal("the new conversation is missing"))?))
@@ -207,7 +224,11 @@ impl Domain {
     }
 
     /// Deletes a conversation: it, its messages and its notes show no longer.
-    pub async fn delete_conversation(&self, auth: &Authorized<DeleteConversations>, id: ConversationId) -> Result<(), DomainError> {
+    pub async fn delete_conversation(
+        &self,
+        auth: &Authorized<DeleteConversations>,
+        id: ConversationId,
+    ) -> Result<(), DomainError> {
         self.edit_conversation(auth.actor(), id, Edit::Delete).await.map(drop)
     }
 
@@ -228,12 +249,21 @@ impl Domain {
     }
 
     /// Who acts, for what snapshots repeat of them.
-    pub(crate) async fn author(&self, actor: &crate::Actor, references: &mut References) -> Result<Author, DomainError> {
+    pub(crate) async fn author(
+        &self,
+        actor: &crate::Actor,
+        references: &mut References,
+    ) -> Result<Author, DomainError> {
         Ok(Author { user: actor.user, teams: references.teams_of(actor.user).await? })
     }
 
     /// Loads a conversation with its customer, changes them, stores the outcome.
-    async fn edit_conversation(&self, actor: &crate::Actor, id: ConversationId, edit: Edit) -> Result<Conversation, DomainError> {
+    async fn edit_conversation(
+        &self,
+        actor: &crate::Actor,
+        id: ConversationId,
+        edit: Edit,
+    ) -> Result<Conversation, DomainError> {
         let restores = edit.restores();
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());
@@ -322,8 +352,12 @@ impl Domain {
         let (org, now, author) = (timeline.org, timeline.now, timeline.author.clone());
         timeline.conversation(id)?.expect_rev(body.rev.0)?;
         let mut errors = Vec::new();
-        references.check(Kind::User, body.assigned_users.0.as_deref().unwrap_or_default(), "/assignedUsers", &mut errors).await?;
-        references.check(Kind::Team, body.assigned_teams.0.as_deref().unwrap_or_default(), "/assignedTeams", &mut errors).await?;
+        references
+            .check(Kind::User, body.assigned_users.0.as_deref().unwrap_or_default(), "/assignedUsers", &mut errors)
+            .await?;
+        references
+            .check(Kind::Team, body.assigned_teams.0.as_deref().unwrap_or_default(), "/assignedTeams", &mut errors)
+            .await?;
         let by_customer = match body.ended_by_type.0.as_deref() {
             Some(kind) => kind == "customer",
             None => timeline.conversation(id)?.doc.attributes.ended_by_type.as_deref() == Some("customer"),
@@ -334,9 +368,9 @@ impl Domain {
             check_custom("/custom", custom, &mut errors);
         }
         let tags = match body.tags.take() {
-            Some(names) => {
-                Some(references.tags(self, &names, "/tags", author.user, now, &mut timeline.changes, &mut errors).await?)
-            }
+            Some(names) => Some(
+                references.tags(self, &names, "/tags", author.user, now, &mut timeline.changes, &mut errors).await?,
+            ),
             None => None,
         };
         let restoring = !timeline.conversation(id)?.shows();
@@ -482,7 +516,8 @@ impl Domain {
         target: CustomerId,
     ) -> Result<Conversation, DomainError> {
         let org = auth.org();
-        let source = CustomerId(needed(self.row(org, Kind::Conversation, id.0).await?.customer.map(Id::from), "customer")?);
+        let source =
+            CustomerId(needed(self.row(org, Kind::Conversation, id.0).await?.customer.map(Id::from), "customer")?);
         let _locks = self.lock_both(org, source, target).await;
         self.commit(|| async {
             let row = self.row(org, Kind::Conversation, id.0).await?;
@@ -517,7 +552,12 @@ impl Domain {
             }
             arriving.reassess_customer();
             // The source only looks at what remains: the conversation is stored once, by the target.
-            leaving.customer.doc.attributes.conversation_counts.add(Document::<ConversationAttributes>::from_text(&row.doc)?.attributes.status, -1);
+            leaving
+                .customer
+                .doc
+                .attributes
+                .conversation_counts
+                .add(Document::<ConversationAttributes>::from_text(&row.doc)?.attributes.status, -1);
             leaving.leave(id);
             leaving.reassess_customer();
             let mut stamps = Stamps::new(now);
@@ -532,7 +572,13 @@ impl Domain {
     }
 
     /// Names the clash when an id or external id is taken.
-    pub(crate) async fn check_free(&self, org: OrgId, kind: Kind, id: Option<Id>, external_id: Option<&str>) -> Result<(), DomainError> {
+    pub(crate) async fn check_free(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        id: Option<Id>,
+        external_id: Option<&str>,
+    ) -> Result<(), DomainError> {
         if let Some(id) = id
             && self.store.get(org, kind, id).await?.is_some()
         {

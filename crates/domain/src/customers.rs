@@ -36,17 +36,29 @@ impl Domain {
     }
 
     /// The customer with this e-mail address, whatever its case, as text.
-    pub async fn customer_by_email(&self, auth: &Authorized<ReadCustomers>, email: &str) -> Result<String, DomainError> {
+    pub async fn customer_by_email(
+        &self,
+        auth: &Authorized<ReadCustomers>,
+        email: &str,
+    ) -> Result<String, DomainError> {
         self.customer_by(auth, Space::CustomerEmail, email.to_lowercase(), "email", email).await
     }
 
     /// The customer with this phone number, as text.
-    pub async fn customer_by_phone(&self, auth: &Authorized<ReadCustomers>, phone: &str) -> Result<String, DomainError> {
+    pub async fn customer_by_phone(
+        &self,
+        auth: &Authorized<ReadCustomers>,
+        phone: &str,
+    ) -> Result<String, DomainError> {
         self.customer_by(auth, Space::CustomerPhone, fold_phone(phone), "phone", phone).await
     }
 
     /// The customer with this external id, as text.
-    pub async fn customer_by_external_id(&self, auth: &Authorized<ReadCustomers>, external_id: &str) -> Result<String, DomainError> {
+    pub async fn customer_by_external_id(
+        &self,
+        auth: &Authorized<ReadCustomers>,
+        external_id: &str,
+    ) -> Result<String, DomainError> {
         self.customer_by(auth, Space::CustomerExternalId, external_id.to_owned(), "externalId", external_id).await
     }
 
@@ -69,13 +81,25 @@ impl Domain {
     }
 
     /// Creates a customer.
-    pub async fn create_customer(&self, auth: &Authorized<CreateCustomers>, body: CustomerBody) -> Result<Customer, DomainError> {
+    pub async fn create_customer(
+        &self,
+        auth: &Authorized<CreateCustomers>,
+        body: CustomerBody,
+    ) -> Result<Customer, DomainError> {
         let org = auth.org();
         self.commit(|| async {
             let mut references = References::new(self.store.clone(), org);
             let mut changes = Changes::new(org);
             let draft = self
-                .new_customer(org, &mut references, &mut changes, body.clone(), auth.actor().user, auth.is_admin(), true)
+                .new_customer(
+                    org,
+                    &mut references,
+                    &mut changes,
+                    body.clone(),
+                    auth.actor().user,
+                    auth.is_admin(),
+                    true,
+                )
                 .await?;
             let now = self.now();
             let doc = draft.finish(now, auth.actor().user, || self.new_event_id(now), &mut changes)?;
@@ -242,7 +266,10 @@ impl Domain {
         let after = names(&draft.doc);
         check_twice(&after, &mut errors);
         if draft.doc.attributes.external_ids.len() > MOST_EXTERNAL_IDS {
-            errors.push(FieldError::at("/externalIds", format!("must not lead to more than {MOST_EXTERNAL_IDS} entries")));
+            errors.push(FieldError::at(
+                "/externalIds",
+                format!("must not lead to more than {MOST_EXTERNAL_IDS} entries"),
+            ));
         }
         if !errors.is_empty() {
             return Err(DomainError::Invalid(errors));
@@ -251,15 +278,20 @@ impl Domain {
         for (space, value, _) in gone {
             changes.release(*space, value.clone(), draft.doc.id);
         }
-        let new: Vec<_> =
-            after.into_iter().filter(|one| !before.iter().any(|other| (one.0, &one.1) == (other.0, &other.1))).collect();
+        let new: Vec<_> = after
+            .into_iter()
+            .filter(|one| !before.iter().any(|other| (one.0, &one.1) == (other.0, &other.1)))
+            .collect();
         if look_up && !new.is_empty() {
             let org = crate::draft::needed(draft.doc.relationships.one("org"), "org")?;
             let asked: Vec<_> = new.iter().map(|(space, value, _)| (*space, value.clone())).collect();
             let holders = self.store.holders(OrgId(org), &asked).await?;
             for ((_, _, pointer), holder) in new.iter().zip(holders) {
                 if let Some(holder) = holder.filter(|holder| *holder != draft.doc.id) {
-                    return Err(DomainError::conflict(pointer.clone(), format!("is already used by customer {holder}")));
+                    return Err(DomainError::conflict(
+                        pointer.clone(),
+                        format!("is already used by customer {holder}"),
+                    ));
                 }
             }
         }

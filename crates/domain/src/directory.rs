@@ -26,7 +26,12 @@ pub enum UserFilter {
 }
 
 /// The row of a record that is created once and read whole.
-pub(crate) fn small_row<A: Attributes>(doc: &Document<A>, created_at: Instant, updated_at: Instant, label: Option<String>) -> Row {
+pub(crate) fn small_row<A: Attributes>(
+    doc: &Document<A>,
+    created_at: Instant,
+    updated_at: Instant,
+    label: Option<String>,
+) -> Row {
     Row {
         kind: A::KIND,
         id: doc.id,

@@ -1,6 +1,8 @@
 //! A record being changed: as it was read, and as it shall be.
 
-use konverse_model::resource::{ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes};
+use konverse_model::resource::{
+    ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes,
+};
 use konverse_model::{Attributes, CustomerId, Document, EventId, Id, Instant, UserId};
 use konverse_store::{Changes, Event, Hidden, Row};
 
@@ -128,7 +130,12 @@ impl<A: Tracked> Draft<A> {
         match rev {
             Some(rev) if rev != self.doc.attributes.rev() => Err(DomainError::conflict(
                 "/rev",
-                format!("rev {rev} is stale: {} {} is at rev {}", A::KIND.title(), self.doc.id, self.doc.attributes.rev()),
+                format!(
+                    "rev {rev} is stale: {} {} is at rev {}",
+                    A::KIND.title(),
+                    self.doc.id,
+                    self.doc.attributes.rev()
+                ),
             )),
             _ => Ok(()),
         }
@@ -198,7 +205,14 @@ impl<A: Tracked> Draft<A> {
         Ok(self.doc)
     }
 
-    fn event(&self, id: EventId, at: Instant, verb: &'static str, actor: Option<UserId>, changes: Option<String>) -> Event {
+    fn event(
+        &self,
+        id: EventId,
+        at: Instant,
+        verb: &'static str,
+        actor: Option<UserId>,
+        changes: Option<String>,
+    ) -> Event {
         Event {
             id,
             at,

@@ -59,7 +59,9 @@ impl DomainError {
 
     pub(crate) fn contention(conflict: &Conflict) -> Self {
         let message = match conflict {
-            Conflict::Stale(kind, id) => format!("{} {id} is being changed by others; read it again and retry", kind.title()),
+            Conflict::Stale(kind, id) => {
+                format!("{} {id} is being changed by others; read it again and retry", kind.title())
+            }
             Conflict::Taken(kind, id) => format!("{} {id} or its externalId exists already", kind.title()),
             Conflict::Name(space, _) => format!("{} is taken", space.name()),
             Conflict::Busy => "the database is busy with conflicting writes; retry".to_owned(),

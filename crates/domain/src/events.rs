@@ -4,11 +4,15 @@ use konverse_model::{Attributes, Document};
 use serde_json::{Map, Value, json};
 
 /// The difference of two versions of a record: `{"attributes":{name:{op,before,after}},"relationships":{…}}`.
-pub(crate) fn difference<A: Attributes>(before: &Document<A>, after: &Document<A>) -> Result<String, serde_json::Error> {
+pub(crate) fn difference<A: Attributes>(
+    before: &Document<A>,
+    after: &Document<A>,
+) -> Result<String, serde_json::Error> {
     let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
     let part = |name: &str| {
         let empty = Map::new();
-        let of = |value: &'_ Value| value.get(name).and_then(Value::as_object).cloned().unwrap_or_else(|| empty.clone());
+        let of =
+            |value: &'_ Value| value.get(name).and_then(Value::as_object).cloned().unwrap_or_else(|| empty.clone());
         Value::Object(compare(&of(&before), &of(&after)))
     };
     serde_json::to_string(&json!({ "attributes": part("attributes"), "relationships": part("relationships") }))

@@ -8,7 +8,9 @@
 use std::collections::HashSet;
 
 use indexmap::IndexMap;
-use konverse_model::input::{self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate};
+use konverse_model::input::{
+    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate,
+};
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
 use konverse_store::{Changes, List, Order, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
@@ -274,7 +276,8 @@ impl<'a> Importer<'a> {
                 let (found, lost): (Vec<_>, Vec<_>) = new.into_iter().partition(|(_, row)| known(row).is_some());
                 for (n, row) in lost {
                     let id = row.conversation().map_or_else(String::new, |id| id.to_string());
-                    outcomes[n] = Some(RowOutcome::Rejected(RowError(format!("/conversation Conversation {id} not found"))));
+                    outcomes[n] =
+                        Some(RowOutcome::Rejected(RowError(format!("/conversation Conversation {id} not found"))));
                 }
                 let groups = group(found, known);
                 self.take_groups(groups, &conversations, &mut outcomes).await?;
@@ -325,7 +328,10 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    async fn conversations_of(&self, rows: &[(usize, ImportRow)]) -> Result<IndexMap<ConversationId, Row>, DomainError> {
+    async fn conversations_of(
+        &self,
+        rows: &[(usize, ImportRow)],
+    ) -> Result<IndexMap<ConversationId, Row>, DomainError> {
         let mut ids: Vec<Id> = rows.iter().filter_map(|(_, row)| row.conversation()).map(Id::from).collect();
         ids.dedup();
         let unique: HashSet<Id> = ids.iter().copied().collect();
@@ -337,7 +343,11 @@ impl<'a> Importer<'a> {
     }
 
     /// Rows that stand alone: each is its own transaction, and they are applied side by side.
-    async fn take_singly(&mut self, rows: Vec<(usize, ImportRow)>, outcomes: &mut [Option<RowOutcome>]) -> Result<(), DomainError> {
+    async fn take_singly(
+        &mut self,
+        rows: Vec<(usize, ImportRow)>,
+        outcomes: &mut [Option<RowOutcome>],
+    ) -> Result<(), DomainError> {
         let mut references = References::new(self.domain.store.clone(), self.org);
         let mut waiting = Vec::new();
         for (n, row) in rows {
@@ -385,9 +395,8 @@ impl<'a> Importer<'a> {
                 Body::Tag(body)
             }
             Body::Customer(body) => {
-                let draft = domain
-                    .new_customer(org, references, &mut changes, (*body).clone(), None, true, look_up)
-                    .await?;
+                let draft =
+                    domain.new_customer(org, references, &mut changes, (*body).clone(), None, true, look_up).await?;
                 let at = self.stamps.next();
                 draft.finish(at, None, || domain.new_event_id(at), &mut changes)?;
                 Body::Customer(body)
@@ -418,7 +427,8 @@ impl<'a> Importer<'a> {
         for (customer, group) in groups {
             let Some(row) = customers.get(&customer) else {
                 for (n, _) in group.rows {
-                    outcomes[n] = Some(RowOutcome::Rejected(RowError(format!("/customer Customer {customer} not found"))));
+                    outcomes[n] =
+                        Some(RowOutcome::Rejected(RowError(format!("/customer Customer {customer} not found"))));
                 }
                 continue;
             };
@@ -440,7 +450,12 @@ impl<'a> Importer<'a> {
     }
 
     /// Takes the rows of a refused group one by one, with look-ups that can name what is wrong.
-    async fn take_again(&mut self, customer: CustomerId, group: Group, outcomes: &mut [Option<RowOutcome>]) -> Result<(), DomainError> {
+    async fn take_again(
+        &mut self,
+        customer: CustomerId,
+        group: Group,
+        outcomes: &mut [Option<RowOutcome>],
+    ) -> Result<(), DomainError> {
         for (n, row) in group.rows {
             if outcomes[n].is_some() {
                 continue;
@@ -494,10 +509,9 @@ impl<'a> Importer<'a> {
             }
             let sizes = (timeline.changes.puts.len(), timeline.changes.claims.len(), timeline.changes.events.len());
             let result = match &row.0 {
-                Body::Conversation(body) => domain
-                    .add_conversation(&mut timeline, references, (**body).clone(), true, look_up)
-                    .await
-                    .map(drop),
+                Body::Conversation(body) => {
+                    domain.add_conversation(&mut timeline, references, (**body).clone(), true, look_up).await.map(drop)
+                }
                 Body::Message(body) => match body.conversation.0 {
                     Some(id) => domain
                         .new_message(&timeline, references, id, (**body).clone(), true, look_up)
@@ -540,7 +554,10 @@ async fn joined(applied: tokio::task::JoinHandle<Result<(), StoreError>>) -> Res
     applied.await.map_err(|error| StoreError::Database(error.to_string()))?
 }
 
-fn group(rows: Vec<(usize, ImportRow)>, customer: impl Fn(&ImportRow) -> Option<CustomerId>) -> IndexMap<CustomerId, Group> {
+fn group(
+    rows: Vec<(usize, ImportRow)>,
+    customer: impl Fn(&ImportRow) -> Option<CustomerId>,
+) -> IndexMap<CustomerId, Group> {
     let mut groups: IndexMap<CustomerId, Group> = IndexMap::new();
     for (n, row) in rows {
         if let Some(customer) = customer(&row) {
@@ -554,7 +571,9 @@ fn group(rows: Vec<(usize, ImportRow)>, customer: impl Fn(&ImportRow) -> Option<
 fn rejected(error: DomainError) -> Result<RowOutcome, DomainError> {
     Ok(RowOutcome::Rejected(match error {
         DomainError::Invalid(errors) => describe(&errors),
-        DomainError::Conflict { pointer, message } => RowError(format!("{} {message}", pointer.unwrap_or_default()).trim().into()),
+        DomainError::Conflict { pointer, message } => {
+            RowError(format!("{} {message}", pointer.unwrap_or_default()).trim().into())
+        }
         DomainError::NotFound(..) | DomainError::Parameter { .. } => RowError(error.to_string()),
         other => return Err(other),
     }))

@@ -36,7 +36,7 @@ pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use import::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Field, Filter, Order, Org};
-pub use listing::{CustomerQuery, ListRequest, ListPage};
+pub use listing::{CustomerQuery, ListPage, ListRequest};
 pub use tokens::{MintedToken, NewToken};
 
 /// How often a change is computed again after losing against another.
@@ -106,7 +106,12 @@ impl Domain {
     }
 
     /// Both customers' locks, always in the same order, so that two moves cannot wait for each other.
-    async fn lock_both(&self, org: OrgId, a: CustomerId, b: CustomerId) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
+    async fn lock_both(
+        &self,
+        org: OrgId,
+        a: CustomerId,
+        b: CustomerId,
+    ) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
         let (first, second) = (lock_of(org, a), lock_of(org, b));
         let (low, high) = (first.min(second), first.max(second));
         let low_guard = self.locks[low].lock().await;

@@ -3,12 +3,12 @@
 //! A page is found by number or, where the request carries a cursor, by the row it continues from. Following the links
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
-use konverse_model::{
-    ConversationId, Cursor, CustomerId, Direction, Fingerprint, Instant, Kind, OrgId,
-};
+use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Instant, Kind, OrgId};
 use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, Window};
 
-use crate::access::permissions::{ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers};
+use crate::access::permissions::{
+    ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers,
+};
 use crate::customers::CUSTOMERS;
 use crate::{Authorized, Domain, DomainError, UserFilter};
 
@@ -72,7 +72,12 @@ impl Domain {
     }
 
     /// The org's conversations by creation.
-    pub async fn list_conversations(&self, auth: &Authorized<ReadConversations>, descending: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_conversations(
+        &self,
+        auth: &Authorized<ReadConversations>,
+        descending: bool,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let order = Order { descending, ..OLDEST_FIRST };
         self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
     }
@@ -97,42 +102,76 @@ impl Domain {
     }
 
     /// The org's messages by creation.
-    pub async fn list_messages(&self, auth: &Authorized<ReadMessages>, descending: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_messages(
+        &self,
+        auth: &Authorized<ReadMessages>,
+        descending: bool,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let order = Order { descending, ..OLDEST_FIRST };
         self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
     }
 
     /// A conversation's messages, oldest first.
-    pub async fn list_conversation_messages(&self, auth: &Authorized<ReadMessages>, id: ConversationId, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_conversation_messages(
+        &self,
+        auth: &Authorized<ReadMessages>,
+        id: ConversationId,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
         self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), OLDEST_FIRST, request).await
     }
 
     /// A customer's messages, oldest first.
-    pub async fn list_customer_messages(&self, auth: &Authorized<ReadMessages>, id: CustomerId, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_customer_messages(
+        &self,
+        auth: &Authorized<ReadMessages>,
+        id: CustomerId,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
         self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), OLDEST_FIRST, request).await
     }
 
     /// The org's notes by creation.
-    pub async fn list_notes(&self, auth: &Authorized<ReadNotes>, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_notes(
+        &self,
+        auth: &Authorized<ReadNotes>,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.page(auth.org(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// A conversation's notes, oldest first.
-    pub async fn list_conversation_notes(&self, auth: &Authorized<ReadNotes>, id: ConversationId, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_conversation_notes(
+        &self,
+        auth: &Authorized<ReadNotes>,
+        id: ConversationId,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
         self.page(auth.org(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
     }
 
     /// A customer's notes, oldest first.
-    pub async fn list_customer_notes(&self, auth: &Authorized<ReadNotes>, id: CustomerId, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_customer_notes(
+        &self,
+        auth: &Authorized<ReadNotes>,
+        id: CustomerId,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
         self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
     }
 
     /// The org's users by creation.
-    pub async fn list_users(&self, auth: &Authorized<ReadUsers>, filter: UserFilter, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_users(
+        &self,
+        auth: &Authorized<ReadUsers>,
+        filter: UserFilter,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let org = auth.org();
         let list = List::of(Kind::User, Scope::Org);
         let list = match filter {
@@ -141,7 +180,8 @@ impl Domain {
             UserFilter::Deleted => list.with(Filter::Deleted),
             UserFilter::Pending => return Ok(ListPage::of(request.buffer, Vec::new())),
             UserFilter::Email(email) => {
-                let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
+                let holder =
+                    self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
                 let row = match holder {
                     Some(id) => self.store.get(org, Kind::User, id).await?.filter(Row::shows),
                     None => None,
@@ -154,19 +194,32 @@ impl Domain {
     }
 
     /// The org's teams by creation.
-    pub async fn list_teams(&self, auth: &Authorized<ReadTeams>, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_teams(
+        &self,
+        auth: &Authorized<ReadTeams>,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.page(auth.org(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// The org's tags by creation.
-    pub async fn list_tags(&self, auth: &Authorized<ReadTags>, deleted: bool, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_tags(
+        &self,
+        auth: &Authorized<ReadTags>,
+        deleted: bool,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let list = List::of(Kind::Tag, Scope::Org);
         let list = if deleted { list.with(Filter::Deleted) } else { list };
         self.page(auth.org(), &list, OLDEST_FIRST, request).await
     }
 
     /// The org's tokens by creation.
-    pub async fn list_tokens(&self, auth: &Authorized<ManageTokens>, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub async fn list_tokens(
+        &self,
+        auth: &Authorized<ManageTokens>,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         self.page(auth.org(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
     }
 
@@ -176,7 +229,8 @@ impl Domain {
             None => Start::Offset((request.page - 1).saturating_mul(u64::from(request.page_size))),
             Some(text) => {
                 let wrong = |message: &str| DomainError::Parameter { name: "cursor", message: message.to_owned() };
-                let cursor: Cursor = text.parse().map_err(|error: konverse_model::CursorError| wrong(&error.to_string()))?;
+                let cursor: Cursor =
+                    text.parse().map_err(|error: konverse_model::CursorError| wrong(&error.to_string()))?;
                 if cursor.fingerprint != fingerprint {
                     return Err(wrong("belongs to another list; start again from the first page"));
                 }

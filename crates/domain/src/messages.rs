@@ -2,7 +2,9 @@
 
 use konverse_model::input::{MessageCreate, MessageUpdate, check_custom};
 use konverse_model::resource::{Direction, DirectionType, Message, MessageAttributes, MessageStatus, Object};
-use konverse_model::{ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, Patch, Rel, UserId};
+use konverse_model::{
+    ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, Patch, Rel, UserId,
+};
 use konverse_store::Row;
 use serde_json::Value;
 
@@ -20,7 +22,11 @@ impl Domain {
     }
 
     /// The message with this external id, as text.
-    pub async fn message_by_external_id(&self, auth: &Authorized<ReadMessages>, external_id: &str) -> Result<String, DomainError> {
+    pub async fn message_by_external_id(
+        &self,
+        auth: &Authorized<ReadMessages>,
+        external_id: &str,
+    ) -> Result<String, DomainError> {
         self.doc_by_external_id(auth.org(), Kind::Message, external_id).await
     }
 
@@ -42,9 +48,8 @@ impl Domain {
             let author = self.author(auth.actor(), &mut references).await?;
             let mut timeline = Timeline::load(self, org, author, customer).await?;
             timeline.with_conversation(row)?;
-            let message = self
-                .new_message(&timeline, &mut references, conversation, body.clone(), auth.is_admin(), true)
-                .await?;
+            let message =
+                self.new_message(&timeline, &mut references, conversation, body.clone(), auth.is_admin(), true).await?;
             self.record_one(timeline, conversation, message).await
         })
         .await
@@ -77,11 +82,9 @@ impl Domain {
                 queue: body.queue.clone(),
                 ..Default::default()
             };
-            let id = self
-                .add_conversation(&mut timeline, &mut references, conversation, auth.is_admin(), false)
-                .await?;
-            let message =
-                self.new_message(&timeline, &mut references, id, body.clone(), auth.is_admin(), true).await?;
+            let id =
+                self.add_conversation(&mut timeline, &mut references, conversation, auth.is_admin(), false).await?;
+            let message = self.new_message(&timeline, &mut references, id, body.clone(), auth.is_admin(), true).await?;
             self.record_one(timeline, id, message).await
         })
         .await
@@ -203,7 +206,8 @@ impl Domain {
     ) -> Result<Message, DomainError> {
         let org = auth.org();
         let body = if replace { replacing(body) } else { body };
-        let customer = CustomerId(needed(self.row(org, Kind::Message, id.0).await?.customer.map(Id::from), "customer")?);
+        let customer =
+            CustomerId(needed(self.row(org, Kind::Message, id.0).await?.customer.map(Id::from), "customer")?);
         let _lock = self.lock(org, customer).await;
         self.commit(|| async {
             let row = self.row(org, Kind::Message, id.0).await?;
@@ -232,7 +236,8 @@ impl Domain {
             if to != from {
                 timeline.refold(from, Vec::new(), Some(id)).await?;
             }
-            let matters = draft.before().is_none_or(|before| tells_conversation(before) != tells_conversation(&draft.doc));
+            let matters =
+                draft.before().is_none_or(|before| tells_conversation(before) != tells_conversation(&draft.doc));
             if matters || to != from {
                 timeline.refold(to, vec![draft], None).await?;
                 timeline.reassess_customer();
@@ -323,7 +328,9 @@ impl Domain {
 }
 
 /// What of a message its conversation repeats or computes with.
-fn tells_conversation(message: &Message) -> (Option<&String>, Option<&String>, &Object, Instant, Instant, Option<UserId>) {
+fn tells_conversation(
+    message: &Message,
+) -> (Option<&String>, Option<&String>, &Object, Instant, Instant, Option<UserId>) {
     let said = &message.attributes;
     let created_by = message.relationships.one("createdBy").map(UserId);
     (said.preview.as_ref(), said.subject.as_ref(), &said.meta, said.sent_at, said.created_at, created_by)
@@ -356,7 +363,8 @@ pub(crate) fn attachment_ids(given: Vec<Value>, errors: &mut Vec<FieldError>) ->
         let text = value.as_str().or_else(|| value.get("_id").and_then(Value::as_str));
         let id = text.and_then(|text| text.parse().ok());
         if id.is_none() {
-            errors.push(FieldError::at(format!("/attachments/{n}"), "must be an attachment id, or an object with `_id`"));
+            errors
+                .push(FieldError::at(format!("/attachments/{n}"), "must be an attachment id, or an object with `_id`"));
         }
         id
     };

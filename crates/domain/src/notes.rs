@@ -58,8 +58,7 @@ impl Domain {
             let author = self.author(actor, &mut references).await?;
             let mut timeline = Timeline::load(self, org, author, customer).await?;
             timeline.with_conversation(row)?;
-            let note =
-                self.new_note(&timeline, &mut references, conversation, body.clone(), admin, true).await?;
+            let note = self.new_note(&timeline, &mut references, conversation, body.clone(), admin, true).await?;
             self.put_note(&mut timeline, conversation, note)?;
             let now = timeline.now;
             let (changes, mut finished) = timeline.finish(&mut Stamps::new(now)).await?;
@@ -175,13 +174,21 @@ impl Domain {
         self.edit_note(auth.actor(), false, id, body, false).await.map(drop)
     }
 
-    async fn edit_note(&self, actor: &Actor, admin: bool, id: NoteId, body: NoteUpdate, restores: bool) -> Result<Note, DomainError> {
+    async fn edit_note(
+        &self,
+        actor: &Actor,
+        admin: bool,
+        id: NoteId,
+        body: NoteUpdate,
+        restores: bool,
+    ) -> Result<Note, DomainError> {
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Note, id.to_string());
         let gone = |error| if matches!(error, DomainError::NotFound(..)) { missing() } else { error };
         // The conversation says whose note it is: one that lay deleted did not move along with it.
         let row = self.store.get(org, Kind::Note, id.0).await?.ok_or_else(missing)?;
-        let customer = self.row(org, Kind::Conversation, needed(row.conversation, "conversation")?).await.map_err(gone)?;
+        let customer =
+            self.row(org, Kind::Conversation, needed(row.conversation, "conversation")?).await.map_err(gone)?;
         let customer = CustomerId(needed(customer.customer.map(Id::from), "customer")?);
         let _lock = self.lock(org, customer).await;
         self.commit(|| async {

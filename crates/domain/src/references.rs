@@ -33,7 +33,13 @@ impl References {
     }
 
     /// Checks that every one of `ids` is a record of the org; names those that are not.
-    pub(crate) async fn check<I>(&mut self, kind: Kind, ids: &[I], pointer: &str, errors: &mut Vec<FieldError>) -> Result<(), DomainError>
+    pub(crate) async fn check<I>(
+        &mut self,
+        kind: Kind,
+        ids: &[I],
+        pointer: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<(), DomainError>
     where
         I: Copy + Into<Id>,
     {
@@ -47,7 +53,13 @@ impl References {
     }
 
     /// Checks that `id`, when there is one, is a record of the org.
-    pub(crate) async fn check_one<I>(&mut self, kind: Kind, id: Option<I>, pointer: &str, errors: &mut Vec<FieldError>) -> Result<(), DomainError>
+    pub(crate) async fn check_one<I>(
+        &mut self,
+        kind: Kind,
+        id: Option<I>,
+        pointer: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<(), DomainError>
     where
         I: Into<Id>,
     {
@@ -71,6 +83,7 @@ impl References {
     }
 
     /// The ids behind tag ids or names; unknown names become tags.
+    #[expect(clippy::too_many_arguments, reason = "a new tag needs all of them, and the change it goes into")]
     pub(crate) async fn tags(
         &mut self,
         domain: &Domain,
@@ -128,7 +141,9 @@ impl References {
             }
             None => {
                 // Within one body the name may come twice; within one change the tag is made once.
-                if let Some((_, _, id)) = changes.claims.iter().find(|(space, value, _)| *space == Space::TagName && *value == folded) {
+                if let Some((_, _, id)) =
+                    changes.claims.iter().find(|(space, value, _)| *space == Space::TagName && *value == folded)
+                {
                     return Ok(Some(*id));
                 }
                 let tag = new_tag(domain.new_id(), self.org, name.to_owned(), None, author, now);

@@ -4,9 +4,9 @@
 
 use indexmap::IndexMap;
 use konverse_model::resource::{
-    Conversation, ConversationAttributes, ConversationState, Customer, CustomerAttributes, CustomerMessageMark, Direction,
-    DirectionType, DoneSnapshot, LastConversation, Message, MessageMark, OpenTotal, Preview, ReplyMark, Snooze, SnoozeStatus,
-    StateSince, Status, Total,
+    Conversation, ConversationAttributes, ConversationState, Customer, CustomerAttributes, CustomerMessageMark,
+    Direction, DirectionType, DoneSnapshot, LastConversation, Message, MessageMark, OpenTotal, Preview, ReplyMark,
+    Snooze, SnoozeStatus, StateSince, Status, Total,
 };
 use konverse_model::{ConversationId, Instant, MessageId, TeamId, UserId};
 
@@ -141,7 +141,12 @@ fn reset_since_last_done(attributes: &mut ConversationAttributes) {
     }
 }
 
-fn done_snapshot(attributes: &ConversationAttributes, state: &ConversationState, author: &Author, at: Instant) -> DoneSnapshot {
+fn done_snapshot(
+    attributes: &ConversationAttributes,
+    state: &ConversationState,
+    author: &Author,
+    at: Instant,
+) -> DoneSnapshot {
     let start = attributes.first_message_in.as_ref().map_or(attributes.created_at, |message| message.sent_at);
     let by_channel = |count: fn(u64, u64) -> u64| -> IndexMap<String, u64> {
         let counted = state.channels.iter().map(|(channel, counts)| (channel.clone(), count(counts.0, counts.1)));
@@ -276,10 +281,9 @@ pub(crate) fn fold_message(conversation: &mut Conversation, state: &mut Conversa
             attributes.last_received_at = Some(said.sent_at);
             let full =
                 MessageMark { channel: Some(said.channel.clone()), meta: Some(said.meta.clone()), ..bare.clone() };
-            attributes.first_message_in.get_or_insert_with(|| MessageMark {
-                direction_type: Some(said.direction_type),
-                ..full.clone()
-            });
+            attributes
+                .first_message_in
+                .get_or_insert_with(|| MessageMark { direction_type: Some(said.direction_type), ..full.clone() });
             attributes.last_message_in = Some(full);
             if after_last_done {
                 attributes.last_message_unresponded_to_since_last_done.get_or_insert_with(|| bare.clone());
@@ -305,7 +309,12 @@ pub(crate) fn fold_message(conversation: &mut Conversation, state: &mut Conversa
 }
 
 /// What an outbound message that no machine wrote by itself answers.
-fn reply(attributes: &mut ConversationAttributes, message: &mut Message, created_by: Option<UserId>, after_last_done: bool) {
+fn reply(
+    attributes: &mut ConversationAttributes,
+    message: &mut Message,
+    created_by: Option<UserId>,
+    after_last_done: bool,
+) {
     let said = &mut message.attributes;
     let waited = attributes.last_message_unresponded_to.take().map(|asked| said.sent_at.since(asked.sent_at));
     let waited_since_done =
@@ -390,11 +399,10 @@ pub(crate) fn set_last_conversation(customer: &mut CustomerAttributes, conversat
     if !attributes.sentiment.is_empty() {
         customer.sentiment = Some(attributes.sentiment.clone());
     }
-    customer.last_message_unresponded_to =
-        attributes.last_message_unresponded_to.as_ref().map(|mark| CustomerMessageMark {
-            sent_at: mark.sent_at,
-            channel: channel_of(attributes, mark.id),
-        });
+    customer.last_message_unresponded_to = attributes
+        .last_message_unresponded_to
+        .as_ref()
+        .map(|mark| CustomerMessageMark { sent_at: mark.sent_at, channel: channel_of(attributes, mark.id) });
 }
 
 /// Keeps the customer's last conversation right after one of theirs was created or changed.
@@ -426,9 +434,9 @@ impl Remaining {
     pub(crate) fn see(&mut self, conversation: Conversation) {
         let attributes = &conversation.attributes;
         let newer = |mark: &Option<MessageMark>, last: &Option<CustomerMessageMark>| {
-            mark.as_ref().filter(|mark| last.as_ref().is_none_or(|last| last.sent_at < mark.sent_at)).map(|mark| {
-                CustomerMessageMark { sent_at: mark.sent_at, channel: mark.channel.clone() }
-            })
+            mark.as_ref()
+                .filter(|mark| last.as_ref().is_none_or(|last| last.sent_at < mark.sent_at))
+                .map(|mark| CustomerMessageMark { sent_at: mark.sent_at, channel: mark.channel.clone() })
         };
         if let Some(mark) = newer(&attributes.last_message_in, &self.last_in) {
             self.last_in = Some(mark);

@@ -5,7 +5,8 @@
 
 use indexmap::IndexMap;
 use konverse_model::resource::{
-    Conversation, ConversationAttributes, Customer, CustomerAttributes, Direction, Message, MessageAttributes, NoteAttributes, Status,
+    Conversation, ConversationAttributes, Customer, CustomerAttributes, Direction, Message, MessageAttributes,
+    NoteAttributes, Status,
 };
 use konverse_model::{ConversationId, CustomerId, Document, Instant, Kind, MessageId, OrgId, UserId};
 use konverse_store::{Changes, Field, List, Order, Row, Scope, Start, Window};
@@ -74,7 +75,13 @@ pub(crate) struct Finished {
 }
 
 impl<'a> Timeline<'a> {
-    pub(crate) fn new(domain: &'a Domain, org: OrgId, author: Author, now: Instant, customer: Draft<CustomerAttributes>) -> Self {
+    pub(crate) fn new(
+        domain: &'a Domain,
+        org: OrgId,
+        author: Author,
+        now: Instant,
+        customer: Draft<CustomerAttributes>,
+    ) -> Self {
         Self {
             domain,
             org,
@@ -91,7 +98,12 @@ impl<'a> Timeline<'a> {
     }
 
     /// The timeline of a stored customer who shows.
-    pub(crate) async fn load(domain: &'a Domain, org: OrgId, author: Author, customer: CustomerId) -> Result<Self, DomainError> {
+    pub(crate) async fn load(
+        domain: &'a Domain,
+        org: OrgId,
+        author: Author,
+        customer: CustomerId,
+    ) -> Result<Self, DomainError> {
         let customer = Draft::read(domain.row(org, Kind::Customer, customer.0).await?)?;
         Ok(Self::new(domain, org, author, domain.now(), customer))
     }
@@ -108,12 +120,19 @@ impl<'a> Timeline<'a> {
         Ok(id)
     }
 
-    pub(crate) fn conversation(&mut self, id: ConversationId) -> Result<&mut Draft<ConversationAttributes>, DomainError> {
+    pub(crate) fn conversation(
+        &mut self,
+        id: ConversationId,
+    ) -> Result<&mut Draft<ConversationAttributes>, DomainError> {
         self.conversations.get_mut(&id).ok_or_else(|| DomainError::internal("a conversation was not loaded"))
     }
 
     /// Records new messages of one conversation, with all that follows.
-    pub(crate) async fn record(&mut self, id: ConversationId, mut new: Vec<Draft<MessageAttributes>>) -> Result<(), DomainError> {
+    pub(crate) async fn record(
+        &mut self,
+        id: ConversationId,
+        mut new: Vec<Draft<MessageAttributes>>,
+    ) -> Result<(), DomainError> {
         new.sort_by_key(|message| (message.doc.attributes.sent_at, message.doc.id));
         let (now, author) = (self.now, self.author.clone());
         let conversation = self.conversation(id)?;
@@ -128,9 +147,17 @@ impl<'a> Timeline<'a> {
         });
         let history = new.iter().all(|message| message.doc.attributes.imported_at.is_some());
         if reopens && conversation.doc.attributes.status != Status::Open {
-            rules::change_status(&mut conversation.doc, &mut conversation.state, Status::Open, Cause::Request, &author, now);
+            rules::change_status(
+                &mut conversation.doc,
+                &mut conversation.state,
+                Status::Open,
+                Cause::Request,
+                &author,
+                now,
+            );
         }
-        let in_order = new.first().is_none_or(|first| rules::follows(&conversation.doc, &conversation.state, &first.doc));
+        let in_order =
+            new.first().is_none_or(|first| rules::follows(&conversation.doc, &conversation.state, &first.doc));
         if in_order {
             for message in new {
                 self.fold(id, message)?;

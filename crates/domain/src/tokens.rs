@@ -108,7 +108,15 @@ impl Domain {
 
     /// A token in the form of a JWT, as the vendor's are. Nothing ever reads it: its last part is random, and the whole
     /// is looked up by its hash.
-    fn mint(&self, org: &Org, token: TokenId, user: UserId, roles: &[String], expires_at: Option<Instant>, now: Instant) -> String {
+    fn mint(
+        &self,
+        org: &Org,
+        token: TokenId,
+        user: UserId,
+        roles: &[String],
+        expires_at: Option<Instant>,
+        now: Instant,
+    ) -> String {
         let mut claims = json!({
             "id": token, "user": user, "org": org.id, "orgName": org.name, "userType": "machine",
             "roles": roles, "iat": now.millis() / 1000,

@@ -183,10 +183,8 @@ impl<A: Attributes> Serialize for Document<A> {
         object.serialize_field("type", A::KIND.name())?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("attributes", &self.attributes)?;
-        object.serialize_field(
-            "relationships",
-            &RelationshipsAt { owner: &path, relationships: &self.relationships },
-        )?;
+        object
+            .serialize_field("relationships", &RelationshipsAt { owner: &path, relationships: &self.relationships })?;
         object.serialize_field("links", &Links { this: &path, related: self.related.as_deref() })?;
         object.end()
     }
@@ -228,9 +226,26 @@ const COLLECTIONS: [&str; 4] = ["messages", "attachments", "shortcuts", "kb-arti
 
 /// The names a relationship can have.
 const NAMES: [&str; 20] = [
-    "org", "customer", "conversation", "messages", "company", "createdBy", "modifiedBy", "deletedBy", "endedBy",
-    "pinnedBy", "brand", "queue", "campaign", "subStatus", "attachments", "shortcuts", "kbArticles", "userMentions",
-    "redactedBy", "user",
+    "org",
+    "customer",
+    "conversation",
+    "messages",
+    "company",
+    "createdBy",
+    "modifiedBy",
+    "deletedBy",
+    "endedBy",
+    "pinnedBy",
+    "brand",
+    "queue",
+    "campaign",
+    "subStatus",
+    "attachments",
+    "shortcuts",
+    "kbArticles",
+    "userMentions",
+    "redactedBy",
+    "user",
 ];
 
 fn collection<E: serde::de::Error>(links: &Option<StoredLinks<'_>>) -> Result<Option<&'static str>, E> {

@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_moment() {
-        for text in ["", "yesterday", "2019-13-01", "2019-02-30T00:00:00Z", "1546300800000", "20190101", "2019-01-01T25:00:00Z"] {
+        for text in
+            ["", "yesterday", "2019-13-01", "2019-02-30T00:00:00Z", "1546300800000", "20190101", "2019-01-01T25:00:00Z"]
+        {
             assert_eq!(text.parse::<Instant>(), Err(InstantError), "{text}");
         }
     }

@@ -34,7 +34,9 @@ impl FromStr for Role {
             && text.len() <= 128
             && words.all(|word| {
                 !word.is_empty()
-                    && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'*'))
+                    && word
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'*'))
             });
         if well_formed {
             Ok(Self(text.to_owned()))
@@ -65,7 +67,14 @@ mod tests {
         for held in ["org", "org.user", "org.user.conversation", "org.user.conversation.read"] {
             assert!(grants(held, "org.user.conversation.read"), "{held}");
         }
-        for held in ["org.use", "org.admin", "org.user.conversation.write", "org.user.conversation.read.all", "org.permission", ""] {
+        for held in [
+            "org.use",
+            "org.admin",
+            "org.user.conversation.write",
+            "org.user.conversation.read.all",
+            "org.permission",
+            "",
+        ] {
             assert!(!grants(held, "org.user.conversation.read"), "{held}");
         }
     }

@@ -1,6 +1,10 @@
 //! The command line. Every option can also be set by the environment variable its help names.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands answer on standard output and complain on standard error")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "commands answer on standard output and complain on standard error"
+)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -232,7 +236,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = || -> anyhow::Result<ExitCode> {
         telemetry::log(&cli.log, cli.log_format)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         runtime.block_on(run(cli.command))
     };
     run().unwrap_or_else(|error| {

@@ -24,7 +24,13 @@ async fn customer(domain: &Domain, actor: &Actor, text: &str) -> anyhow::Result<
 }
 
 /// Shows every conversation of a customer, newest first: as a table, or one JSON object a line.
-pub(crate) async fn show(domain: &Domain, org: &Org, who: &str, json: bool, print: &dyn Fn(&str)) -> anyhow::Result<()> {
+pub(crate) async fn show(
+    domain: &Domain,
+    org: &Org,
+    who: &str,
+    json: bool,
+    print: &dyn Fn(&str),
+) -> anyhow::Result<()> {
     let actor = Actor::system(org.id);
     let customer = customer(domain, &actor, who).await.with_context(|| format!("looking for customer {who}"))?;
     let auth: Authorized<permissions::ReadConversations> = actor.authorize()?;

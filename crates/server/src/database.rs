@@ -59,7 +59,9 @@ impl Database {
             Self::Sqlite(file) => Arc::new(Sqlite::open(Path::new(file)).with_context(|| format!("opening {self:?}"))?),
             Self::Postgres(url) => {
                 let store = Postgres::open(url, connections).await;
-                Arc::new(store.with_context(|| format!("opening {self:?}; is the server running and may the user create tables?"))?)
+                Arc::new(store.with_context(|| {
+                    format!("opening {self:?}; is the server running and may the user create tables?")
+                })?)
             }
         };
         Ok(store)

@@ -43,23 +43,21 @@ impl Clock for Fixed {
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(file).with_context(|| format!("opening {}", file.display()))?);
-    let domain = Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
+    let domain =
+        Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {
         Some(org) => org,
         // The same id every time needs the same randomness every time. Nothing secret is made of it.
-        None => Domain::new(store, Arc::new(Fixed), Ids::new(Arc::new(|buffer| buffer.fill(0x64))), Settings::default())
-            .create_org(ORG)
-            .await
-            .context("creating the demo org")?,
+        None => {
+            Domain::new(store, Arc::new(Fixed), Ids::new(Arc::new(|buffer| buffer.fill(0x64))), Settings::default())
+                .create_org(ORG)
+                .await
+                .context("creating the demo org")?
+        }
     };
     seed(&domain, &org).await?;
     let token = token(&domain, &org, &file.with_extension("token")).await?;
-    let serving = Serving {
-        listen,
-        metrics_listen: None,
-        drain: Duration::from_secs(5),
-        api: ApiSettings::default(),
-    };
+    let serving = Serving { listen, metrics_listen: None, drain: Duration::from_secs(5), api: ApiSettings::default() };
     let shown = file.display().to_string();
     serve::serve(domain, serving, |address| {
         print(format!(
@@ -123,24 +121,37 @@ fn rows() -> Vec<(ImportKind, Value)> {
     const AGENTS: [&str; 4] = ["Ada Quist", "Ben Okafor", "Chiara Lindt", "Dev Patel"];
     const TEAMS: [&str; 2] = ["Orders", "Accounts"];
     const TAGS: [&str; 4] = ["delivery", "refund", "login", "praise"];
-    const CUSTOMERS: [&str; 8] = [
-        "Mara Jansen", "Tomás Vidal", "Aiko Mori", "Nils Berg", "Zoë Carter", "Omar Haddad", "Lea Novak", "Sam Reyes",
-    ];
+    const CUSTOMERS: [&str; 8] =
+        ["Mara Jansen", "Tomás Vidal", "Aiko Mori", "Nils Berg", "Zoë Carter", "Omar Haddad", "Lea Novak", "Sam Reyes"];
     const CHANNELS: [&str; 3] = ["email", "chat", "sms"];
     const TOPICS: [(&str, &str, &str); 4] = [
-        ("Where is my parcel?", "The tracking page has not moved for three days.", "It is at the depot and comes tomorrow."),
-        ("Refund for order", "I sent the shoes back last week and saw no refund yet.", "It was booked today; allow two days."),
+        (
+            "Where is my parcel?",
+            "The tracking page has not moved for three days.",
+            "It is at the depot and comes tomorrow.",
+        ),
+        (
+            "Refund for order",
+            "I sent the shoes back last week and saw no refund yet.",
+            "It was booked today; allow two days.",
+        ),
         ("Cannot sign in", "The reset link says it has expired.", "I sent a new one that lasts an hour."),
         ("Thank you", "The replacement arrived early, great service.", "Lovely to hear, thank you for writing."),
     ];
     let mut rows = Vec::new();
     for (n, name) in AGENTS.iter().enumerate() {
         let email = format!("{}@demo.example", name.split(' ').next().unwrap_or_default().to_lowercase());
-        rows.push((ImportKind::Users, json!({ "id": id("user", n), "name": name, "email": email, "createdAt": at(0) })));
+        rows.push((
+            ImportKind::Users,
+            json!({ "id": id("user", n), "name": name, "email": email, "createdAt": at(0) }),
+        ));
     }
     for (n, name) in TEAMS.iter().enumerate() {
         let members = [id("user", 2 * n), id("user", 2 * n + 1)];
-        rows.push((ImportKind::Teams, json!({ "id": id("team", n), "name": name, "members": members, "createdAt": at(0) })));
+        rows.push((
+            ImportKind::Teams,
+            json!({ "id": id("team", n), "name": name, "members": members, "createdAt": at(0) }),
+        ));
     }
     for (n, name) in TAGS.iter().enumerate() {
         rows.push((ImportKind::Tags, json!({ "id": id("tag", n), "name": name, "createdAt": at(0) })));

@@ -43,7 +43,8 @@ pub(crate) async fn import(
     let mut report = ImportReport::default();
     let bytes = sources.iter().filter_map(|source| source.path.metadata().ok()).map(|data| data.len()).sum();
     let bar = ProgressBar::new(bytes).with_style(
-        ProgressStyle::with_template("{msg:14} {wide_bar} {percent:>3}% {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("{msg:14} {wide_bar} {percent:>3}% {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     for source in &sources {

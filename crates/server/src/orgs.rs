@@ -14,11 +14,7 @@ pub(crate) async fn org_named(domain: &Domain, name: &str) -> anyhow::Result<Org
 }
 
 /// A token from what the command line says.
-pub(crate) async fn create_token(
-    domain: &Domain,
-    org: &Org,
-    new: NewToken,
-) -> anyhow::Result<MintedToken> {
+pub(crate) async fn create_token(domain: &Domain, org: &Org, new: NewToken) -> anyhow::Result<MintedToken> {
     domain.create_token(org, new).await.context("creating the token")
 }
 

@@ -29,7 +29,8 @@ pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 }
 
 /// Seconds a request may take, in steps around what a list costs.
-const BUCKETS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Starts collecting metrics.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {

@@ -82,7 +82,7 @@ const NOTE: char = '9';
 fn message(n: u32, conversation: u32, direction: &str, at: &str) -> Value {
     let mut row = json!({
         "id": id(MESSAGE, n), "conversation": id(CONVERSATION, conversation), "channel": "email", "app": "postmark",
-        "direction": direction, "preview": format!("text {n}"), "createdAt": at,
+        "direction": direction, "preview": format!("text {}", n % 100), "createdAt": at,
     });
     if direction == "out" {
         row["createdBy"] = json!(id(USER, 1));
@@ -92,30 +92,54 @@ fn message(n: u32, conversation: u32, direction: &str, at: &str) -> Value {
 
 /// A small history in a folder, in every form a file may have.
 fn history(folder: &Path) {
-    write(folder, "users.jsonl", &[
-        json!({ "id": id(USER, 1), "name": "Ann Agent", "email": "ann@example.com", "createdAt": "2024-01-01T00:00:00.000Z" }),
-        json!({ "id": id(USER, 2), "name": "Bob Agent", "email": "bob@example.com" }),
-    ]);
+    write(
+        folder,
+        "users.jsonl",
+        &[
+            json!({ "id": id(USER, 1), "name": "Ann Agent", "email": "ann@example.com", "createdAt": "2024-01-01T00:00:00.000Z" }),
+            json!({ "id": id(USER, 2), "name": "Bob Agent", "email": "bob@example.com" }),
+        ],
+    );
     write(folder, "teams.jsonl.gz", &[json!({ "id": id(TEAM, 1), "name": "Support", "members": [id(USER, 1)] })]);
     write(folder, "tags.jsonl.zst", &[json!({ "id": id(TAG, 1), "name": "refund" })]);
-    write(folder, "customers.jsonl.zst", &[
-        json!({ "id": id(CUSTOMER, 1), "name": "Jane Doe", "externalId": "crm-1", "emails": [{ "email": "jane@example.com", "type": "home" }], "createdAt": "2024-02-01T10:00:00.000Z" }),
-        json!({ "id": id(CUSTOMER, 2), "name": "John Roe", "createdAt": "2024-02-02T10:00:00.000Z" }),
-    ]);
-    write(folder, "conversations.jsonl.gz", &[
-        json!({ "id": id(CONVERSATION, 1), "customer": id(CUSTOMER, 1), "externalId": "t-1", "name": "Refund", "status": "done", "createdAt": "2024-03-01T10:00:00.000Z", "tags": [id(TAG, 1)], "assignedUsers": [id(USER, 1)] }),
-        json!({ "id": id(CONVERSATION, 2), "customer": id(CUSTOMER, 1), "status": "open", "createdAt": "2024-03-02T10:00:00.000Z" }),
-        json!({ "id": id(CONVERSATION, 3), "customer": id(CUSTOMER, 2), "status": "done", "createdAt": "2024-03-03T10:00:00.000Z" }),
-    ]);
-    write(folder, "messages-01.jsonl", &[
-        message(1, 1, "in", "2024-03-01T10:00:00.000Z"),
-        message(2, 1, "out", "2024-03-01T10:05:00.000Z"),
-        message(3, 2, "in", "2024-03-02T10:00:00.000Z"),
-    ]);
-    write(folder, "messages-02.jsonl.zst", &[message(4, 1, "in", "2024-03-01T11:00:00.000Z"), message(5, 3, "in", "2024-03-03T10:00:00.000Z")]);
-    write(folder, "notes.jsonl", &[
-        json!({ "id": id(NOTE, 1), "conversation": id(CONVERSATION, 1), "body": "Asked finance.", "createdAt": "2024-03-01T10:30:00.000Z", "createdBy": id(USER, 2) }),
-    ]);
+    write(
+        folder,
+        "customers.jsonl.zst",
+        &[
+            json!({ "id": id(CUSTOMER, 1), "name": "Jane Doe", "externalId": "crm-1", "emails": [{ "email": "jane@example.com", "type": "home" }], "createdAt": "2024-02-01T10:00:00.000Z" }),
+            json!({ "id": id(CUSTOMER, 2), "name": "John Roe", "createdAt": "2024-02-02T10:00:00.000Z" }),
+        ],
+    );
+    write(
+        folder,
+        "conversations.jsonl.gz",
+        &[
+            json!({ "id": id(CONVERSATION, 1), "customer": id(CUSTOMER, 1), "externalId": "t-1", "name": "Refund", "status": "done", "createdAt": "2024-03-01T10:00:00.000Z", "tags": [id(TAG, 1)], "assignedUsers": [id(USER, 1)] }),
+            json!({ "id": id(CONVERSATION, 2), "customer": id(CUSTOMER, 1), "status": "open", "createdAt": "2024-03-02T10:00:00.000Z" }),
+            json!({ "id": id(CONVERSATION, 3), "customer": id(CUSTOMER, 2), "status": "done", "createdAt": "2024-03-03T10:00:00.000Z" }),
+        ],
+    );
+    write(
+        folder,
+        "messages-01.jsonl",
+        &[
+            message(1, 1, "in", "2024-03-01T10:00:00.000Z"),
+            message(2, 1, "out", "2024-03-01T10:05:00.000Z"),
+            message(3, 2, "in", "2024-03-02T10:00:00.000Z"),
+        ],
+    );
+    write(
+        folder,
+        "messages-02.jsonl.zst",
+        &[message(4, 1, "in", "2024-03-01T11:00:00.000Z"), message(5, 3, "in", "2024-03-03T10:00:00.000Z")],
+    );
+    write(
+        folder,
+        "notes.jsonl",
+        &[
+            json!({ "id": id(NOTE, 1), "conversation": id(CONVERSATION, 1), "body": "Asked finance.", "createdAt": "2024-03-01T10:30:00.000Z", "createdBy": id(USER, 2) }),
+        ],
+    );
     write_text(folder, "README.md", "not a file to import");
 }
 
@@ -148,12 +172,30 @@ on_both_engines!(orgs_are_made_and_listed, |app| async move {
         assert_ne!(error.status, 0, "{name:?}");
     }
     let list = run(&app, &["org", "list"]).ok();
-    assert_eq!(list.lines().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect::<Vec<_>>(), ["acme", "globex"]);
+    assert_eq!(
+        list.lines().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect::<Vec<_>>(),
+        ["acme", "globex"]
+    );
     assert!(list.contains(made));
 });
 
 on_both_engines!(tokens_are_made_shown_and_revoked, |app| async move {
-    let create = ["token", "create", "--org", "acme", "--name", "etl", "--role", "org.user", "--role", "org.permission.tag.read", "--expires", "90d", "--cidr", "127.0.0.0/8"];
+    let create = [
+        "token",
+        "create",
+        "--org",
+        "acme",
+        "--name",
+        "etl",
+        "--role",
+        "org.user",
+        "--role",
+        "org.permission.tag.read",
+        "--expires",
+        "90d",
+        "--cidr",
+        "127.0.0.0/8",
+    ];
     let ran = run(&app, &create);
     assert_eq!(ran.err, "");
     let secret = ran.ok();
@@ -176,11 +218,13 @@ on_both_engines!(tokens_are_made_shown_and_revoked, |app| async move {
     let error = run(&app, &["token", "revoke", &token, "--org", "acme"]).failed();
     assert!(error.contains(&token), "{error}");
     for (option, value) in [("--expires", "soon"), ("--expires", "0d")] {
-        let error = run(&app, &["token", "create", "--org", "acme", "--name", "x", "--role", "org", option, value]).failed();
+        let error =
+            run(&app, &["token", "create", "--org", "acme", "--name", "x", "--role", "org", option, value]).failed();
         assert!(error.contains(option) && error.contains("90d"), "{error}");
     }
     for args in [["--role", "admin"], ["--cidr", "here"]] {
-        let ran = run(&app, &[&["token", "create", "--org", "acme", "--name", "x", "--role", "org"], &args[..]].concat());
+        let ran =
+            run(&app, &[&["token", "create", "--org", "acme", "--name", "x", "--role", "org"], &args[..]].concat());
         assert_eq!(ran.status, 2, "{}", ran.err);
     }
 });
@@ -190,7 +234,7 @@ on_both_engines!(a_history_is_taken_as_it_was, |app| async move {
     history(folder.path());
     let ran = import(&app, &[folder.path()]);
     assert_eq!(ran.err, "");
-    summary(&ran.ok(), 14, 0, 0);
+    summary(&ran.ok(), 15, 0, 0);
 
     let admin = app.admin().await;
     let of = async |path: &str| admin.get(path).await.ok()["data"].clone();
@@ -218,21 +262,34 @@ on_both_engines!(a_history_is_taken_as_it_was, |app| async move {
     assert_eq!(sent["relationships"]["createdBy"]["data"]["id"], id(USER, 1));
     let note = of(&format!("/v1/notes/{}", id(NOTE, 1))).await;
     assert_eq!(note["relationships"]["createdBy"]["data"]["id"], id(USER, 2));
-    assert_eq!(admin.get(&format!("/v1/customers/{}/conversations", id(CUSTOMER, 1))).await.ids(), [id(CONVERSATION, 2), id(CONVERSATION, 1)]);
+    assert_eq!(
+        admin.get(&format!("/v1/customers/{}/conversations", id(CUSTOMER, 1))).await.ids(),
+        [id(CONVERSATION, 2), id(CONVERSATION, 1)]
+    );
     assert_eq!(admin.get(&format!("/v1/users/{}/teams", id(USER, 1))).await.ids(), [id(TEAM, 1)]);
 
     // Again: nothing changes, not a byte.
     let before = everything(&admin).await;
-    summary(&import(&app, &[folder.path()]).ok(), 0, 14, 0);
+    summary(&import(&app, &[folder.path()]).ok(), 0, 15, 0);
     assert_eq!(everything(&admin).await, before);
 });
 
 on_both_engines!(the_order_of_messages_in_a_file_does_not_matter, |app| async move {
-    let times = ["2024-03-01T10:00:00.000Z", "2024-03-01T10:05:00.000Z", "2024-03-01T10:20:00.000Z", "2024-03-01T11:00:00.000Z", "2024-03-01T12:00:00.000Z"];
+    let times = [
+        "2024-03-01T10:00:00.000Z",
+        "2024-03-01T10:05:00.000Z",
+        "2024-03-01T10:20:00.000Z",
+        "2024-03-01T11:00:00.000Z",
+        "2024-03-01T12:00:00.000Z",
+    ];
     let directions = ["in", "out", "in", "in", "out"];
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "users.jsonl", &[json!({ "id": id(USER, 1), "name": "Ann", "email": "ann@example.com" })]);
-    write(folder.path(), "customers.jsonl", &[1, 2].map(|n| json!({ "id": id(CUSTOMER, n), "createdAt": "2024-02-01T10:00:00.000Z" })));
+    write(
+        folder.path(),
+        "customers.jsonl",
+        &[1, 2].map(|n| json!({ "id": id(CUSTOMER, n), "createdAt": "2024-02-01T10:00:00.000Z" })),
+    );
     let conversation = |n: u32| json!({ "id": id(CONVERSATION, n), "customer": id(CUSTOMER, n), "status": "done", "createdAt": times[0] });
     write(folder.path(), "conversations.jsonl", &[conversation(1), conversation(2)]);
     let rows = [0, 1, 2, 3, 4].map(|n| message(n as u32, 1, directions[n], times[n]));
@@ -262,7 +319,7 @@ on_both_engines!(the_order_of_messages_in_a_file_does_not_matter, |app| async mo
 on_both_engines!(bad_rows_are_named_and_good_ones_stored, |app| async move {
     let folder = tempfile::tempdir().expect("a folder");
     history(folder.path());
-    summary(&import(&app, &[folder.path()]).ok(), 14, 0, 0);
+    summary(&import(&app, &[folder.path()]).ok(), 15, 0, 0);
     let more = tempfile::tempdir().expect("a folder");
     let good = |n: u32| json!({ "id": id(CONVERSATION, n), "customer": id(CUSTOMER, 1), "createdAt": "2024-04-01T10:00:00.000Z" });
     let with = |mut row: Value, name: &str, value: Value| {
@@ -283,13 +340,17 @@ on_both_engines!(bad_rows_are_named_and_good_ones_stored, |app| async move {
     ];
     let conversations = write_text(more.path(), "conversations.jsonl", &format!("{}\n", lines.join("\n")));
     let at = "2024-04-01T10:00:00.000Z";
-    let messages = write(more.path(), "messages.jsonl", &[
-        message(20, 10, "in", at),
-        message(21, 99, "in", at),
-        with(message(22, 10, "in", at), "customer", json!(id(CUSTOMER, 2))),
-        with(message(23, 10, "in", at), "channel", json!("pigeon")),
-        message(24, 15, "in", at),
-    ]);
+    let messages = write(
+        more.path(),
+        "messages.jsonl",
+        &[
+            message(20, 10, "in", at),
+            message(21, 99, "in", at),
+            with(message(22, 10, "in", at), "customer", json!(id(CUSTOMER, 2))),
+            with(message(23, 10, "in", at), "channel", json!("pigeon")),
+            message(24, 15, "in", at),
+        ],
+    );
     let ran = import(&app, &[more.path()]);
     assert_eq!(ran.status, 3, "{}{}", ran.out, ran.err);
     summary(&ran.out, 4, 0, 10);
@@ -299,7 +360,15 @@ on_both_engines!(bad_rows_are_named_and_good_ones_stored, |app| async move {
         let found = complaints.iter().find(|complaint| complaint.starts_with(&start));
         assert!(found.is_some_and(|complaint| complaint.contains(what)), "{start}{what}: {complaints:#?}");
     };
-    for (line, what) in [(2, "JSON"), (3, "colour"), (5, "status"), (6, "externalId"), (7, "customer"), (8, "needs an id"), (9, "object")] {
+    for (line, what) in [
+        (2, "JSON"),
+        (3, "colour"),
+        (5, "status"),
+        (6, "externalId"),
+        (7, "customer"),
+        (8, "needs an id"),
+        (9, "object"),
+    ] {
         told(&conversations, line, what);
     }
     for (line, what) in [(2, &*id(CONVERSATION, 99)), (3, "customer"), (4, "channel")] {
@@ -333,7 +402,8 @@ on_both_engines!(files_that_cannot_be_taken_are_named, |app| async move {
     let error = import(&app, &[&odd]).failed();
     assert!(error.contains("people.csv") && error.contains("jsonl"), "{error}");
 
-    let rows: Vec<Value> = (0..2_000).map(|n| json!({ "id": id(CUSTOMER, n), "name": format!("name {}", n * 7_919 % 1_000) })).collect();
+    let rows: Vec<Value> =
+        (0..2_000).map(|n| json!({ "id": id(CUSTOMER, n), "name": format!("name {}", n * 7_919 % 1_000) })).collect();
     for name in ["customers.jsonl.gz", "customers.jsonl.zst"] {
         let whole = write(folder.path(), name, &rows);
         let bytes = std::fs::read(&whole).expect("the file");
@@ -359,9 +429,13 @@ on_both_engines!(conversations_are_shown_to_people_and_programs, |app| async mov
         let table = run(&app, &["conversations", &who, "--org", "acme"]).ok();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3, "{table}");
-        assert!(lines[0].contains("STATUS") && lines[1].contains(&id(CONVERSATION, 2)) && lines[2].contains("Refund"), "{table}");
+        assert!(
+            lines[0].contains("STATUS") && lines[1].contains(&id(CONVERSATION, 2)) && lines[2].contains("Refund"),
+            "{table}"
+        );
         let rows = run(&app, &["conversations", &who, "--org", "acme", "--json"]).ok();
-        let ids: Vec<Value> = rows.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].clone()).collect();
+        let ids: Vec<Value> =
+            rows.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].clone()).collect();
         assert_eq!(ids, [json!(id(CONVERSATION, 2)), json!(id(CONVERSATION, 1))]);
     }
     for who in ["nobody@example.com", "nobody", &id(CUSTOMER, 99)] {
@@ -387,7 +461,12 @@ on_both_engines!(an_unknown_org_is_told_how_to_be_made, |app| async move {
 
 on_both_engines!(options_come_from_the_environment_too, |app| async move {
     let url = app.store.url();
-    let environment = [("KONVERSE_DATABASE", url.as_str()), ("KONVERSE_ORG", "acme"), ("KONVERSE_TOKEN_NAME", "env"), ("KONVERSE_TOKEN_ROLES", "org.user,org.hook")];
+    let environment = [
+        ("KONVERSE_DATABASE", url.as_str()),
+        ("KONVERSE_ORG", "acme"),
+        ("KONVERSE_TOKEN_NAME", "env"),
+        ("KONVERSE_TOKEN_ROLES", "org.user,org.hook"),
+    ];
     let secret = command(&["token", "create"], &environment).ok();
     let shown = app.bearer(secret.trim()).attributes("/v1/auth/tokens/current").await;
     assert_eq!((&shown["name"], &shown["roles"]), (&json!("env"), &json!(["org.user", "org.hook"])));
@@ -400,8 +479,18 @@ on_both_engines!(options_come_from_the_environment_too, |app| async move {
 #[test]
 fn every_command_has_help() {
     for args in [
-        vec![], vec!["demo"], vec!["serve"], vec!["org"], vec!["org", "create"], vec!["org", "list"], vec!["token"],
-        vec!["token", "create"], vec!["token", "list"], vec!["token", "revoke"], vec!["import"], vec!["conversations"],
+        vec![],
+        vec!["demo"],
+        vec!["serve"],
+        vec!["org"],
+        vec!["org", "create"],
+        vec!["org", "list"],
+        vec!["token"],
+        vec!["token", "create"],
+        vec!["token", "list"],
+        vec!["token", "revoke"],
+        vec!["import"],
+        vec!["conversations"],
     ] {
         let help = command(&[&args[..], &["--help"]].concat(), &[]).ok();
         assert!(help.contains("KONVERSE_LOG"), "{args:?}: {help}");

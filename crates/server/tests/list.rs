@@ -79,7 +79,11 @@ on_both_engines!(pages_follow_each_other_and_lead_back, |app| async move {
     assert_eq!(admin.get(&third).await.json()["links"]["first"], first);
 
     for (page, expected) in [(1, &ids[..5]), (2, &ids[5..10]), (3, &ids[10..])] {
-        assert_eq!(admin.get(&format!("{}?page={page}&pageSize=5", path(&customer))).await.ids(), expected, "by number");
+        assert_eq!(
+            admin.get(&format!("{}?page={page}&pageSize=5", path(&customer))).await.ids(),
+            expected,
+            "by number"
+        );
     }
 });
 
@@ -124,7 +128,12 @@ on_both_engines!(parameters_are_read_kindly_and_refused_clearly, |app| async mov
         let reply = admin.get(&format!("{}?{query}", path(&customer))).await;
         assert_eq!(reply.error(), (400, "bad_request".into(), name.into()), "{query}");
     }
-    for id in ["x", "671a2c40a3f1b20012c4d00", "671a2c40a3f1b20012c4d0011", "671a2c40a3f1b20012c4d001,671a2c40a3f1b20012c4d002"] {
+    for id in [
+        "x",
+        "671a2c40a3f1b20012c4d00",
+        "671a2c40a3f1b20012c4d0011",
+        "671a2c40a3f1b20012c4d001,671a2c40a3f1b20012c4d002",
+    ] {
         assert_eq!(admin.get(&path(id)).await.error(), (400, "bad_request".into(), "id".into()), "{id}");
     }
     assert_eq!(admin.get(&path(&customer.to_uppercase())).await.ids().len(), 3, "hex is hex");
@@ -245,13 +254,18 @@ on_both_engines!(the_published_operation_gives_the_same_rows_in_its_own_form, |a
     let reader = app.actor(&["org.user.conversation.read"]).await;
 
     let operations = reader.get("/v1/operations").await.ok()["data"].clone();
-    let operation = operations.as_array().unwrap().iter().find(|one| one["key"] == "get-conversations-by-customer").unwrap();
+    let operation =
+        operations.as_array().unwrap().iter().find(|one| one["key"] == "get-conversations-by-customer").unwrap();
     let validator = jsonschema::validator_for(&operation["output"]).unwrap();
     assert_eq!(operation["roles"]["any"][0]["legacy"], "org.user.conversation.read");
 
     let run = "/v1/operations/get-conversations-by-customer/run";
     let answer = reader.post(run, json!({ "parameters": { "id": customer } })).await.ok();
-    assert!(validator.is_valid(&answer), "{:?}", validator.iter_errors(&answer).map(|e| e.to_string()).collect::<Vec<_>>());
+    assert!(
+        validator.is_valid(&answer),
+        "{:?}",
+        validator.iter_errors(&answer).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
     let rest = reader.get(&path(&customer)).await.ok();
     let listed: Vec<_> = answer["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids.iter().map(String::as_str).collect::<Vec<_>>());

@@ -1,6 +1,8 @@
 //! A whole data set through the real program: imported into both engines, then every customer's list walked over HTTP
 //! and compared with the files. Run by `./test` when `KONVERSE_DATA` names the folder.
 
+#![expect(clippy::print_stdout, reason = "the walk says what it saw")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -96,7 +98,18 @@ async fn every_list_is_right(backend: Backend) {
     let first = konverse(&arguments);
     println!("{backend:?}: {first}");
     assert!(first.contains("0 already there, 0 refused"), "{first}");
-    let token = konverse(&["token", "create", "--org", "real", "--name", "walk", "--role", "org.permission", "--database", &database]);
+    let token = konverse(&[
+        "token",
+        "create",
+        "--org",
+        "real",
+        "--name",
+        "walk",
+        "--role",
+        "org.permission",
+        "--database",
+        &database,
+    ]);
 
     let customers = lines(&folder, "customers");
     let mut by_customer: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -124,7 +137,9 @@ async fn every_list_is_right(backend: Backend) {
     for customer in &customers {
         let id = customer["id"].as_str().unwrap();
         let mut rows = by_customer.remove(id).unwrap_or_default();
-        rows.sort_by_key(|row| std::cmp::Reverse((row["createdAt"].as_str().unwrap().to_owned(), row["id"].as_str().unwrap().to_owned())));
+        rows.sort_by_key(|row| {
+            std::cmp::Reverse((row["createdAt"].as_str().unwrap().to_owned(), row["id"].as_str().unwrap().to_owned()))
+        });
         let mut listed = Vec::new();
         let mut next = Some(format!("/v1/customers/{id}/conversations"));
         while let Some(path) = next {
@@ -151,11 +166,23 @@ async fn every_list_is_right(backend: Backend) {
 
 fn check(listed: &Value, row: &Value, expected: Expected) {
     let (it, id) = (&listed["attributes"], &row["id"]);
-    for name in ["name", "status", "priority", "direction", "externalId", "createdAt", "tags", "assignedUsers", "assignedTeams", "custom"] {
+    for name in [
+        "name",
+        "status",
+        "priority",
+        "direction",
+        "externalId",
+        "createdAt",
+        "tags",
+        "assignedUsers",
+        "assignedTeams",
+        "custom",
+    ] {
         assert_eq!(it[name], row[name], "{id} {name}");
     }
     assert_eq!(listed["relationships"]["customer"]["data"]["id"], row["customer"], "{id}");
-    let (inbound, outbound): (Vec<_>, Vec<_>) = expected.messages.iter().partition(|message| message["direction"] == "in");
+    let (inbound, outbound): (Vec<_>, Vec<_>) =
+        expected.messages.iter().partition(|message| message["direction"] == "in");
     assert_eq!(it["messageCount"], expected.messages.len(), "{id}");
     assert_eq!(it["inboundMessageCount"], inbound.len(), "{id}");
     assert_eq!(it["outboundMessageCount"], outbound.len(), "{id}");
@@ -176,7 +203,11 @@ fn check(listed: &Value, row: &Value, expected: Expected) {
         ("firstMessageOut", outbound.first()),
         ("lastMessageOut", outbound.last()),
     ] {
-        assert_eq!(it[attribute]["id"], message.map_or(Value::Null, |message| message["id"].clone()), "{id} {attribute}");
+        assert_eq!(
+            it[attribute]["id"],
+            message.map_or(Value::Null, |message| message["id"].clone()),
+            "{id} {attribute}"
+        );
     }
     if row["status"] == "done" {
         assert_eq!(it["doneCount"], 1, "{id}");

@@ -8,8 +8,8 @@ mod open;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
-use futures_util::future::{join_all, try_join_all};
 use futures_util::TryStreamExt;
+use futures_util::future::{join_all, try_join_all};
 use konverse_model::{Instant, Position};
 use konverse_store::{Conflict, Page, StoreError};
 use konverse_store_sql::{Dialect, Driver, Query, SqlStore, Step, Value};
@@ -60,14 +60,32 @@ fn database(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
-async fn rows(client: &Object, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
-    let statement = client.prepare_cached(&query.sql).await.map_err(database)?;
-    let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
+async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
+    let stream = client.query_raw(statement, query.params.iter().map(Param)).await.map_err(database)?;
     let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
     let values = |row: &tokio_postgres::Row| {
         (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0)).collect::<Result<_, _>>()
     };
     rows.iter().map(values).collect::<Result<_, _>>().map_err(database)
+}
+
+/// Statements by text, prepared before they run side by side: each text once, since reads and changes repeat few texts
+/// many times.
+type Prepared<'a> = Vec<(&'a str, Statement)>;
+
+async fn prepared<'a>(client: &Object, texts: impl Iterator<Item = &'a str>) -> Result<Prepared<'a>, StoreError> {
+    let mut statements: Prepared<'a> = Vec::new();
+    for sql in texts {
+        if !statements.iter().any(|(known, _)| *known == sql) {
+            statements.push((sql, client.prepare_cached(sql).await.map_err(database)?));
+        }
+    }
+    Ok(statements)
+}
+
+fn statement<'a>(statements: &'a Prepared<'_>, sql: &str) -> Result<&'a Statement, StoreError> {
+    let found = statements.iter().find(|(known, _)| *known == sql).map(|(_, statement)| statement);
+    found.ok_or_else(|| StoreError::Database("statement not prepared".into()))
 }
 
 #[async_trait]
@@ -79,7 +97,13 @@ impl Driver for Postgres {
             return Ok(Vec::new());
         }
         let client = self.client().await?;
-        try_join_all(queries.iter().map(|query| rows(&client, query))).await
+        let statements = prepared(&client, queries.iter().map(|query| &*query.sql)).await?;
+        let (client, statements) = (&client, &statements);
+        let run = |query| {
+            let query: &Query = query;
+            async move { rows(client, statement(statements, &query.sql)?, query).await }
+        };
+        try_join_all(queries.iter().map(run)).await
     }
 
     async fn splice(&self, query: Query, limit: u32, reversed: bool, mut buffer: Vec<u8>) -> Result<Page, StoreError> {
@@ -109,22 +133,17 @@ impl Driver for Postgres {
 
     async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
         let mut client = self.client().await?;
-        // Prepared before the transaction begins, each text once: a change repeats few texts many times.
-        let mut statements: Vec<(&str, Statement)> = Vec::new();
-        for step in &steps {
-            if !statements.iter().any(|(sql, _)| *sql == step.sql) {
-                statements.push((&step.sql, client.prepare_cached(&step.sql).await.map_err(database)?));
-            }
-        }
+        let statements = prepared(&client, steps.iter().map(|step| &*step.sql)).await?;
         let transaction = client.transaction().await.map_err(database)?;
         let run = |step| {
             let step: &Step = step;
-            let statement = statements.iter().find(|(sql, _)| *sql == step.sql).map(|(_, statement)| statement);
-            let transaction = &transaction;
+            let (transaction, statements) = (&transaction, &statements);
             async move {
-                let statement = statement.ok_or_else(|| StoreError::Database("statement not prepared".into()))?;
+                let statement = statement(statements, &step.sql)?;
                 match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
-                    Ok(0) if step.must_change => Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy))),
+                    Ok(0) if step.must_change => {
+                        Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy)))
+                    }
                     Ok(_) => Ok(()),
                     Err(error) => Err(failure(step, error)),
                 }

@@ -34,7 +34,7 @@ pub(crate) async fn migrate(client: &mut Object) -> Result<(), StoreError> {
     let transaction = client.transaction().await.map_err(database)?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await.map_err(database)?;
     transaction
-        .batch_execute("CREATE TABLE IF NOT EXISTS konverse_schema (version bigint NOT NULL)")
+        .batch_execute("SET LOCAL client_min_messages = warning; CREATE TABLE IF NOT EXISTS konverse_schema (version bigint NOT NULL)")
         .await
         .map_err(database)?;
     let seen: i64 = transaction

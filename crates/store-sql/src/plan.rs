@@ -33,8 +33,11 @@ const HIDE_BY_CONVERSATION: [&str; 2] = [
 ];
 const EVENT_SQLITE: &str = "INSERT INTO event (org, seq, id, at, verb, kind, object, customer, actor, rev, changes) \
     VALUES ($1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE org = $1), $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+/// The writing transaction's number, then the event's place in it. A reader that holds back at the oldest running
+/// transaction therefore never meets a smaller number later; a sequence could not promise that, since its order is not
+/// the order in which transactions begin.
 const EVENT_POSTGRES: &str = "INSERT INTO event (org, seq, id, at, verb, kind, object, customer, actor, rev, changes) \
-    VALUES ($1, nextval('event_seq'), $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    VALUES ($1, CAST(CAST(pg_current_xact_id() AS text) AS bigint) * 1048576 + $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// The steps of a change. Existing rows come first, so that a stale revision is met before anything else is written.
 pub(crate) fn steps(dialect: Dialect, changes: Changes) -> Vec<Step> {
@@ -54,7 +57,12 @@ pub(crate) fn steps(dialect: Dialect, changes: Changes) -> Vec<Step> {
     } = changes;
     let org_id: Id = org.into();
     let mut steps = Vec::with_capacity(puts.len() + events.len() + claims.len() + 4);
-    let any = |sql: &'static str, params: Vec<Value>| Step { sql: Cow::Borrowed(sql), params, must_change: false, conflict: None };
+    let any = |sql: &'static str, params: Vec<Value>| Step {
+        sql: Cow::Borrowed(sql),
+        params,
+        must_change: false,
+        conflict: None,
+    };
 
     if let Some(new) = new_org {
         let conflict = Conflict::Taken(Kind::Org, org_id);
@@ -119,22 +127,23 @@ pub(crate) fn steps(dialect: Dialect, changes: Changes) -> Vec<Step> {
         Dialect::Sqlite => EVENT_SQLITE,
         Dialect::Postgres => EVENT_POSTGRES,
     };
-    for event in events {
-        steps.push(any(
-            insert_event,
-            vec![
-                org_id.into(),
-                event.id.0.into(),
-                event.at.into(),
-                Value::Text(event.verb.into()),
-                Value::Text(event.kind.name().into()),
-                event.object.into(),
-                event.customer.map(Id::from).into(),
-                event.actor.map(Id::from).into(),
-                event.rev.into(),
-                event.changes.into(),
-            ],
-        ));
+    for (n, event) in events.into_iter().enumerate() {
+        let mut params: Vec<Value> = vec![org_id.into()];
+        if dialect == Dialect::Postgres {
+            params.push(Value::Int(n as i64));
+        }
+        params.extend([
+            event.id.0.into(),
+            event.at.into(),
+            Value::Text(event.verb.into()),
+            Value::Text(event.kind.name().into()),
+            event.object.into(),
+            event.customer.map(Id::from).into(),
+            event.actor.map(Id::from).into(),
+            event.rev.into(),
+            event.changes.into(),
+        ]);
+        steps.push(any(insert_event, params));
     }
     steps
 }

@@ -118,7 +118,12 @@ fn select(org: OrgId, list: &List, window: &Window, columns: &[&str]) -> Query {
     let skips = matches!(window.start, Start::Offset(1..)) || !list.filters.is_empty();
     let sql = if list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_)) && skips {
         // Rows that are skipped or filtered out are looked at in the narrow index only.
-        let direction = tail.split(" LIMIT").next().unwrap_or_default().replace("created_at", "c.created_at").replace(", id", ", c.id");
+        let direction = tail
+            .split(" LIMIT")
+            .next()
+            .unwrap_or_default()
+            .replace("created_at", "c.created_at")
+            .replace(", id", ", c.id");
         format!(
             "SELECT c.{at}, c.id, c.{columns} FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
              JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = {} \

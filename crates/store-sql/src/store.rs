@@ -20,6 +20,9 @@ const EVENTS: &str = "SELECT seq, id, at, verb, kind, object, customer, actor, r
 const EVENTS_POSTGRES: &str = "SELECT seq, id, at, verb, kind, object, customer, actor, rev, changes FROM event \
     WHERE org = $1 AND seq > $2 AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY seq LIMIT $3";
 
+/// PostgreSQL's texts cannot hold it, so no stored name does.
+const NUL: char = '\0';
+
 /// The storage contract, run by `D`.
 pub struct SqlStore<D>(D);
 
@@ -78,15 +81,21 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
+        if external_id.contains(NUL) {
+            return Ok(None);
+        }
         let table = table::of(kind);
-        let sql = format!("{} WHERE org = $1 AND external_id = $2 AND external_id IS NOT NULL AND hidden = 0", table.select);
+        let sql =
+            format!("{} WHERE org = $1 AND external_id = $2 AND external_id IS NOT NULL AND hidden = 0", table.select);
         let params = vec![org.0.into(), Value::Text(external_id.to_owned())];
         self.one(Query::bounded(sql, params)).await?.pop().map(|row| table.row(kind, row)).transpose()
     }
 
     async fn holders(&self, org: OrgId, names: &[(Space, String)]) -> Result<Vec<Option<Id>>, StoreError> {
         let query = |(space, value): &(Space, String)| {
-            let params = vec![org.0.into(), Value::Text(space.name().to_owned()), Value::Text(value.clone())];
+            // What cannot be stored is held by nobody, and the empty text is no name.
+            let value = if value.contains(NUL) { String::new() } else { value.clone() };
+            let params = vec![org.0.into(), Value::Text(space.name().to_owned()), Value::Text(value)];
             Query::bounded(HOLDER, params)
         };
         let rows = self.0.read(names.iter().map(query).collect()).await?;
@@ -121,9 +130,7 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
         let query = |user: &UserId| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()]);
         let rows = self.0.read(users.iter().map(query).collect()).await?;
-        rows.into_iter()
-            .map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect())
-            .collect()
+        rows.into_iter().map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect()).collect()
     }
 
     async fn due(&self, now: Instant, limit: u32) -> Result<Vec<(OrgId, Id)>, StoreError> {

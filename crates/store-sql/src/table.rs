@@ -133,7 +133,8 @@ impl Table {
     }
 
     pub(crate) fn update_params(&self, org: OrgId, was: &Row, now: &Row) -> Vec<Value> {
-        let changed = self.columns.iter().filter(|column| !self.key.contains(column)).map(|column| column.value(org, now));
+        let changed =
+            self.columns.iter().filter(|column| !self.key.contains(column)).map(|column| column.value(org, now));
         changed.chain(self.delete_params(org, was)).collect()
     }
 
@@ -188,11 +189,7 @@ impl Table {
 use Column as C;
 
 static CUSTOMER: LazyLock<Table> = LazyLock::new(|| {
-    Table::new(
-        "customer",
-        &[C::Org, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Doc],
-        &[C::Org, C::Id],
-    )
+    Table::new("customer", &[C::Org, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Doc], &[C::Org, C::Id])
 });
 
 static CONVERSATION: LazyLock<Table> = LazyLock::new(|| {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use konverse_model::{ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
+use konverse_model::{
+    ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId,
+};
 use konverse_store::*;
 use konverse_store_sql::{Dialect, Driver, Query, SqlStore, Step, Value};
 
@@ -88,13 +90,23 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                 for filters in [
                     vec![],
                     vec![Filter::Deleted],
-                    vec![Filter::From(Field::CreatedAt, at), Filter::After(Field::UpdatedAt, at), Filter::Label("x".into())],
+                    vec![
+                        Filter::From(Field::CreatedAt, at),
+                        Filter::After(Field::UpdatedAt, at),
+                        Filter::Label("x".into()),
+                    ],
                     vec![Filter::UpTo(Field::CreatedAt, at), Filter::Before(Field::UpdatedAt, at)],
                 ] {
                     let list = List { kind, scope, filters };
                     store.count(org, &list).await?;
                     let position = Position { at, id: id(4) };
-                    for start in [Start::Offset(0), Start::Offset(7), Start::Offset(u64::MAX), Start::After(position), Start::Before(position)] {
+                    for start in [
+                        Start::Offset(0),
+                        Start::Offset(7),
+                        Start::Offset(u64::MAX),
+                        Start::After(position),
+                        Start::Before(position),
+                    ] {
                         for (field, descending) in [(Field::CreatedAt, true), (Field::UpdatedAt, false)] {
                             let window = Window { order: Order { field, descending }, start, limit: 3 };
                             store.page(org, &list, &window, Vec::new()).await?;
@@ -142,8 +154,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.apply(Changes::new(org)).await
     };
     done.await.expect("the recorder refuses nothing");
-    let seen = seen.lock().expect("no test panics here").clone();
-    seen
+    seen.lock().expect("no test panics here").clone()
 }
 
 /// The numbers of a statement's parameters, as they come.

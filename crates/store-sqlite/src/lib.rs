@@ -69,10 +69,8 @@ impl Driver for Sqlite {
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
         let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
         let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
-        self.with_reader(cost, move |connection| {
-            queries.iter().map(|query| read::rows(connection, query)).collect()
-        })
-        .await
+        self.with_reader(cost, move |connection| queries.iter().map(|query| read::rows(connection, query)).collect())
+            .await
     }
 
     async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError> {

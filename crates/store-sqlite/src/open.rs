@@ -23,6 +23,8 @@ pub(crate) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(path)
         .map_err(|error| StoreError::Database(format!("cannot open {}: {error}", path.display())))?;
     settle(&connection)?;
+    // Before anything is set for good: the file may belong to another program.
+    seen(&connection)?;
     // A page of 32 KiB holds some fifteen conversations, so a page of the list is two or three pages of the file.
     // It takes effect only on a file without tables.
     connection.pragma_update(None, "page_size", 32_768).map_err(database)?;
@@ -64,22 +66,25 @@ pub(crate) fn migrate(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
+/// How many migrations the file has seen; an error when it is not ours, or newer than this program.
+fn seen(connection: &Connection) -> Result<usize, StoreError> {
+    let seen: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0))
+        .map_err(database)?;
+    let known = migrations::SQLITE.len();
+    match usize::try_from(seen) {
+        Ok(0) if tables == 0 => Ok(0),
+        Ok(seen @ 1..) if seen <= known => Ok(seen),
+        Ok(seen @ 1..) => Err(StoreError::Database(format!(
+            "the file has schema {seen}, this konverse knows up to {known}: use a newer konverse"
+        ))),
+        _ => Err(StoreError::Database("the file is a database of another program; name a new file".into())),
+    }
+}
+
 fn migrate_within(connection: &Connection) -> Result<(), StoreError> {
-    let seen: usize = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(database)? as usize;
-    if seen > migrations::SQLITE.len() {
-        return Err(StoreError::Database(format!(
-            "the file has schema {seen}, this konverse knows up to {}: use a newer konverse",
-            migrations::SQLITE.len()
-        )));
-    }
-    if seen == 0 {
-        let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0))
-            .map_err(database)?;
-        if tables > 0 {
-            return Err(StoreError::Database("the file is a database of another program; name a new file".into()));
-        }
-    }
+    let seen = seen(connection)?;
     for (n, migration) in migrations::SQLITE.iter().enumerate().skip(seen) {
         connection.execute_batch(migration).map_err(database)?;
         connection.pragma_update(None, "user_version", n as i64 + 1).map_err(database)?;

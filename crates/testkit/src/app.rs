@@ -125,7 +125,8 @@ impl Actor {
             request = request.header(*name, *value);
         }
         let peer: std::net::SocketAddr = ([127, 0, 0, 1], 40_000).into();
-        let request = request.extension(ConnectInfo(peer)).body(body.map_or_else(Body::empty, Body::from)).expect("a request");
+        let request =
+            request.extension(ConnectInfo(peer)).body(body.map_or_else(Body::empty, Body::from)).expect("a request");
         let (parts, body) = self.app.answer(request).await.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
         Reply { status: parts.status, headers: parts.headers, body }
@@ -196,7 +197,8 @@ impl Reply {
     /// # Panics
     /// When it is not JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The body of a 200.
@@ -235,7 +237,8 @@ impl Reply {
     #[track_caller]
     pub fn error(&self) -> (u16, String, String) {
         let error = &self.json()["errors"][0];
-        let source = error["source"].as_object().and_then(|source| source.values().next()?.as_str()).unwrap_or_default();
+        let source =
+            error["source"].as_object().and_then(|source| source.values().next()?.as_str()).unwrap_or_default();
         assert_eq!(error["status"], self.status.as_u16().to_string(), "the document repeats the status");
         (self.status.as_u16(), error["code"].as_str().expect("a code").to_owned(), source.to_owned())
     }

@@ -107,7 +107,9 @@ impl TestStore {
 
 async fn open(backend: Backend, folder: &TempDir, database: Option<&Database>) -> Arc<dyn Store> {
     match (backend, database) {
-        (Backend::Postgres, Some(database)) => Arc::new(Postgres::open(&database.url, 8).await.expect("PostgreSQL opens")),
+        (Backend::Postgres, Some(database)) => {
+            Arc::new(Postgres::open(&database.url, 8).await.expect("PostgreSQL opens"))
+        }
         _ => Arc::new(Sqlite::open(&folder.path().join("test.db")).expect("SQLite opens")),
     }
 }

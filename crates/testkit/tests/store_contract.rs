@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::Duration;
 
-use konverse_model::{ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
+use konverse_model::{
+    ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId,
+};
 use konverse_store::{
-    Changes, Conflict, Event, Field, Filter, Hidden, List, Membership, NewCredential, Order, Org, Row, Scope, Space, Start, Store,
-    StoreError, Window,
+    Changes, Conflict, Event, Field, Filter, Hidden, List, Membership, NewCredential, Order, Org, Row, Scope, Space,
+    Start, Store, StoreError, Window,
 };
 use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestStore};
@@ -486,7 +488,11 @@ mod stories {
         let mut changes = Changes::new(ORG);
         changes.release(email, "jane@example.com".into(), id(2));
         store.apply(changes).await.expect("a change");
-        let names = [(email, "nobody".to_owned()), (email, "jane@example.com".into()), (Space::UserEmail, "jane@example.com".into())];
+        let names = [
+            (email, "nobody".to_owned()),
+            (email, "jane@example.com".into()),
+            (Space::UserEmail, "jane@example.com".into()),
+        ];
         assert_eq!(store.holders(ORG, &names).await.expect("a read"), [None, Some(id(1)), Some(id(2))]);
         let mut changes = Changes::new(ORG);
         changes.release(email, "jane@example.com".into(), id(1));
@@ -525,7 +531,12 @@ mod stories {
 
     pub(super) async fn a_conversation_moves_between_customers(test: TestStore) {
         let store = test.store();
-        let row = Row { external_id: Some("key".into()), wake_at: Some(at(5)), state: Some("{}".into()), ..conversation(1, 10, 1) };
+        let row = Row {
+            external_id: Some("key".into()),
+            wake_at: Some(at(5)),
+            state: Some("{}".into()),
+            ..conversation(1, 10, 1)
+        };
         insert(&*store, [row.clone(), conversation(2, 10, 2), conversation(3, 11, 3)]).await;
         let moved = Row { customer: Some(CustomerId(id(11))), ..next(&row) };
         update(&*store, &row, &moved).await.expect("it is fresh");
@@ -549,7 +560,8 @@ mod stories {
         for kind in [Kind::Message, Kind::Note] {
             let row = Row { external_id: Some("key".into()), ..entry(kind, 1, 20, 10, 1) };
             insert(&*store, [row.clone()]).await;
-            let moved = Row { conversation: Some(id(21)), customer: Some(CustomerId(id(11))), created_at: at(0), ..next(&row) };
+            let moved =
+                Row { conversation: Some(id(21)), customer: Some(CustomerId(id(11))), created_at: at(0), ..next(&row) };
             update(&*store, &row, &moved).await.expect("it is fresh");
             assert_eq!(get(&*store, &row).await, Some(moved.clone()));
             for (scope, count) in [
@@ -581,7 +593,10 @@ mod stories {
             rows.push(vary(conversation(100 + n, n % 2, created)));
             rows.push(vary(entry(Kind::Message, 200 + n, 100 + n % 4, n % 2, created)));
             rows.push(vary(entry(Kind::Note, 300 + n, 100 + n % 4, n % 2, created)));
-            rows.push(vary(Row { label: Some(if n % 3 == 0 { "machine" } else { "user" }.into()), ..record(Kind::User, id(n), created) }));
+            rows.push(vary(Row {
+                label: Some(if n % 3 == 0 { "machine" } else { "user" }.into()),
+                ..record(Kind::User, id(n), created)
+            }));
             rows.push(vary(record(Kind::Tag, id(n), created)));
         }
         rows
@@ -631,9 +646,12 @@ mod stories {
             for filters in filters(kind) {
                 let list = List { kind, scope, filters };
                 let mut count = None;
-                for (field, descending) in
-                    [(Field::CreatedAt, true), (Field::CreatedAt, false), (Field::UpdatedAt, true), (Field::UpdatedAt, false)]
-                {
+                for (field, descending) in [
+                    (Field::CreatedAt, true),
+                    (Field::CreatedAt, false),
+                    (Field::UpdatedAt, true),
+                    (Field::UpdatedAt, false),
+                ] {
                     let order = Order { field, descending };
                     let whole = Window { order, start: Start::Offset(0), limit: 1_000 };
                     let all = check_window(&*store, ORG, &rows, &list, &whole).await;
@@ -643,11 +661,14 @@ mod stories {
                         check_window(&*store, ORG, &rows, &list, &window).await;
                     }
                     let instant = |row: &Row| if field == Field::CreatedAt { row.created_at } else { row.updated_at };
-                    let mut positions: Vec<_> = all.iter().step_by(4).map(|row| Position { at: instant(row), id: row.id }).collect();
+                    let mut positions: Vec<_> =
+                        all.iter().step_by(4).map(|row| Position { at: instant(row), id: row.id }).collect();
                     // A position whose row is gone is as good.
                     positions.push(Position { at: at(4), id: id(u64::MAX) });
                     for position in positions {
-                        for (start, limit) in [(Start::After(position), 3), (Start::Before(position), 2), (Start::Before(position), 50)] {
+                        for (start, limit) in
+                            [(Start::After(position), 3), (Start::Before(position), 2), (Start::Before(position), 50)]
+                        {
                             check_window(&*store, ORG, &rows, &list, &Window { order, start, limit }).await;
                         }
                     }
@@ -660,7 +681,9 @@ mod stories {
     pub(super) async fn a_far_page_is_empty(test: TestStore) {
         let store = test.store();
         insert(&*store, [conversation(1, 1, 1)]).await;
-        for (kind, scope) in [(Kind::Conversation, Scope::Customer(CustomerId(id(1)))), (Kind::Conversation, Scope::Org)] {
+        for (kind, scope) in
+            [(Kind::Conversation, Scope::Customer(CustomerId(id(1)))), (Kind::Conversation, Scope::Org)]
+        {
             for offset in [1, 1_000_000, i64::MAX as u64, u64::MAX] {
                 let order = Order { field: Field::CreatedAt, descending: true };
                 let window = Window { order, start: Start::Offset(offset), limit: 100 };
@@ -678,7 +701,8 @@ mod stories {
         let message = entry(Kind::Message, 4, 1, 10, 1);
         let gone = Row { hidden: Hidden::WithConversation, ..entry(Kind::Note, 5, 2, 10, 1) };
         let note = entry(Kind::Note, 6, 1, 10, 1);
-        insert(&*store, [mine.clone(), deleted.clone(), other.clone(), message.clone(), gone.clone(), note.clone()]).await;
+        insert(&*store, [mine.clone(), deleted.clone(), other.clone(), message.clone(), gone.clone(), note.clone()])
+            .await;
         let mut changes = Changes::new(ORG);
         changes.hide_customer = Some(CustomerId(id(10)));
         store.apply(changes).await.expect("a change");
@@ -692,7 +716,13 @@ mod stories {
             assert_eq!(get(&*store, row).await.as_ref(), Some(row));
         }
         assert_eq!(store.by_external_id(ORG, Kind::Conversation, "key").await.expect("a read"), None);
-        assert_eq!(store.count(ORG, &List::of(Kind::Conversation, Scope::Customer(CustomerId(id(10))))).await.expect("a count"), 0);
+        assert_eq!(
+            store
+                .count(ORG, &List::of(Kind::Conversation, Scope::Customer(CustomerId(id(10)))))
+                .await
+                .expect("a count"),
+            0
+        );
         assert_eq!(store.count(ORG, &List::of(Kind::Conversation, Scope::Org)).await.expect("a count"), 1);
         assert_eq!(store.due(at(100), 10).await.expect("a read"), [(ORG, id(3))]);
     }
@@ -725,7 +755,11 @@ mod stories {
 
     pub(super) async fn showing_again_meets_an_external_id_taken_meanwhile(test: TestStore) {
         let store = test.store();
-        let hidden = Row { hidden: Hidden::WithConversation, external_id: Some("key".into()), ..entry(Kind::Message, 1, 20, 10, 1) };
+        let hidden = Row {
+            hidden: Hidden::WithConversation,
+            external_id: Some("key".into()),
+            ..entry(Kind::Message, 1, 20, 10, 1)
+        };
         let holder = Row { external_id: Some("key".into()), ..entry(Kind::Message, 2, 21, 10, 1) };
         insert(&*store, [hidden.clone(), holder]).await;
         let mut changes = Changes::new(ORG);
@@ -755,7 +789,11 @@ mod stories {
     pub(super) async fn due_conversations_come_oldest_first(test: TestStore) {
         let store = test.store();
         let waking = |n, wake: Option<i64>| Row { wake_at: wake.map(at), ..conversation(n, 1, n as i64) };
-        insert(&*store, [waking(1, Some(30)), waking(2, Some(10)), waking(3, None), waking(4, Some(20)), waking(5, Some(21))]).await;
+        insert(
+            &*store,
+            [waking(1, Some(30)), waking(2, Some(10)), waking(3, None), waking(4, Some(20)), waking(5, Some(21))],
+        )
+        .await;
         let mut changes = Changes::new(OTHER);
         changes.insert(waking(9, Some(15)));
         store.apply(changes).await.expect("another org");
@@ -775,7 +813,10 @@ mod stories {
         store.apply(changes).await.expect("a change");
         let found = store.credential([1; 32]).await.expect("a read").expect("it is there");
         assert_eq!((found.org, found.token, found.user), (ORG, TokenId(id(1)), UserId(id(1_001))));
-        assert_eq!((found.roles.as_str(), found.cidr, found.expires_at), ("org.user org.admin", full.cidr, full.expires_at));
+        assert_eq!(
+            (found.roles.as_str(), found.cidr, found.expires_at),
+            ("org.user org.admin", full.cidr, full.expires_at)
+        );
         let found = store.credential([2; 32]).await.expect("a read").expect("it is there");
         assert_eq!((found.cidr, found.expires_at), (None, None));
         assert_eq!(store.credential([3; 32]).await.expect("a read"), None);
@@ -841,10 +882,21 @@ mod stories {
 
     pub(super) async fn event_numbers_rise_within_an_org(test: TestStore) {
         let store = test.store();
-        let bare = Event { verb: "create", kind: Kind::Customer, customer: None, actor: Some(UserId(id(3))), changes: None, ..event(0) };
+        let bare = Event {
+            verb: "create",
+            kind: Kind::Customer,
+            customer: None,
+            actor: Some(UserId(id(3))),
+            changes: None,
+            ..event(0)
+        };
         for n in 0..6u64 {
             let mut changes = Changes::new(if n % 2 == 0 { ORG } else { OTHER });
-            changes.events = vec![Event { object: id(n), ..bare.clone() }, event(100 + n), Event { verb: "delete", ..event(200 + n) }];
+            changes.events = vec![
+                Event { object: id(n), ..bare.clone() },
+                event(100 + n),
+                Event { verb: "delete", ..event(200 + n) },
+            ];
             store.apply(changes).await.expect("a change");
         }
         for (org, first) in [(ORG, 0), (OTHER, 1)] {
@@ -921,7 +973,8 @@ mod stories {
             .map(|n| {
                 let store = Arc::clone(&store);
                 tokio::spawn(async move {
-                    let mut changes = inserting([conversation(n, n % 9, n as i64), entry(Kind::Message, n, n, n % 9, n as i64)]);
+                    let mut changes =
+                        inserting([conversation(n, n % 9, n as i64), entry(Kind::Message, n, n, n % 9, n as i64)]);
                     changes.tally("conversations", id(n), 1);
                     changes.events = vec![event(n), event(1_000 + n)];
                     store.apply(changes).await
@@ -1064,7 +1117,8 @@ mod stories {
     pub(super) async fn any_text_survives(test: TestStore) {
         let store = test.store();
         let long = "päge ".repeat(40_000);
-        let texts = ["", " ", "'", "\"; DROP TABLE org; --", "🦀 ünïcode \u{202e}", "a\nb\tc\r\\", "%_", "$1 ?1 :a", &long];
+        let texts =
+            ["", " ", "'", "\"; DROP TABLE org; --", "🦀 ünïcode \u{202e}", "a\nb\tc\r\\", "%_", "$1 ?1 :a", &long];
         for (n, text) in texts.into_iter().enumerate() {
             let n = n as u64;
             let row = Row {
@@ -1145,8 +1199,10 @@ async fn check_walk(store: &dyn Store, org: OrgId, walk: &Walk) {
             list = list.with(Filter::From(Field::UpdatedAt, at(from)));
         }
         let (all, _) = sorted(&rows, &list, &Window { order, start: Start::Offset(0), limit: 1_000 });
-        let position = |row: &Row| Position { at: if walk.order.0 { row.created_at } else { row.updated_at }, id: row.id };
-        let read = async |start| check_window(store, org, &rows, &list, &Window { order, start, limit: walk.limit }).await;
+        let position =
+            |row: &Row| Position { at: if walk.order.0 { row.created_at } else { row.updated_at }, id: row.id };
+        let read =
+            async |start| check_window(store, org, &rows, &list, &Window { order, start, limit: walk.limit }).await;
 
         let (mut forwards, mut start) = (Vec::new(), Start::Offset(0));
         loop {
@@ -1252,10 +1308,14 @@ fn sqlite_refuses_a_file_of_another_program() {
     let before = std::fs::read(&path).expect("the file");
     let error = Sqlite::open(&path).err().expect("it is refused").to_string();
     assert!(error.contains("another program"), "{error}");
-    assert_eq!(std::fs::read(&path).expect("the file"), before, "the refused file is untouched");
+    assert!(std::fs::read(&path).expect("the file") == before, "the refused file is untouched");
 
     let path = folder.path().join("notes.txt");
-    std::fs::write(&path, "Not a database at all, but long enough to have a header of a hundred bytes or more. ".repeat(9)).expect("a file");
+    std::fs::write(
+        &path,
+        "Not a database at all, but long enough to have a header of a hundred bytes or more. ".repeat(9),
+    )
+    .expect("a file");
     assert!(Sqlite::open(&path).is_err());
 
     let error = Sqlite::open(&folder.path().join("missing/folder/x.db")).err().expect("it is refused").to_string();
@@ -1267,7 +1327,10 @@ fn sqlite_refuses_a_file_of_a_newer_konverse() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("test.db");
     drop(Sqlite::open(&path).expect("it opens"));
-    rusqlite::Connection::open(&path).expect("the file opens").pragma_update(None, "user_version", 999).expect("a pragma");
+    rusqlite::Connection::open(&path)
+        .expect("the file opens")
+        .pragma_update(None, "user_version", 999)
+        .expect("a pragma");
     let error = Sqlite::open(&path).err().expect("it is refused").to_string();
     assert!(error.contains("999") && error.contains("newer konverse"), "{error}");
 }
@@ -1275,7 +1338,8 @@ fn sqlite_refuses_a_file_of_a_newer_konverse() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_refuses_a_schema_of_a_newer_konverse() {
     let test = TestStore::new(Backend::Postgres).await;
-    let (client, connection) = tokio_postgres::connect(&test.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    let (client, connection) =
+        tokio_postgres::connect(&test.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     client.execute("INSERT INTO konverse_schema (version) VALUES (999)", &[]).await.expect("a row");
     let error = konverse_store_postgres::Postgres::open(&test.url(), 2).await.err().expect("it is refused").to_string();

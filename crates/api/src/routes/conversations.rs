@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use konverse_domain::ConversationEdit;
-use konverse_domain::permissions::{CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations};
+use konverse_domain::permissions::{
+    CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations,
+};
 use konverse_model::input::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, TAG_NAMES,
 };
@@ -199,14 +201,24 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .roles::<ReadConversations>()
         .answers_one::<Shown>(),
-        Operation::patch("/v1/conversations/{id}", "update-conversation", "Changes some attributes, or the customer", patch)
-            .roles::<UpdateConversations>()
-            .bodies("ConversationEdit", &CONVERSATION_UPDATE, &CONVERSATION_MOVE)
-            .answers_one::<Shown>(),
-        Operation::put("/v1/conversations/{id}", "put-conversation", "Changes or replaces attributes, or the customer", put)
-            .roles::<UpdateConversations>()
-            .bodies("ConversationEdit", &CONVERSATION_UPDATE, &CONVERSATION_MOVE)
-            .answers_one::<Shown>(),
+        Operation::patch(
+            "/v1/conversations/{id}",
+            "update-conversation",
+            "Changes some attributes, or the customer",
+            patch,
+        )
+        .roles::<UpdateConversations>()
+        .bodies("ConversationEdit", &CONVERSATION_UPDATE, &CONVERSATION_MOVE)
+        .answers_one::<Shown>(),
+        Operation::put(
+            "/v1/conversations/{id}",
+            "put-conversation",
+            "Changes or replaces attributes, or the customer",
+            put,
+        )
+        .roles::<UpdateConversations>()
+        .bodies("ConversationEdit", &CONVERSATION_UPDATE, &CONVERSATION_MOVE)
+        .answers_one::<Shown>(),
         Operation::delete("/v1/conversations/{id}", "delete-conversation", "Deletes a conversation", delete)
             .roles::<DeleteConversations>(),
         Operation::post("/v1/conversations/{id}/tags", "add-conversation-tags", "Adds tags by id or name", add_tags)

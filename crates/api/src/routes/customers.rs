@@ -56,7 +56,10 @@ fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiEr
             None => (false, sort.trim_start_matches([' ', '+'])),
         };
         let Some(field) = field(name) else {
-            return Err(ApiError::parameter("sort", "must be createdAt or updatedAt, with - before it for newest first"));
+            return Err(ApiError::parameter(
+                "sort",
+                "must be createdAt or updatedAt, with - before it for newest first",
+            ));
         };
         conditions.sort = Some(Order { field, descending });
         paging.repeat("sort", &sort);
@@ -81,7 +84,11 @@ async fn by_phone(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, P
     Ok(answer::one(&app.domain().customer_by_phone(&auth, &phone).await?))
 }
 
-async fn by_external_id(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(id): PathText) -> Answered {
+async fn by_external_id(
+    Caller(auth): Caller<ReadCustomers>,
+    State(app): State<App>,
+    PathText(id): PathText,
+) -> Answered {
     Ok(answer::one(&app.domain().customer_by_external_id(&auth, &id).await?))
 }
 
@@ -120,7 +127,11 @@ pub(super) fn operations() -> Vec<Operation> {
     type Shown = CustomerAttributes;
     vec![
         Operation::get("/v1/customers", "list-customers", "The org's customers, with how many there are", list)
-            .param("filter[createdAt][gte]", "string", "Only customers created then or later; also gt, lte, lt and updatedAt")
+            .param(
+                "filter[createdAt][gte]",
+                "string",
+                "Only customers created then or later; also gt, lte, lt and updatedAt",
+            )
             .param("sort", "string", "createdAt (default) or updatedAt; - before it for newest first")
             .roles::<ReadCustomers>()
             .answers_list::<Shown>(),
@@ -128,12 +139,22 @@ pub(super) fn operations() -> Vec<Operation> {
             .roles::<CreateCustomers>()
             .body(&CUSTOMER_CREATE)
             .answers_one::<Shown>(),
-        Operation::get("/v1/customers/email={email}", "read-customer-by-email", "The customer with an e-mail address", by_email)
-            .roles::<ReadCustomers>()
-            .answers_one::<Shown>(),
-        Operation::get("/v1/customers/phone={phone}", "read-customer-by-phone", "The customer with a phone number", by_phone)
-            .roles::<ReadCustomers>()
-            .answers_one::<Shown>(),
+        Operation::get(
+            "/v1/customers/email={email}",
+            "read-customer-by-email",
+            "The customer with an e-mail address",
+            by_email,
+        )
+        .roles::<ReadCustomers>()
+        .answers_one::<Shown>(),
+        Operation::get(
+            "/v1/customers/phone={phone}",
+            "read-customer-by-phone",
+            "The customer with a phone number",
+            by_phone,
+        )
+        .roles::<ReadCustomers>()
+        .answers_one::<Shown>(),
         Operation::get(
             "/v1/customers/externalId={externalId}",
             "read-customer-by-external-id",
@@ -145,10 +166,15 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("/v1/customers/{id}", "read-customer", "A customer", read)
             .roles::<ReadCustomers>()
             .answers_one::<Shown>(),
-        Operation::patch("/v1/customers/{id}", "update-customer", "Changes some attributes; unlinks the company unless named", patch)
-            .roles::<UpdateCustomers>()
-            .body(&CUSTOMER_UPDATE)
-            .answers_one::<Shown>(),
+        Operation::patch(
+            "/v1/customers/{id}",
+            "update-customer",
+            "Changes some attributes; unlinks the company unless named",
+            patch,
+        )
+        .roles::<UpdateCustomers>()
+        .body(&CUSTOMER_UPDATE)
+        .answers_one::<Shown>(),
         Operation::put("/v1/customers/{id}", "put-customer", "Changes or replaces attributes", put)
             .roles::<UpdateCustomers>()
             .body(&CUSTOMER_UPDATE)

@@ -56,7 +56,12 @@ async fn current_user(Caller(auth): Caller<Anyone>, State(app): State<App>) -> A
     Ok(answer::one(&app.domain().current_user(&auth).await?))
 }
 
-async fn read_user(Caller(auth): Caller<ReadUsers>, State(app): State<App>, ids: PathIds<UserId>, query: Query) -> Answered {
+async fn read_user(
+    Caller(auth): Caller<ReadUsers>,
+    State(app): State<App>,
+    ids: PathIds<UserId>,
+    query: Query,
+) -> Answered {
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().user(&auth, id).await?)),
         PathIds::Several(ids) => Ok(Paging::several(query.path(), &app.domain().users(&auth, &ids).await?)),
@@ -121,9 +126,14 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers_one::<UserAttributes>(),
         Operation::get("/v1/users/current", "read-current-user", "The user behind the token", current_user)
             .answers_one::<UserAttributes>(),
-        Operation::get("/v1/users/{id}", "read-user", "A user; several, as a list, when ids are joined by commas", read_user)
-            .roles::<ReadUsers>()
-            .answers_one::<UserAttributes>(),
+        Operation::get(
+            "/v1/users/{id}",
+            "read-user",
+            "A user; several, as a list, when ids are joined by commas",
+            read_user,
+        )
+        .roles::<ReadUsers>()
+        .answers_one::<UserAttributes>(),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
             .roles::<ReadTeams>()
             .answers_list::<TeamAttributes>(),

@@ -82,7 +82,11 @@ async fn read(Caller(auth): Caller<ReadMessages>, State(app): State<App>, PathId
     Ok(answer::one(&app.domain().message(&auth, id).await?))
 }
 
-async fn by_external_id(Caller(auth): Caller<ReadMessages>, State(app): State<App>, PathText(id): PathText) -> Answered {
+async fn by_external_id(
+    Caller(auth): Caller<ReadMessages>,
+    State(app): State<App>,
+    PathText(id): PathText,
+) -> Answered {
     Ok(answer::one(&app.domain().message_by_external_id(&auth, &id).await?))
 }
 

@@ -63,7 +63,12 @@ async fn read(Caller(auth): Caller<ReadNotes>, State(app): State<App>, PathId(id
     Ok(answer::one(&app.domain().note(&auth, id).await?))
 }
 
-async fn patch(Caller(auth): Caller<UpdateNotes>, State(app): State<App>, PathId(id): PathId<NoteId>, body: JsonBody) -> Answered {
+async fn patch(
+    Caller(auth): Caller<UpdateNotes>,
+    State(app): State<App>,
+    PathId(id): PathId<NoteId>,
+    body: JsonBody,
+) -> Answered {
     let body = body.read(&NOTE_UPDATE)?;
     Ok(answer::record(&app.domain().update_note(&auth, id, body, false).await?))
 }
@@ -114,9 +119,14 @@ pub(super) fn operations() -> Vec<Operation> {
         .roles::<CreateConversationNotes>()
         .body(&NOTE_CREATE_IN_CONVERSATION)
         .answers_one::<Shown>(),
-        Operation::get("/v1/customers/{id}/notes", "list-customer-notes", "A customer's notes, oldest first", list_of_customer)
-            .roles::<ReadNotes>()
-            .answers_list::<Shown>(),
+        Operation::get(
+            "/v1/customers/{id}/notes",
+            "list-customer-notes",
+            "A customer's notes, oldest first",
+            list_of_customer,
+        )
+        .roles::<ReadNotes>()
+        .answers_list::<Shown>(),
         Operation::get("/v1/notes/{id}", "read-note", "A note", read).roles::<ReadNotes>().answers_one::<Shown>(),
         Operation::patch("/v1/notes/{id}", "update-note", "Changes some attributes; deletes or restores", patch)
             .roles::<UpdateNotes>()

@@ -55,7 +55,8 @@ async fn run(
         }
         number
     };
-    let customer = id.parse::<CustomerId>().map_err(|error| errors.push(FieldError::at("/parameters/id", error.to_string())));
+    let customer =
+        id.parse::<CustomerId>().map_err(|error| errors.push(FieldError::at("/parameters/id", error.to_string())));
     let page = number(page.0, "page", &mut errors);
     let page_size = number(page_size.0, "pageSize", &mut errors);
     let from = from_date.0.as_deref().filter(|text| !text.is_empty()).map(str::parse::<Instant>).transpose();
@@ -83,11 +84,16 @@ async fn run(
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/v1/operations", "list-operations", "The published operations with roles and both schemas", list)
-            .answers_document(json!({
-                "type": "object",
-                "properties": { "data": { "type": "array", "items": { "type": "object" } } },
-            })),
+        Operation::get(
+            "/v1/operations",
+            "list-operations",
+            "The published operations with roles and both schemas",
+            list,
+        )
+        .answers_document(json!({
+            "type": "object",
+            "properties": { "data": { "type": "array", "items": { "type": "object" } } },
+        })),
         Operation::post(
             "/v1/operations/{key}/run",
             "run-operation",

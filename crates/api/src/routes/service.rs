@@ -32,7 +32,9 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("/healthz", "healthz", "Whether the process answers", healthz)
             .public()
             .answers_document(status.clone()),
-        Operation::get("/readyz", "readyz", "Whether the database answers too", readyz).public().answers_document(status),
+        Operation::get("/readyz", "readyz", "Whether the database answers too", readyz)
+            .public()
+            .answers_document(status),
         Operation::get("/openapi.json", "openapi", "This description", openapi)
             .public()
             .answers_document(json!({ "type": "object" })),

@@ -62,14 +62,23 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers_list::<Shown>(),
         Operation::get("/v1/auth/tokens/current", "read-current-token", "The presented token", current)
             .answers_one::<Shown>(),
-        Operation::delete("/v1/auth/tokens/current", "revoke-current-token", "Revokes the presented token", revoke_current),
-        Operation::get("/v1/auth/tokens/{id}", "read-token", "A token", read).roles::<ReadTokens>().answers_one::<Shown>(),
+        Operation::delete(
+            "/v1/auth/tokens/current",
+            "revoke-current-token",
+            "Revokes the presented token",
+            revoke_current,
+        ),
+        Operation::get("/v1/auth/tokens/{id}", "read-token", "A token", read)
+            .roles::<ReadTokens>()
+            .answers_one::<Shown>(),
         Operation::delete("/v1/auth/tokens/{id}", "revoke-token", "Revokes a token", revoke).roles::<ManageTokens>(),
-        Operation::get("/v1/auth/roles", "list-roles", "The roles a token can be given", roles).answers_document(json!({
-            "type": "object",
-            "properties": { "data": { "type": "array", "items": {
-                "type": "object", "properties": { "type": { "const": "role" }, "id": { "type": "string" } },
-            } } },
-        })),
+        Operation::get("/v1/auth/roles", "list-roles", "The roles a token can be given", roles).answers_document(
+            json!({
+                "type": "object",
+                "properties": { "data": { "type": "array", "items": {
+                    "type": "object", "properties": { "type": { "const": "role" }, "id": { "type": "string" } },
+                } } },
+            }),
+        ),
     ]
 }

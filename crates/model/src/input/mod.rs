@@ -7,15 +7,17 @@ mod parts;
 mod shape;
 
 pub use bodies::{
-    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate, NoteUpdate,
-    OperationInput, OperationParameters, TagCreate, TeamCreate, UserCreate,
+    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate,
+    NoteUpdate, OperationInput, OperationParameters, TagCreate, TeamCreate, UserCreate,
 };
 pub use parts::{
-    Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue, Satisfaction, Sentiment,
-    SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp, WhatsappType, check_custom,
+    Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue,
+    Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
+    WhatsappType, check_custom,
 };
 pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,
     CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE, NOTE_CREATE,
-    NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape, TAG_CREATE, TAG_NAMES, TEAM_CREATE, USER_CREATE,
+    NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape, TAG_CREATE, TAG_NAMES, TEAM_CREATE,
+    USER_CREATE,
 };

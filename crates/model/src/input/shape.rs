@@ -50,7 +50,6 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
         }
         Self::of(name, schema)
     }
-
 }
 
 impl<T: DeserializeOwned> Shape<T> {
@@ -102,8 +101,12 @@ fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
         }
         ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => format!("must be of type {kind}"),
         ValidationErrorKind::Format { format } if format == "uri" => "must be a URI".to_owned(),
-        ValidationErrorKind::Format { .. } => "must be an ISO 8601 date-time such as 2026-10-24T09:04:17.201Z".to_owned(),
-        ValidationErrorKind::Pattern { pattern } if pattern.contains("{24}") => "must be an id of 24 hex digits".to_owned(),
+        ValidationErrorKind::Format { .. } => {
+            "must be an ISO 8601 date-time such as 2026-10-24T09:04:17.201Z".to_owned()
+        }
+        ValidationErrorKind::Pattern { pattern } if pattern.contains("{24}") => {
+            "must be an id of 24 hex digits".to_owned()
+        }
         ValidationErrorKind::Pattern { pattern } if pattern == NO_NUL => "must not hold a NUL".to_owned(),
         ValidationErrorKind::Pattern { pattern } if pattern.contains('@') => "must be an e-mail address".to_owned(),
         ValidationErrorKind::MaxLength { limit } => format!("must not be longer than {limit} characters"),
@@ -207,7 +210,9 @@ mod tests {
 
     #[test]
     fn null_clears_only_what_may_be_null() {
-        assert!(errors(&CONVERSATION_UPDATE, json!({ "name": null, "satisfaction": null, "deleted": null })).is_empty());
+        assert!(
+            errors(&CONVERSATION_UPDATE, json!({ "name": null, "satisfaction": null, "deleted": null })).is_empty()
+        );
         assert_eq!(errors(&CONVERSATION_UPDATE, json!({ "priority": null, "tags": null })).len(), 2);
     }
 
@@ -227,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_message_needs_channel_and_app() {
-        let names: Vec<_> = errors(&MESSAGE_CREATE_IN_ORG, json!({ "channel": "fax" })).into_iter().map(|(p, _)| p).collect();
+        let names: Vec<_> =
+            errors(&MESSAGE_CREATE_IN_ORG, json!({ "channel": "fax" })).into_iter().map(|(p, _)| p).collect();
         assert_eq!(names.len(), 4, "{names:?}");
     }
 }

@@ -12,11 +12,13 @@ pub use conversation::{
     ChannelCounts, Conversation, ConversationAttributes, ConversationState, DoneSnapshot, MessageMark, OpenTotal,
     Priority, ReplyMark, Snooze, SnoozeStatus, StateSince, Status, Total,
 };
-pub use customer::{ConversationCounts, Customer, CustomerAttributes, CustomerMessageMark, LastConversation, Preview, RecentLocation};
+pub use customer::{
+    ConversationCounts, Customer, CustomerAttributes, CustomerMessageMark, LastConversation, Preview, RecentLocation,
+};
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
 pub use small::{
-    Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token, TokenAttributes, User, UserAttributes,
-    UserType,
+    Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token, TokenAttributes, User,
+    UserAttributes, UserType,
 };
 
 /// A free-form JSON object.

@@ -65,7 +65,10 @@ on_both_engines!(the_first_message_names_a_conversation_and_decides_its_directio
     agent.message(&id, json!({ "channel": "sms", "subject": "Re", "preview": "Thanks", "sentAt": at(6) })).await;
     agent.message(&id, json!({ "channel": "email", "sentAt": at(7) })).await;
     let it = conversation(&agent, &id).await;
-    assert_eq!((&it["name"], &it["direction"], &it["preview"]), (&json!("Your order"), &json!("out"), &json!("Dear Jane")));
+    assert_eq!(
+        (&it["name"], &it["direction"], &it["preview"]),
+        (&json!("Your order"), &json!("out"), &json!("Dear Jane"))
+    );
     assert_eq!(it["channels"], json!(["email", "sms"]), "in order of first use");
 
     // One that was sent earlier and arrives later is the first nevertheless.
@@ -101,7 +104,10 @@ on_both_engines!(every_message_has_its_place_in_the_exchange, |app| async move {
     let it = conversation(&agent, &id).await;
     assert_eq!(it["lastMessageUnrespondedTo"], Value::Null);
     let response = &it["firstResponse"];
-    assert_eq!((&response["id"], &response["time"], &response["source"]), (&json!(reply), &json!(4 * MINUTE), &json!("bulk")));
+    assert_eq!(
+        (&response["id"], &response["time"], &response["source"]),
+        (&json!(reply), &json!(4 * MINUTE), &json!("bulk"))
+    );
     assert!(response["createdBy"].is_string());
 
     agent.message(&id, json!({ "channel": "sms", "sentAt": at(8) })).await;
@@ -113,13 +119,20 @@ on_both_engines!(every_message_has_its_place_in_the_exchange, |app| async move {
     assert_eq!(it["lastResponse"]["id"], json!(last));
     assert_eq!(it["lastResponse"]["time"], 2 * MINUTE);
     assert_eq!(it["firstResponse"]["id"], json!(reply), "the first one stays");
-    assert_eq!((&it["messageCount"], &it["inboundMessageCount"], &it["outboundMessageCount"]), (&json!(8), &json!(3), &json!(5)));
-    for (mark, minute) in [("firstMessageIn", 3), ("lastMessageIn", 8), ("firstMessageOut", 1), ("lastMessageOut", 10)] {
+    assert_eq!(
+        (&it["messageCount"], &it["inboundMessageCount"], &it["outboundMessageCount"]),
+        (&json!(8), &json!(3), &json!(5))
+    );
+    for (mark, minute) in [("firstMessageIn", 3), ("lastMessageIn", 8), ("firstMessageOut", 1), ("lastMessageOut", 10)]
+    {
         assert_eq!(it[mark]["sentAt"], at(minute), "{mark}");
     }
     assert_eq!(it["firstMessageIn"]["directionType"], "response-in");
     assert_eq!(it["firstMessageOut"]["directionType"], "initial-out");
-    assert_eq!((&it["lastMessageAt"], &it["lastMessageDirection"], &it["lastReceivedAt"]), (&json!(at(10)), &json!("out"), &json!(at(8))));
+    assert_eq!(
+        (&it["lastMessageAt"], &it["lastMessageDirection"], &it["lastReceivedAt"]),
+        (&json!(at(10)), &json!("out"), &json!(at(8)))
+    );
 
     let other = agent.conversation(&who, json!({})).await;
     let first = agent.message(&other, json!({ "meta": { "from": "jane@example.com" } })).await;
@@ -170,7 +183,11 @@ on_both_engines!(closing_takes_a_snapshot_and_a_customer_message_reopens, |app| 
     agent.message(&id, json!({ "direction": "in", "importedAt": at(0) })).await;
     agent.post(&format!("{path}/notes"), json!({ "body": "y" })).await.created();
     let it = conversation(&agent, &id).await;
-    assert_eq!((&it["status"], &it["reopenCount"]), (&json!("done"), &Value::Null), "neither replies, history nor notes reopen");
+    assert_eq!(
+        (&it["status"], &it["reopenCount"]),
+        (&json!("done"), &Value::Null),
+        "neither replies, history nor notes reopen"
+    );
     assert_eq!(it["lastDone"], done["lastDone"]);
 
     app.clock.advance(2 * MINUTE);
@@ -226,7 +243,10 @@ on_both_engines!(a_snooze_ends_by_itself_or_by_the_customer, |app| async move {
     let body = json!({ "status": "snoozed", "snooze": { "status": "scheduled", "time": at(30) } });
     let it = agent.patch(&path, body.clone()).await.ok()["data"]["attributes"].clone();
     assert_eq!(it["snooze"], json!({ "status": "scheduled", "time": at(30), "statusAt": at(1) }));
-    assert_eq!((&it["status"], &it["snoozeCount"], &it["totalOpen"]["time"]), (&json!("snoozed"), &json!(1), &json!(MINUTE)));
+    assert_eq!(
+        (&it["status"], &it["snoozeCount"], &it["totalOpen"]["time"]),
+        (&json!("snoozed"), &json!(1), &json!(MINUTE))
+    );
     let same = agent.patch(&path, body).await.ok()["data"]["attributes"].clone();
     assert_eq!(same["rev"], it["rev"], "the same again is no change");
     agent.message(&id, json!({ "direction": "out" })).await;
@@ -236,7 +256,10 @@ on_both_engines!(a_snooze_ends_by_itself_or_by_the_customer, |app| async move {
     assert_eq!(app.domain.elapse_snoozes(100).await.expect("the timer runs"), 0);
     let it = conversation(&agent, &id).await;
     assert_eq!(it["snooze"], json!({ "status": "elapsed", "time": at(30), "statusAt": at(30) }));
-    assert_eq!((&it["status"], &it["reopenCount"], &it["reopenFromDoneCount"]), (&json!("open"), &json!(1), &Value::Null));
+    assert_eq!(
+        (&it["status"], &it["reopenCount"], &it["reopenFromDoneCount"]),
+        (&json!("open"), &json!(1), &Value::Null)
+    );
     assert_eq!(it["totalSnooze"], json!({ "time": 29 * MINUTE, "businessTime": 29 * MINUTE }));
     assert_eq!((&it["updatedAt"], &it["modifiedAt"]), (&json!(at(30)), &json!(at(1))), "nobody edited it");
     assert_eq!(it["modificationHistory"]["statusAt"], at(30));
@@ -280,7 +303,11 @@ on_both_engines!(an_update_that_changes_nothing_stores_nothing, |app| async move
     let path = format!("/v1/conversations/{id}");
     let before = agent.get(&path).await.ok();
     app.clock.advance(MINUTE);
-    for body in [json!({}), json!({ "status": "open" }), json!({ "name": "N", "priority": 3, "tags": ["VIP"], "deleted": false })] {
+    for body in [
+        json!({}),
+        json!({ "status": "open" }),
+        json!({ "name": "N", "priority": 3, "tags": ["VIP"], "deleted": false }),
+    ] {
         let answer = agent.patch(&path, body.clone()).await.ok();
         assert_eq!(answer["data"], before["data"], "{body}");
     }
@@ -304,7 +331,11 @@ on_both_engines!(a_stale_rev_is_refused_and_nothing_is_stored, |app| async move 
         let mut body = edit.clone();
         for wrong in [rev + 1, rev + 7] {
             body["rev"] = json!(wrong);
-            assert_eq!(agent.patch(&path, body.clone()).await.error(), (409, "conflict".into(), "/rev".into()), "{path}");
+            assert_eq!(
+                agent.patch(&path, body.clone()).await.error(),
+                (409, "conflict".into(), "/rev".into()),
+                "{path}"
+            );
         }
         assert_eq!(agent.get(&path).await.ok(), before);
         body["rev"] = json!(rev);
@@ -328,7 +359,10 @@ on_both_engines!(twenty_messages_at_once_are_twenty_messages, |app| async move {
     }
     assert_eq!(posts.join_all().await.len(), 20);
     let it = conversation(&agent, &id).await;
-    assert_eq!((&it["messageCount"], &it["inboundMessageCount"], &it["outboundMessageCount"]), (&json!(20), &json!(10), &json!(10)));
+    assert_eq!(
+        (&it["messageCount"], &it["inboundMessageCount"], &it["outboundMessageCount"]),
+        (&json!(20), &json!(10), &json!(10))
+    );
     assert_eq!(it["rev"], 21);
     let listed = agent.get(&format!("/v1/conversations/{id}/messages")).await;
     assert_eq!(listed.ids().len(), 20);
@@ -357,7 +391,10 @@ on_both_engines!(tags_are_made_once_and_shown_as_ids, |app| async move {
     assert_eq!(agent.get("/v1/tags").await.ids().len(), 3, "taking a tag off makes none");
 
     let unknown = "671a2d10a3f1b20012c4dead";
-    assert_eq!(agent.patch(&path, json!({ "tags": ["fine", unknown] })).await.error(), (400, "bad_request".into(), "/tags/1".into()));
+    assert_eq!(
+        agent.patch(&path, json!({ "tags": ["fine", unknown] })).await.error(),
+        (400, "bad_request".into(), "/tags/1".into())
+    );
     assert_eq!(agent.get("/v1/tags").await.ids().len(), 3, "a refused body makes no tag");
     for bad in [" vip", "a,b", "日本", ""] {
         assert_eq!(agent.patch(&path, json!({ "tags": [bad] })).await.error().2, "/tags/0", "{bad:?}");
@@ -368,7 +405,11 @@ on_both_engines!(tags_are_made_once_and_shown_as_ids, |app| async move {
     let many: Vec<_> = (0..21).map(|n| format!("t{n}")).collect();
     assert_eq!(agent.patch(&path, json!({ "tags": many })).await.error().2, "/tags");
     assert_eq!(agent.patch(&path, json!({ "tags": many[..20] })).await.status, 200);
-    assert_eq!(agent.post(&format!("{path}/tags"), json!(["one more"])).await.status, 400, "20 is the most, also in steps");
+    assert_eq!(
+        agent.post(&format!("{path}/tags"), json!(["one more"])).await.status,
+        400,
+        "20 is the most, also in steps"
+    );
     assert_eq!(agent.post(&format!("{path}/tags"), json!(["t3"])).await.status, 200);
     assert_eq!(agent.patch(&path, json!({ "tags": ["a", "a"] })).await.error().2, "/tags");
 });
@@ -377,7 +418,8 @@ on_both_engines!(updates_merge_and_replace_resets, |app| async move {
     let agent = app.admin().await;
     let who = agent.customer().await;
     let user = agent.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await.created_id();
-    let id = agent.conversation(&who, json!({ "name": "N", "externalId": "e", "custom": { "aStr": "1", "bNum": 2 } })).await;
+    let id =
+        agent.conversation(&who, json!({ "name": "N", "externalId": "e", "custom": { "aStr": "1", "bNum": 2 } })).await;
     let path = format!("/v1/conversations/{id}");
     let body = json!({ "custom": { "bNum": 3, "aStr": null, "cBool": true }, "assignedUsers": [user], "satisfaction": 1,
         "sentiment": { "polarity": -1, "confidence": 0.5 }, "subStatus": "671a2d10a3f1b20012c4dddd", "locked": true });
@@ -388,13 +430,19 @@ on_both_engines!(updates_merge_and_replace_resets, |app| async move {
     assert_eq!(id_of(&it["data"]["relationships"]["subStatus"]), "671a2d10a3f1b20012c4dddd");
     let it = agent.patch(&path, json!({ "status": "done", "externalId": null, "satisfaction": null })).await.ok();
     assert_eq!(it["data"]["relationships"]["subStatus"], Value::Null, "a change of status clears the sub-status");
-    assert_eq!((&it["data"]["attributes"]["externalId"], &it["data"]["attributes"]["satisfaction"]), (&Value::Null, &json!(0)));
+    assert_eq!(
+        (&it["data"]["attributes"]["externalId"], &it["data"]["attributes"]["satisfaction"]),
+        (&Value::Null, &json!(0))
+    );
     assert_eq!(it["data"]["attributes"]["lastDone"]["assignedUsers"], json!([user]));
 
     let it = agent.put(&format!("{path}?replace=true"), json!({ "priority": 4, "custom": { "dStr": "d" } })).await.ok();
     let attributes = &it["data"]["attributes"];
     assert_eq!(attributes["custom"], json!({ "dStr": "d" }));
-    assert_eq!((&attributes["assignedUsers"], &attributes["sentiment"], &attributes["priority"]), (&json!([]), &json!({}), &json!(4)));
+    assert_eq!(
+        (&attributes["assignedUsers"], &attributes["sentiment"], &attributes["priority"]),
+        (&json!([]), &json!({}), &json!(4))
+    );
     assert_eq!((&attributes["locked"], &attributes["status"]), (&Value::Null, &json!("done")));
     assert_eq!(agent.put(&format!("{path}?replace=maybe"), json!({})).await.error().2, "replace");
 });
@@ -407,7 +455,10 @@ on_both_engines!(a_session_ends_once, |app| async move {
     app.clock.advance(MINUTE);
     let body = json!({ "ended": true, "endedReason": "left", "endedByType": "customer", "endedBy": who });
     let it = agent.patch(&path, body).await.ok();
-    assert_eq!((&it["data"]["attributes"]["endedAt"], &it["data"]["attributes"]["endedReason"]), (&json!(at(1)), &json!("left")));
+    assert_eq!(
+        (&it["data"]["attributes"]["endedAt"], &it["data"]["attributes"]["endedReason"]),
+        (&json!(at(1)), &json!("left"))
+    );
     assert_eq!(it["data"]["relationships"]["endedBy"]["data"], json!({ "type": "customer", "id": who }));
     app.clock.advance(MINUTE);
     let it = agent.patch(&path, json!({ "ended": true })).await.ok();
@@ -432,7 +483,9 @@ on_both_engines!(wrong_bodies_are_named_field_by_field, |app| async move {
     };
     let reply = agent.patch(&path, json!({ "colour": 1, "a/b~c": 2, "priority": 6 })).await;
     assert_eq!(pointers(reply), ["/a~1b~0c", "/colour", "/priority"]);
-    for field in ["priority", "tags", "status", "custom", "assignedUsers", "ended", "locked", "rev", "direction", "sentiment"] {
+    for field in
+        ["priority", "tags", "status", "custom", "assignedUsers", "ended", "locked", "rev", "direction", "sentiment"]
+    {
         assert_eq!(pointers(agent.patch(&path, json!({ field: null })).await), [format!("/{field}")]);
     }
     for (field, good, bad) in [
@@ -452,22 +505,48 @@ on_both_engines!(wrong_bodies_are_named_field_by_field, |app| async move {
     }
     let custom = json!({ "goodStr": "x", "aStr": 1, "bNum": "2", "cAt": "soon", "dBool": "true", "eUrl": "no url", "fId": "x", "gTree": [], "plain": 1, "hStr": "x".repeat(1025) });
     let wrong = pointers(agent.patch(&path, json!({ "custom": custom })).await);
-    let names = ["/custom/aStr", "/custom/bNum", "/custom/cAt", "/custom/dBool", "/custom/eUrl", "/custom/fId", "/custom/gTree", "/custom/hStr", "/custom/plain"];
+    let names = [
+        "/custom/aStr",
+        "/custom/bNum",
+        "/custom/cAt",
+        "/custom/dBool",
+        "/custom/eUrl",
+        "/custom/fId",
+        "/custom/gTree",
+        "/custom/hStr",
+        "/custom/plain",
+    ];
     assert_eq!(wrong, names);
-    let keys = |from: u32, to: u32| -> Value { (from..to).map(|n| (format!("k{n}Num"), json!(n))).collect::<serde_json::Map<_, _>>().into() };
+    let keys = |from: u32, to: u32| -> Value {
+        (from..to).map(|n| (format!("k{n}Num"), json!(n))).collect::<serde_json::Map<_, _>>().into()
+    };
     let fresh = agent.conversation(&who, json!({ "custom": keys(0, 100) })).await;
     let there = format!("/v1/conversations/{fresh}");
     assert_eq!(pointers(agent.patch(&there, json!({ "custom": keys(99, 101) })).await), ["/custom"], "100 keys in all");
     assert_eq!(pointers(agent.patch(&there, json!({ "custom": keys(0, 101) })).await), ["/custom"]);
     assert_eq!(agent.patch(&there, json!({ "custom": { "k0Num": null, "k100Num": 1 } })).await.status, 200);
-    assert_eq!(pointers(agent.post("/v1/conversations", json!({ "customer": "671a2d10a3f1b20012c4dead" })).await), ["/customer"]);
+    assert_eq!(
+        pointers(agent.post("/v1/conversations", json!({ "customer": "671a2d10a3f1b20012c4dead" })).await),
+        ["/customer"]
+    );
     assert_eq!(pointers(agent.post("/v1/conversations", json!({})).await), ["/customer"]);
-    assert_eq!(pointers(agent.patch(&path, json!({ "customer": who, "name": "x" })).await), ["/name"], "a move is nothing else");
+    assert_eq!(
+        pointers(agent.patch(&path, json!({ "customer": who, "name": "x" })).await),
+        ["/name"],
+        "a move is nothing else"
+    );
     let users: Vec<_> = (0..11).map(|n| format!("671a2d10a3f1b20012c4de{n:02}")).collect();
     assert_eq!(pointers(agent.patch(&path, json!({ "assignedUsers": users })).await), ["/assignedUsers"]);
     assert_eq!(pointers(agent.patch(&path, json!({ "assignedTeams": users[..1] })).await), ["/assignedTeams/0"]);
     for body in ["", "{", "[]", "null", "\"x\"", "{\"name\":\"\\ud800\"}"] {
-        let reply = agent.send(axum::http::Method::PATCH, &path, Some(body.as_bytes().to_vec()), &[("content-type", "application/json")]).await;
+        let reply = agent
+            .send(
+                axum::http::Method::PATCH,
+                &path,
+                Some(body.as_bytes().to_vec()),
+                &[("content-type", "application/json")],
+            )
+            .await;
         assert_eq!(reply.status, 400, "{body}");
     }
 });
@@ -487,7 +566,10 @@ on_both_engines!(no_text_breaks_the_database, |app| async move {
         (format!("/v1/conversations/{id}/notes"), json!({ "body": odd, "externalId": odd })),
         ("/v1/customers".into(), json!({ "externalId": odd })),
         ("/v1/customers".into(), json!({ "emails": [{ "email": "a\u{0}@b.c" }] })),
-        ("/v1/customers".into(), json!({ "phones": [{ "phone": odd }], "socials": [{ "type": "twitter", "username": odd }] })),
+        (
+            "/v1/customers".into(),
+            json!({ "phones": [{ "phone": odd }], "socials": [{ "type": "twitter", "username": odd }] }),
+        ),
         ("/v1/users".into(), json!({ "name": "n", "email": "a\u{0}@b.c" })),
         ("/v1/teams".into(), json!({ "name": odd })),
     ] {
@@ -496,12 +578,12 @@ on_both_engines!(no_text_breaks_the_database, |app| async move {
     }
     assert_ne!(agent.delete_with(&format!("/v1/conversations/{id}/tags"), json!([odd])).await.status, 500);
     for path in [
+        "/v1/users?email=a%00b",
         "/v1/customers/email=a%00b",
         "/v1/customers/phone=%00",
         "/v1/customers/externalId=a%00b",
         "/v1/conversations/externalId=a%00b",
         "/v1/messages/externalid=a%00b",
-        "/v1/users?email=a%00b",
     ] {
         let reply = agent.get(path).await;
         assert!([200, 400, 404].contains(&reply.status.as_u16()), "{path}: {reply:?}");
@@ -521,7 +603,10 @@ on_both_engines!(a_moved_conversation_takes_everything_along, |app| async move {
     let gone = agent.post(&format!("{path}/notes"), json!({ "body": "y" })).await.created_id();
     agent.delete(&format!("/v1/notes/{gone}")).await;
     agent.patch(&path, json!({ "status": "done" })).await.ok();
-    assert_eq!(customer(&agent, &from).await["conversationCounts"], json!({ "all": 2, "open": 1, "snoozed": 0, "done": 1 }));
+    assert_eq!(
+        customer(&agent, &from).await["conversationCounts"],
+        json!({ "all": 2, "open": 1, "snoozed": 0, "done": 1 })
+    );
     assert_eq!(customer(&agent, &from).await["preview"]["text"], "told");
 
     app.clock.advance(MINUTE);
@@ -552,7 +637,11 @@ on_both_engines!(a_moved_conversation_takes_everything_along, |app| async move {
     assert_eq!(customer(&agent, &to).await["conversationCounts"]["all"], 1);
 
     let rev = conversation(&agent, &id).await["rev"].clone();
-    assert_eq!(agent.patch(&path, json!({ "customer": to })).await.ok()["data"]["attributes"]["rev"], rev, "to the same is no move");
+    assert_eq!(
+        agent.patch(&path, json!({ "customer": to })).await.ok()["data"]["attributes"]["rev"],
+        rev,
+        "to the same is no move"
+    );
     for wrong in [json!("671a2d10a3f1b20012c4dead"), Value::Null, json!("x")] {
         assert_eq!(agent.patch(&path, json!({ "customer": wrong })).await.error().2, "/customer");
     }
@@ -588,7 +677,10 @@ on_both_engines!(a_deleted_conversation_is_gone_and_can_come_back, |app| async m
         assert!(agent.get(list).await.ids().is_empty(), "{list}");
     }
     let it = customer(&agent, &who).await;
-    assert_eq!((&it["conversationCounts"]["all"], &it["progressiveStatus"], &it["preview"]), (&json!(0), &Value::Null, &json!({})));
+    assert_eq!(
+        (&it["conversationCounts"]["all"], &it["progressiveStatus"], &it["preview"]),
+        (&json!(0), &Value::Null, &json!({}))
+    );
     assert_eq!(it["lastConversation"], json!({ "tags": [], "channels": [] }));
 
     let back = agent.patch(&path, json!({ "deleted": null })).await.ok();
@@ -603,14 +695,22 @@ on_both_engines!(a_deleted_conversation_is_gone_and_can_come_back, |app| async m
     let other = agent.conversation(&who, json!({ "externalId": "x" })).await;
     assert_eq!(agent.patch(&path, json!({ "deleted": false })).await.error().0, 409);
     agent.message(&other, json!({ "externalId": "m" })).await;
-    assert_eq!(agent.patch(&path, json!({ "deleted": false, "externalId": "y" })).await.error().0, 409, "a message's too");
+    assert_eq!(
+        agent.patch(&path, json!({ "deleted": false, "externalId": "y" })).await.error().0,
+        409,
+        "a message's too"
+    );
     assert_eq!(agent.get(&path).await.status, 404);
 });
 
 on_both_engines!(several_ids_are_a_list, |app| async move {
     let agent = app.admin().await;
     let who = agent.customer().await;
-    let (a, b, gone) = (agent.conversation(&who, json!({})).await, agent.conversation(&who, json!({})).await, agent.conversation(&who, json!({})).await);
+    let (a, b, gone) = (
+        agent.conversation(&who, json!({})).await,
+        agent.conversation(&who, json!({})).await,
+        agent.conversation(&who, json!({})).await,
+    );
     agent.delete(&format!("/v1/conversations/{gone}")).await;
     let reply = agent.get(&format!("/v1/conversations/{b},{a},{gone},671a2d10a3f1b20012c4dead")).await;
     assert_eq!(reply.ids(), [b.as_str(), a.as_str()]);
@@ -619,7 +719,11 @@ on_both_engines!(several_ids_are_a_list, |app| async move {
     assert_eq!(agent.get(&format!("/v1/conversations/{a},nope")).await.error().0, 400);
     assert_eq!(agent.get("/v1/conversations").await.ids(), [a.as_str(), b.as_str()]);
     assert_eq!(agent.get("/v1/conversations?sort=desc").await.ids(), [b.as_str(), a.as_str()]);
-    assert_eq!(agent.get(&format!("/v1/customers/{who}/conversations")).await.ids(), [b.as_str(), a.as_str()], "newest first");
+    assert_eq!(
+        agent.get(&format!("/v1/customers/{who}/conversations")).await.ids(),
+        [b.as_str(), a.as_str()],
+        "newest first"
+    );
 });
 
 on_both_engines!(a_conversation_imported_closed_stays_closed_when_it_was, |app| async move {

@@ -43,7 +43,13 @@ on_both_engines!(a_customer_follows_their_conversations, |app| async move {
     // An older message of the other conversation changes nothing here.
     agent.message(&a, json!({ "preview": "older", "direction": "out", "sentAt": at(0) })).await;
     assert_eq!(customer(&agent, &who).await["preview"]["text"], "second");
-    agent.patch(&format!("/v1/conversations/{b}"), json!({ "tags": ["vip"], "sentiment": { "polarity": 1, "confidence": 1.0 } })).await.ok();
+    agent
+        .patch(
+            &format!("/v1/conversations/{b}"),
+            json!({ "tags": ["vip"], "sentiment": { "polarity": 1, "confidence": 1.0 } }),
+        )
+        .await
+        .ok();
     let it = customer(&agent, &who).await;
     assert_eq!(it["lastConversation"]["tags"].as_array().expect("tags").len(), 1);
     assert_eq!(it["sentiment"]["polarity"], 1);
@@ -51,7 +57,10 @@ on_both_engines!(a_customer_follows_their_conversations, |app| async move {
     counts(json!("open"), 2, 1, 1, 0).await;
     agent.delete(&format!("/v1/conversations/{b}")).await;
     let it = counts(json!("open"), 1, 1, 0, 0).await;
-    assert_eq!((&it["lastConversation"]["id"], &it["preview"]["text"], &it["lastMessageAt"]), (&json!(a), &json!("first"), &json!(at(1))));
+    assert_eq!(
+        (&it["lastConversation"]["id"], &it["preview"]["text"], &it["lastMessageAt"]),
+        (&json!(a), &json!("first"), &json!(at(1)))
+    );
     app.clock.advance(MINUTE);
     agent.post(&format!("/v1/conversations/{a}/notes"), json!({ "body": "n" })).await.created();
     let after = customer(&agent, &who).await;
@@ -94,9 +103,15 @@ on_both_engines!(somebody_is_always_called_something, |app| async move {
         assert_eq!(it["data"]["attributes"]["displayName"], name, "{body}");
     }
     let it = agent.patch(&path, json!({ "name": "Jane van Doe" })).await.ok();
-    assert_eq!((&it["data"]["attributes"]["firstName"], &it["data"]["attributes"]["lastName"]), (&json!("Jane"), &json!("van Doe")));
+    assert_eq!(
+        (&it["data"]["attributes"]["firstName"], &it["data"]["attributes"]["lastName"]),
+        (&json!("Jane"), &json!("van Doe"))
+    );
     let it = agent.patch(&path, json!({ "name": "Cher" })).await.ok();
-    assert_eq!((&it["data"]["attributes"]["firstName"], &it["data"]["attributes"]["lastName"]), (&json!("Cher"), &Value::Null));
+    assert_eq!(
+        (&it["data"]["attributes"]["firstName"], &it["data"]["attributes"]["lastName"]),
+        (&json!("Cher"), &Value::Null)
+    );
 });
 
 on_both_engines!(a_customer_is_found_by_every_name, |app| async move {
@@ -172,7 +187,8 @@ on_both_engines!(of_two_with_one_address_only_one_is_made, |app| async move {
         let mut posts = tokio::task::JoinSet::new();
         for _ in 0..2 {
             let agent = app.bearer(&agent.token);
-            let body = json!({ "emails": [{ "email": format!("same{round}@b.example") }], "tags": [format!("t{round}")] });
+            let body =
+                json!({ "emails": [{ "email": format!("same{round}@b.example") }], "tags": [format!("t{round}")] });
             posts.spawn(async move { agent.post("/v1/customers", body).await });
         }
         let mut replies = posts.join_all().await;
@@ -192,7 +208,13 @@ on_both_engines!(a_deleted_customer_takes_everything_along_but_the_names, |app| 
     let sent = agent.message(&id, json!({ "externalId": "m" })).await;
     let note = agent.post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "n" })).await.created_id();
     let path = format!("/v1/customers/{who}");
-    agent.patch(&format!("/v1/conversations/{id}"), json!({ "status": "snoozed", "snooze": { "status": "scheduled", "time": at(1) } })).await.ok();
+    agent
+        .patch(
+            &format!("/v1/conversations/{id}"),
+            json!({ "status": "snoozed", "snooze": { "status": "scheduled", "time": at(1) } }),
+        )
+        .await
+        .ok();
     assert_eq!(agent.delete(&path).await.status, 204);
     for path in [
         path.clone(),
@@ -231,17 +253,26 @@ on_both_engines!(updates_merge_and_replace_resets, |app| async move {
         "emails": [{ "email": "a@b.example" }], "externalId": "x", "locale": "de", "birthdayAt": "1990-01-01" });
     let id = agent.post("/v1/customers", body).await.created_id();
     let path = format!("/v1/customers/{id}");
-    let it = agent.put(&path, json!({ "company": company, "custom": { "aStr": null, "cBool": false }, "locale": null })).await.ok();
+    let it = agent
+        .put(&path, json!({ "company": company, "custom": { "aStr": null, "cBool": false }, "locale": null }))
+        .await
+        .ok();
     let attributes = &it["data"]["attributes"];
     assert_eq!(attributes["custom"], json!({ "bNum": 2, "cBool": false }));
-    assert_eq!((&attributes["name"], &attributes["gender"], &attributes["locale"]), (&json!("N"), &json!("f"), &Value::Null));
+    assert_eq!(
+        (&attributes["name"], &attributes["gender"], &attributes["locale"]),
+        (&json!("N"), &json!("f"), &Value::Null)
+    );
     assert_eq!(it["data"]["relationships"]["company"]["data"], json!({ "type": "company", "id": company }));
     let it = agent.patch(&path, json!({ "name": "M" })).await.ok();
     assert_eq!(it["data"]["relationships"]["company"], Value::Null, "an update without the company unlinks it");
     let it = agent.patch(&path, json!({ "externalId": "y" })).await.ok();
     assert_eq!(it["data"]["attributes"]["externalIds"], json!([{ "externalId": "y", "verified": true }]));
     let it = agent.patch(&path, json!({ "externalId": null })).await.ok();
-    assert_eq!((&it["data"]["attributes"]["externalIds"], &it["data"]["attributes"]["externalId"]), (&json!([]), &Value::Null));
+    assert_eq!(
+        (&it["data"]["attributes"]["externalIds"], &it["data"]["attributes"]["externalId"]),
+        (&json!([]), &Value::Null)
+    );
     let it = agent.put(&format!("{path}?replace=true"), json!({ "emails": [{ "email": "z@b.example" }] })).await.ok();
     let attributes = &it["data"]["attributes"];
     for (name, value) in [
@@ -266,7 +297,11 @@ on_both_engines!(limits_hold_at_the_edge, |app| async move {
         ("emails", emails(10), emails(11)),
         ("externalIds", ids(10), ids(11)),
         ("externalId", json!("e".repeat(255)), json!("e".repeat(256))),
-        ("socials", json!([{ "type": "linkedin", "username": "u".repeat(256) }]), json!([{ "type": "myspace", "username": "u" }])),
+        (
+            "socials",
+            json!([{ "type": "linkedin", "username": "u".repeat(256) }]),
+            json!([{ "type": "myspace", "username": "u" }]),
+        ),
         ("phones", json!([{ "type": "fax", "phone": "1" }]), json!([{ "type": "car", "phone": "1" }])),
         ("whatsapps", json!([{ "type": "mobile", "phone": "1" }]), json!([{ "type": "fax", "phone": "1" }])),
         ("locations", json!([{ "countryCode": "DE", "address": "x".repeat(256) }]), json!([{ "countryCode": "DEU" }])),
@@ -314,7 +349,8 @@ on_both_engines!(the_list_of_customers_counts_filters_and_sorts, |app| async mov
     assert_eq!(agent.get("/v1/customers?page=3&pageSize=2").await.ids(), ids[4..]);
     let descending: Vec<_> = ids.iter().rev().cloned().collect();
     assert_eq!(agent.get("/v1/customers?sort=-createdAt").await.ids(), descending);
-    let filtered = agent.get(&format!("/v1/customers?filter[createdAt][gte]={}&filter[createdAt][lt]={}", at(1), at(3))).await;
+    let filtered =
+        agent.get(&format!("/v1/customers?filter[createdAt][gte]={}&filter[createdAt][lt]={}", at(1), at(3))).await;
     assert_eq!(filtered.ids(), ids[1..3]);
     assert_eq!(filtered.json()["meta"]["total"], 2);
     agent.patch(&format!("/v1/customers/{}", ids[0]), json!({ "name": "x" })).await.ok();
@@ -329,10 +365,16 @@ on_both_engines!(the_list_of_customers_counts_filters_and_sorts, |app| async mov
 
 on_both_engines!(nothing_of_another_org_shows, |app| async move {
     let owner = app.admin().await;
-    let who = owner.post("/v1/customers", json!({ "emails": [{ "email": "a@b.example" }], "externalId": "x" })).await.created_id();
+    let who = owner
+        .post("/v1/customers", json!({ "emails": [{ "email": "a@b.example" }], "externalId": "x" }))
+        .await
+        .created_id();
     let id = owner.conversation(&who, json!({ "externalId": "c", "tags": ["secret tag"] })).await;
     let sent = owner.message(&id, json!({ "externalId": "m" })).await;
-    let note = owner.post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "n", "externalId": "n" })).await.created_id();
+    let note = owner
+        .post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "n", "externalId": "n" }))
+        .await
+        .created_id();
     let user = owner.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await.created_id();
     let team = owner.post("/v1/teams", json!({ "name": "Support" })).await.created_id();
     let tag = owner.get("/v1/tags").await.ids().remove(0);
@@ -342,7 +384,8 @@ on_both_engines!(nothing_of_another_org_shows, |app| async move {
     let unknown = "671a2d10a3f1b20012c4dead";
     // Whatever is asked of a stranger's record is answered as of one that does not exist.
     let same = |a: konverse_testkit::Reply, b: konverse_testkit::Reply, id: &str, what: &str| {
-        let (a, b) = (String::from_utf8_lossy(&a.body).replace(id, unknown), String::from_utf8_lossy(&b.body).into_owned());
+        let (a, b) =
+            (String::from_utf8_lossy(&a.body).replace(id, unknown), String::from_utf8_lossy(&b.body).into_owned());
         assert_eq!(a, b, "{what}");
     };
     for (id, path) in [
@@ -387,12 +430,20 @@ on_both_engines!(nothing_of_another_org_shows, |app| async move {
     assert!(spy.get(&format!("/v1/conversations/{id},{id}")).await.ids().is_empty());
 
     // Ids in bodies. A name or id that another org uses is free here.
-    let own = spy.post("/v1/customers", json!({ "id": who, "emails": [{ "email": "a@b.example" }], "externalId": "x", "tags": ["secret tag"] })).await.created_id();
+    let own = spy
+        .post(
+            "/v1/customers",
+            json!({ "id": who, "emails": [{ "email": "a@b.example" }], "externalId": "x", "tags": ["secret tag"] }),
+        )
+        .await
+        .created_id();
     assert_eq!(own, who);
     let own = spy.post("/v1/customers", json!({})).await.created_id();
     let mine = spy.conversation(&own, json!({ "id": id, "externalId": "c" })).await;
     spy.message(&mine, json!({ "id": sent, "externalId": "m" })).await;
-    spy.post(&format!("/v1/conversations/{mine}/notes"), json!({ "id": note, "externalId": "n", "body": "x" })).await.created();
+    spy.post(&format!("/v1/conversations/{mine}/notes"), json!({ "id": note, "externalId": "n", "body": "x" }))
+        .await
+        .created();
     let other = owner.customer().await;
     let foreign = owner.conversation(&other, json!({})).await;
     for (path, body, pointer, id) in [
@@ -416,10 +467,22 @@ on_both_engines!(nothing_of_another_org_shows, |app| async move {
     }
     for (path, body, pointer) in [
         ("/v1/conversations".to_owned(), json!({ "customer": other }), "/customer"),
-        ("/v1/messages".to_owned(), json!({ "conversation": foreign, "channel": "sms", "app": "t", "direction": "in" }), "/conversation"),
+        (
+            "/v1/messages".to_owned(),
+            json!({ "conversation": foreign, "channel": "sms", "app": "t", "direction": "in" }),
+            "/conversation",
+        ),
         ("/v1/notes".to_owned(), json!({ "conversation": foreign, "body": "x" }), "/conversation"),
-        (format!("/v1/customers/{own}/messages"), json!({ "conversation": foreign, "channel": "sms", "app": "t" }), "/conversation"),
-        (format!("/v1/conversations/{mine}/messages"), json!({ "createdBy": user, "channel": "sms", "app": "t" }), "/createdBy"),
+        (
+            format!("/v1/customers/{own}/messages"),
+            json!({ "conversation": foreign, "channel": "sms", "app": "t" }),
+            "/conversation",
+        ),
+        (
+            format!("/v1/conversations/{mine}/messages"),
+            json!({ "createdBy": user, "channel": "sms", "app": "t" }),
+            "/createdBy",
+        ),
         (format!("/v1/conversations/{mine}/notes"), json!({ "createdBy": user, "body": "x" }), "/createdBy"),
         ("/v1/teams".to_owned(), json!({ "name": "T", "members": [user] }), "/members/0"),
     ] {

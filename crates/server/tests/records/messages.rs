@@ -46,12 +46,18 @@ on_both_engines!(a_message_has_its_defaults, |app| async move {
     let full = agent.message(&id, body).await;
     let it = agent.get(&format!("/v1/messages/{full}")).await.ok();
     assert_eq!(it["data"]["attributes"]["meta"], meta);
-    assert_eq!(it["data"]["relationships"]["attachments"], json!({
-        "links": { "self": format!("/v1/messages/{full}/attachments") },
-        "data": [{ "type": "attachment", "id": attachment }, { "type": "attachment", "id": "671a2d10a3f1b20012c4aaab" }],
-    }));
+    assert_eq!(
+        it["data"]["relationships"]["attachments"],
+        json!({
+            "links": { "self": format!("/v1/messages/{full}/attachments") },
+            "data": [{ "type": "attachment", "id": attachment }, { "type": "attachment", "id": "671a2d10a3f1b20012c4aaab" }],
+        })
+    );
     assert_eq!(it["data"]["links"]["related"], "/v1/postmark/messages/1");
-    let it = agent.put(&format!("/v1/messages/{full}"), json!({ "attachments": [], "reactions": [], "spam": true })).await.ok();
+    let it = agent
+        .put(&format!("/v1/messages/{full}"), json!({ "attachments": [], "reactions": [], "spam": true }))
+        .await
+        .ok();
     assert_eq!(it["data"]["relationships"]["attachments"], Value::Null);
     assert_eq!(it["data"]["attributes"]["meta"], meta);
 });
@@ -67,16 +73,23 @@ on_both_engines!(a_message_is_recorded_in_three_places, |app| async move {
         }
         body
     };
-    let opened = agent.post(&format!("/v1/customers/{who}/messages"), with(json!({ "subject": "Parcel" }))).await.created();
+    let opened =
+        agent.post(&format!("/v1/customers/{who}/messages"), with(json!({ "subject": "Parcel" }))).await.created();
     let id = id_of(&opened["data"]["relationships"]["conversation"]).to_owned();
     let it = conversation(&agent, &id).await;
     assert_eq!((&it["name"], &it["messageCount"], &it["rev"]), (&json!("Parcel"), &json!(1), &json!(1)));
     assert_eq!(customer(&agent, &who).await["conversationCounts"]["open"], 1);
-    let into = agent.post(&format!("/v1/customers/{who}/messages"), with(json!({ "conversation": id }))).await.created();
+    let into =
+        agent.post(&format!("/v1/customers/{who}/messages"), with(json!({ "conversation": id }))).await.created();
     assert_eq!(id_of(&into["data"]["relationships"]["conversation"]), id);
-    let org = agent.post("/v1/messages", with(json!({ "conversation": id, "direction": "out", "customer": who }))).await.created();
+    let org = agent
+        .post("/v1/messages", with(json!({ "conversation": id, "direction": "out", "customer": who })))
+        .await
+        .created();
     assert_eq!(id_of(&org["data"]["relationships"]["customer"]), who);
-    let within = agent.post(&format!("/v1/conversations/{id}/messages"), with(json!({ "conversation": id, "customer": who }))).await;
+    let within = agent
+        .post(&format!("/v1/conversations/{id}/messages"), with(json!({ "conversation": id, "customer": who })))
+        .await;
     within.created();
     assert_eq!(conversation(&agent, &id).await["messageCount"], 4);
 
@@ -99,7 +112,11 @@ on_both_engines!(a_message_is_recorded_in_three_places, |app| async move {
         (format!("/v1/conversations/{id}/messages"), json!({ "custom": { "x": 1 } }), "/custom/x"),
         (format!("/v1/conversations/{id}/messages"), json!({ "preview": null }), "/preview"),
     ] {
-        assert_eq!(agent.post(&path, with(more.clone())).await.error(), (400, "bad_request".into(), pointer.into()), "{path} {more}");
+        assert_eq!(
+            agent.post(&path, with(more.clone())).await.error(),
+            (400, "bad_request".into(), pointer.into()),
+            "{path} {more}"
+        );
     }
     assert_eq!(agent.post(&format!("/v1/conversations/{unknown}/messages"), body.clone()).await.status, 404);
     assert_eq!(agent.post(&format!("/v1/customers/{unknown}/messages"), body.clone()).await.status, 404);
@@ -118,7 +135,10 @@ on_both_engines!(only_an_administrator_rewrites_history, |app| async move {
     let history = json!({ "createdAt": "2026-01-01T00:00:00Z", "modifiedAt": "2026-01-02T00:00:00Z", "createdBy": user, "modifiedBy": user, "direction": "out" });
     let (by_agent, by_admin) = (agent.message(&id, history.clone()).await, admin.message(&id, history.clone()).await);
     let it = agent.get(&format!("/v1/messages/{by_agent}")).await.ok();
-    assert_eq!((&it["data"]["attributes"]["createdAt"], &it["data"]["attributes"]["modifiedAt"]), (&json!(at(0)), &json!(at(0))));
+    assert_eq!(
+        (&it["data"]["attributes"]["createdAt"], &it["data"]["attributes"]["modifiedAt"]),
+        (&json!(at(0)), &json!(at(0)))
+    );
     assert_ne!(id_of(&it["data"]["relationships"]["createdBy"]), user);
     let it = agent.get(&format!("/v1/messages/{by_admin}")).await.ok();
     let attributes = &it["data"]["attributes"];
@@ -131,11 +151,17 @@ on_both_engines!(only_an_administrator_rewrites_history, |app| async move {
 
     app.clock.advance(10 * MINUTE);
     let path = format!("/v1/messages/{by_admin}");
-    let it = admin.patch(&path, json!({ "modifiedAt": at(4), "subject": "x", "modifiedBy": user, "updatedAt": at(1) })).await.ok();
+    let it = admin
+        .patch(&path, json!({ "modifiedAt": at(4), "subject": "x", "modifiedBy": user, "updatedAt": at(1) }))
+        .await
+        .ok();
     assert_eq!(it["data"]["attributes"]["modifiedAt"], at(4), "the given moment stands");
     assert_eq!(it["data"]["attributes"]["updatedAt"], at(10), "this one is the server's");
     assert_eq!(id_of(&it["data"]["relationships"]["modifiedBy"]), user);
-    let it = agent.patch(&path, json!({ "modifiedAt": at(5), "createdAt": at(5), "subject": "y", "createdBy": user })).await.ok();
+    let it = agent
+        .patch(&path, json!({ "modifiedAt": at(5), "createdAt": at(5), "subject": "y", "createdBy": user }))
+        .await
+        .ok();
     assert_eq!(it["data"]["attributes"]["modifiedAt"], at(10), "an agent's word on it does not count");
     assert_eq!(it["data"]["attributes"]["createdAt"], "2026-01-01T00:00:00.000Z");
     let it = admin.patch(&path, json!({ "createdAt": "2030-01-01T00:00:00Z" })).await.ok();
@@ -154,7 +180,8 @@ on_both_engines!(a_message_is_found_by_its_external_id, |app| async move {
     assert_eq!(agent.get("/v1/messages/externalid=nope").await.error().0, 404);
     let clash = agent.patch(&format!("/v1/messages/{b}"), json!({ "externalId": "<a+b@mail/1>" })).await;
     assert_eq!(clash.error(), (409, "conflict".into(), "/externalId".into()));
-    let clash = agent.post(&format!("/v1/conversations/{id}/messages"), json!({ "channel": "sms", "app": "t", "id": a })).await;
+    let clash =
+        agent.post(&format!("/v1/conversations/{id}/messages"), json!({ "channel": "sms", "app": "t", "id": a })).await;
     assert_eq!(clash.error(), (409, "conflict".into(), "/id".into()));
     assert_eq!(conversation(&agent, &id).await["messageCount"], 2);
     agent.patch(&format!("/v1/messages/{a}"), json!({ "externalId": null })).await.ok();
@@ -165,14 +192,25 @@ on_both_engines!(a_changed_message_changes_what_is_told_of_it, |app| async move 
     let agent = app.admin().await;
     let who = agent.customer().await;
     let id = agent.conversation(&who, json!({})).await;
-    let first = agent.message(&id, json!({ "preview": "one", "meta": { "n": 1 }, "sentAt": at(1), "custom": { "aStr": "a", "bStr": "b" } })).await;
+    let first = agent
+        .message(
+            &id,
+            json!({ "preview": "one", "meta": { "n": 1 }, "sentAt": at(1), "custom": { "aStr": "a", "bStr": "b" } }),
+        )
+        .await;
     let second = agent.message(&id, json!({ "preview": "two", "direction": "out", "sentAt": at(2) })).await;
     let path = format!("/v1/messages/{first}");
     let it = agent.patch(&path, json!({ "preview": "uno", "meta": { "n": 2 }, "custom": { "aStr": null } })).await.ok();
     let attributes = &it["data"]["attributes"];
-    assert_eq!((&attributes["size"], &attributes["custom"], &attributes["rev"]), (&json!(3), &json!({ "bStr": "b" }), &json!(2)));
+    assert_eq!(
+        (&attributes["size"], &attributes["custom"], &attributes["rev"]),
+        (&json!(3), &json!({ "bStr": "b" }), &json!(2))
+    );
     let it = conversation(&agent, &id).await;
-    assert_eq!((&it["preview"], &it["name"], &it["firstMessageIn"]["meta"]["n"]), (&json!("uno"), &json!("uno"), &json!(2)));
+    assert_eq!(
+        (&it["preview"], &it["name"], &it["firstMessageIn"]["meta"]["n"]),
+        (&json!("uno"), &json!("uno"), &json!(2))
+    );
     assert_eq!(it["messageCount"], 2);
     let rev = it["rev"].clone();
     agent.patch(&path, json!({ "status": "error", "errorAt": at(1) })).await.ok();
@@ -181,7 +219,10 @@ on_both_engines!(a_changed_message_changes_what_is_told_of_it, |app| async move 
     // Sent after the other one, as it turns out.
     agent.patch(&path, json!({ "sentAt": at(5) })).await.ok();
     let it = conversation(&agent, &id).await;
-    assert_eq!((&it["preview"], &it["direction"], &it["lastMessageDirection"]), (&json!("two"), &json!("out"), &json!("in")));
+    assert_eq!(
+        (&it["preview"], &it["direction"], &it["lastMessageDirection"]),
+        (&json!("two"), &json!("out"), &json!("in"))
+    );
     assert_eq!(it["firstResponse"], json!({}));
     assert_eq!(message(&agent, &second).await["directionType"], "initial-out");
     assert_eq!(message(&agent, &second).await["responseTime"], Value::Null);
@@ -191,7 +232,10 @@ on_both_engines!(a_changed_message_changes_what_is_told_of_it, |app| async move 
 
     let it = agent.put(&format!("{path}?replace=true"), json!({ "subject": "S" })).await.ok();
     let attributes = &it["data"]["attributes"];
-    assert_eq!((&attributes["preview"], &attributes["meta"], &attributes["custom"]), (&Value::Null, &json!({}), &Value::Null));
+    assert_eq!(
+        (&attributes["preview"], &attributes["meta"], &attributes["custom"]),
+        (&Value::Null, &json!({}), &Value::Null)
+    );
     assert_eq!((&attributes["channel"], &attributes["sentAt"]), (&json!("email"), &json!(at(5))));
     for (body, pointer) in [
         (json!({ "spam": true }), "/spam"),
@@ -219,9 +263,18 @@ on_both_engines!(a_message_moves_between_conversations_of_one_customer, |app| as
     let it = agent.patch(&path, json!({ "conversation": to })).await.ok();
     assert_eq!(id_of(&it["data"]["relationships"]["conversation"]), to);
     let (left, joined) = (conversation(&agent, &from).await, conversation(&agent, &to).await);
-    assert_eq!((&left["messageCount"], &left["channels"], &left["preview"]), (&json!(1), &json!(["email"]), &json!("answer")));
-    assert_eq!((&left["direction"], &left["firstResponse"], &left["lastMessageIn"]), (&json!("out"), &json!({}), &json!({})));
-    assert_eq!((&joined["messageCount"], &joined["channels"], &joined["preview"]), (&json!(2), &json!(["sms", "email"]), &json!("moving")));
+    assert_eq!(
+        (&left["messageCount"], &left["channels"], &left["preview"]),
+        (&json!(1), &json!(["email"]), &json!("answer"))
+    );
+    assert_eq!(
+        (&left["direction"], &left["firstResponse"], &left["lastMessageIn"]),
+        (&json!("out"), &json!({}), &json!({}))
+    );
+    assert_eq!(
+        (&joined["messageCount"], &joined["channels"], &joined["preview"]),
+        (&json!(2), &json!(["sms", "email"]), &json!("moving"))
+    );
     assert_eq!(message(&agent, &answer).await["directionType"], "initial-out");
     assert_eq!(agent.get(&format!("/v1/conversations/{to}/messages")).await.ids().len(), 2);
     assert_eq!(agent.get(&format!("/v1/conversations/{from}/messages")).await.ids(), [answer.as_str()]);

@@ -18,8 +18,12 @@ on_both_engines!(a_note_counts_while_it_shows, |app| async move {
     let who = agent.customer().await;
     let id = agent.conversation(&who, json!({})).await;
     app.clock.advance(MINUTE);
-    let first = agent.post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "a", "externalId": "n" })).await.created_id();
-    let second = agent.post("/v1/notes", json!({ "body": "b", "conversation": id, "customer": who })).await.created_id();
+    let first = agent
+        .post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "a", "externalId": "n" }))
+        .await
+        .created_id();
+    let second =
+        agent.post("/v1/notes", json!({ "body": "b", "conversation": id, "customer": who })).await.created_id();
     let it = conversation(&agent, &id).await;
     assert_eq!((&it["noteCount"], &it["messageCount"], &it["lastActivityAt"]), (&json!(2), &json!(0), &json!(at(1))));
     assert_eq!((&it["updatedAt"], &it["modifiedAt"], &it["status"]), (&json!(at(1)), &json!(at(0)), &json!("open")));
@@ -48,7 +52,10 @@ on_both_engines!(a_note_counts_while_it_shows, |app| async move {
     assert_eq!(conversation(&agent, &id).await["noteCount"], 1);
     let clash = agent.post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "c", "externalId": "n" })).await;
     clash.created();
-    assert_eq!(agent.patch(&path, json!({ "deleted": null })).await.error(), (409, "conflict".into(), "/externalId".into()));
+    assert_eq!(
+        agent.patch(&path, json!({ "deleted": null })).await.error(),
+        (409, "conflict".into(), "/externalId".into())
+    );
     assert_eq!(conversation(&agent, &id).await["noteCount"], 2);
 });
 
@@ -61,7 +68,10 @@ on_both_engines!(a_note_changes_and_calls_on_people, |app| async move {
     let body = json!({ "body": "a", "userMentions": [{ "user": user }, { "team": team }], "createdBy": user, "createdAt": "2026-01-01T00:00:00Z" });
     let made = agent.post(&format!("/v1/conversations/{id}/notes"), body).await.created();
     let relationships = &made["data"]["relationships"];
-    assert_eq!(relationships["userMentions"], json!({ "data": [{ "type": "user", "id": user }, { "type": "team", "id": team }] }));
+    assert_eq!(
+        relationships["userMentions"],
+        json!({ "data": [{ "type": "user", "id": user }, { "type": "team", "id": team }] })
+    );
     assert_eq!((id_of(&relationships["createdBy"]), id_of(&relationships["customer"])), (user.as_str(), who.as_str()));
     assert_eq!(made["data"]["attributes"]["createdByTeams"], json!([team]));
     assert_eq!(made["data"]["attributes"]["createdAt"], "2026-01-01T00:00:00.000Z");
@@ -72,13 +82,19 @@ on_both_engines!(a_note_changes_and_calls_on_people, |app| async move {
     assert_eq!((&it["data"]["attributes"]["modifiedAt"], &it["data"]["attributes"]["rev"]), (&json!(at(1)), &json!(2)));
     app.clock.advance(9 * MINUTE);
     let it = agent.patch(&path, json!({ "body": "c", "modifiedAt": at(4), "modifiedBy": user })).await.ok();
-    assert_eq!((&it["data"]["attributes"]["modifiedAt"], &it["data"]["attributes"]["updatedAt"]), (&json!(at(4)), &json!(at(10))));
+    assert_eq!(
+        (&it["data"]["attributes"]["modifiedAt"], &it["data"]["attributes"]["updatedAt"]),
+        (&json!(at(4)), &json!(at(10)))
+    );
     assert_eq!(id_of(&it["data"]["relationships"]["modifiedBy"]), user);
     let same = agent.put(&path, json!({ "conversation": id, "body": "c" })).await.ok();
     assert_eq!(same["data"], it["data"], "the same again is no change");
     assert_eq!(agent.put(&path, json!({ "body": "c" })).await.error().2, "/conversation");
     let plain = app.actor(&["org.user.note.write", "org.user.note.read"]).await;
-    let mine = plain.post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "m", "createdBy": user, "createdAt": at(0) })).await.created();
+    let mine = plain
+        .post(&format!("/v1/conversations/{id}/notes"), json!({ "body": "m", "createdBy": user, "createdAt": at(0) }))
+        .await
+        .created();
     assert_ne!(id_of(&mine["data"]["relationships"]["createdBy"]), user);
     assert_eq!(mine["data"]["attributes"]["createdAt"], at(10));
 
@@ -99,11 +115,18 @@ on_both_engines!(a_note_changes_and_calls_on_people, |app| async move {
         (json!({ "body": "x", "conversation": unknown }), "/conversation"),
         (json!({ "body": "x", "subject": "y" }), "/subject"),
     ] {
-        assert_eq!(agent.post(&here, body.clone()).await.error(), (400, "bad_request".into(), pointer.into()), "{body}");
+        assert_eq!(
+            agent.post(&here, body.clone()).await.error(),
+            (400, "bad_request".into(), pointer.into()),
+            "{body}"
+        );
     }
     agent.post(&here, json!({ "body": "x".repeat(10_240) })).await.created();
     assert_eq!(agent.post(&format!("/v1/conversations/{unknown}/notes"), json!({ "body": "x" })).await.status, 404);
-    assert_eq!(agent.post("/v1/notes", json!({ "body": "x", "conversation": unknown })).await.error().2, "/conversation");
+    assert_eq!(
+        agent.post("/v1/notes", json!({ "body": "x", "conversation": unknown })).await.error().2,
+        "/conversation"
+    );
     assert_eq!(agent.post("/v1/notes", json!({ "body": "x" })).await.error().2, "/conversation");
 });
 
@@ -116,11 +139,17 @@ on_both_engines!(a_note_moves_between_conversations_of_one_customer, |app| async
     let path = format!("/v1/notes/{note}");
     let it = agent.patch(&path, json!({ "conversation": to })).await.ok();
     assert_eq!(id_of(&it["data"]["relationships"]["conversation"]), to);
-    assert_eq!((&conversation(&agent, &from).await["noteCount"], &conversation(&agent, &to).await["noteCount"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&conversation(&agent, &from).await["noteCount"], &conversation(&agent, &to).await["noteCount"]),
+        (&json!(0), &json!(1))
+    );
     assert_eq!(agent.get(&format!("/v1/conversations/{to}/notes")).await.ids(), [note.as_str()]);
     assert_eq!(agent.patch(&path, json!({ "conversation": foreign })).await.error().2, "/conversation");
     agent.patch(&path, json!({ "conversation": from, "deleted": true })).await.ok();
-    assert_eq!((&conversation(&agent, &from).await["noteCount"], &conversation(&agent, &to).await["noteCount"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&conversation(&agent, &from).await["noteCount"], &conversation(&agent, &to).await["noteCount"]),
+        (&json!(0), &json!(0))
+    );
     agent.delete(&format!("/v1/conversations/{from}")).await;
     assert_eq!(agent.patch(&path, json!({ "deleted": null })).await.status, 404, "its conversation is gone");
 });

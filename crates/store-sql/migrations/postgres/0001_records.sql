@@ -147,4 +147,3 @@ CREATE TABLE event (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (org, seq)
 );
-CREATE SEQUENCE event_seq;
