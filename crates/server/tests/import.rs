@@ -248,7 +248,7 @@ on_both_engines!(a_history_is_taken_as_it_was, |app| async move {
     let it = &refund["attributes"];
     assert_eq!((&it["status"], &it["createdAt"]), (&json!("done"), &json!("2024-03-01T10:00:00.000Z")));
     assert_eq!((&it["messageCount"], &it["noteCount"], &it["externalId"]), (&json!(3), &json!(1), &json!("t-1")));
-    assert_eq!((&it["reopenCount"], &it["lastMessageAt"]), (&json!(0), &json!("2024-03-01T11:00:00.000Z")));
+    assert_eq!((&it["reopenCount"], &it["lastMessageAt"]), (&Value::Null, &json!("2024-03-01T11:00:00.000Z")));
     assert!(it["importedAt"].is_string());
     assert_eq!((&it["tags"], &it["assignedUsers"]), (&json!([id(TAG, 1)]), &json!([id(USER, 1)])));
     assert_eq!(of(&format!("/v1/conversations/{}", id(CONVERSATION, 2))).await["attributes"]["status"], "open");
@@ -307,7 +307,7 @@ on_both_engines!(the_order_of_messages_in_a_file_does_not_matter, |app| async mo
         }
         let mut value: Value = serde_json::from_str(&text).expect("JSON");
         // The moment the server wrote it is its own.
-        for name in ["updatedAt", "rev"] {
+        for name in ["updatedAt", "modifiedAt", "importedAt", "rev"] {
             value["attributes"][name] = Value::Null;
         }
         shown.push(value);
