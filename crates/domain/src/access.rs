@@ -256,7 +256,7 @@ impl Domain {
         Ok(())
     }
 
-    /// What an operation asks of its caller, for one that is known.
+    /// The rules, to be shared by surfaces and clockwork.
     pub fn shared(self) -> Arc<Self> {
         Arc::new(self)
     }

@@ -680,16 +680,11 @@ fn fresh(created_at: Instant, now: Instant) -> ConversationAttributes {
 
 /// The body that resets what it does not name (`?replace=true`). The status is a state, not an attribute to reset.
 fn replacing(mut body: ConversationUpdate) -> ConversationUpdate {
-    fn cleared<T>(patch: &mut Patch<T>) {
-        if !patch.is_sent() {
-            *patch = Patch::Clear;
-        }
-    }
-    cleared(&mut body.external_id);
-    cleared(&mut body.name);
-    cleared(&mut body.satisfaction);
-    cleared(&mut body.reply_channel);
-    cleared(&mut body.default_lang);
+    body.external_id.or_clear();
+    body.name.or_clear();
+    body.satisfaction.or_clear();
+    body.reply_channel.or_clear();
+    body.default_lang.or_clear();
     body.priority.0.get_or_insert(PRIORITY);
     body.suggested_shortcuts.0.get_or_insert_default();
     body.suggested_tags.0.get_or_insert_default();

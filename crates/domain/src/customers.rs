@@ -416,22 +416,17 @@ fn fresh(created_at: Instant, now: Instant, imported_at: Option<Instant>) -> Cus
 
 /// The body that resets what it does not name (`?replace=true`).
 fn replacing(mut body: CustomerBody) -> CustomerBody {
-    fn cleared<T>(patch: &mut Patch<T>) {
-        if !patch.is_sent() {
-            *patch = Patch::Clear;
-        }
-    }
-    cleared(&mut body.name);
-    cleared(&mut body.username);
-    cleared(&mut body.signed_up_at);
-    cleared(&mut body.last_seen_at);
-    cleared(&mut body.avatar_url);
-    cleared(&mut body.locale);
-    cleared(&mut body.time_zone);
-    cleared(&mut body.birthday_at);
-    cleared(&mut body.gender);
-    cleared(&mut body.default_lang);
-    cleared(&mut body.sentiment);
+    body.name.or_clear();
+    body.username.or_clear();
+    body.signed_up_at.or_clear();
+    body.last_seen_at.or_clear();
+    body.avatar_url.or_clear();
+    body.locale.or_clear();
+    body.time_zone.or_clear();
+    body.birthday_at.or_clear();
+    body.gender.or_clear();
+    body.default_lang.or_clear();
+    body.sentiment.or_clear();
     body.external_ids.0.get_or_insert_default();
     body.shared_external_ids.0.get_or_insert_default();
     body.emails.0.get_or_insert_default();

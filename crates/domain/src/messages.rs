@@ -337,19 +337,14 @@ fn tells_conversation(
 }
 
 fn replacing(mut body: MessageUpdate) -> MessageUpdate {
-    fn cleared<T>(patch: &mut Patch<T>) {
-        if !patch.is_sent() {
-            *patch = Patch::Clear;
-        }
-    }
-    cleared(&mut body.external_id);
-    cleared(&mut body.preview);
-    cleared(&mut body.subject);
-    cleared(&mut body.error);
-    cleared(&mut body.error_at);
-    cleared(&mut body.related);
-    cleared(&mut body.sentiment);
-    cleared(&mut body.lang);
+    body.external_id.or_clear();
+    body.preview.or_clear();
+    body.subject.or_clear();
+    body.error.or_clear();
+    body.error_at.or_clear();
+    body.related.or_clear();
+    body.sentiment.or_clear();
+    body.lang.or_clear();
     body.attachments.0.get_or_insert_default();
     body.meta.0.get_or_insert_default();
     body.spam.0.get_or_insert_default();

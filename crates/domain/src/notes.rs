@@ -156,12 +156,8 @@ impl Domain {
         let restores = matches!(body.deleted, Patch::Clear | Patch::Set(false));
         let mut body = body;
         if replace {
-            if !body.external_id.is_sent() {
-                body.external_id = Patch::Clear;
-            }
-            if !body.lang.is_sent() {
-                body.lang = Patch::Clear;
-            }
+            body.external_id.or_clear();
+            body.lang.or_clear();
             body.user_mentions.0.get_or_insert_default();
             body.attachments.0.get_or_insert_default();
         }

@@ -98,6 +98,13 @@ impl<T> Patch<T> {
         }
     }
 
+    /// Clears the value unless the field was sent: what `?replace=true` does with what a body does not name.
+    pub fn or_clear(&mut self) {
+        if !self.is_sent() {
+            *self = Patch::Clear;
+        }
+    }
+
     /// Whether the field was sent, null included.
     pub fn is_sent(&self) -> bool {
         !matches!(self, Patch::Keep)

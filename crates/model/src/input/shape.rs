@@ -45,6 +45,7 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
                 property.shift_remove("default");
             }
         }
+        name_choices(&mut schema);
         if !required.is_empty() {
             schema["required"] = json!(required);
         }
@@ -84,6 +85,36 @@ impl<T: DeserializeOwned> Shape<T> {
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
 pub(super) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Turns the alternatives that enums are derived as into an `enum` of the words, so that an error can name them: `oneOf`
+/// constants, and `anyOf` such words or null. A narrower `enum` that is already there stays.
+fn name_choices(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(name_choices);
+            for alternatives in ["oneOf", "anyOf"] {
+                if let Some(words) = object.get(alternatives).and_then(words) {
+                    object.shift_remove(alternatives);
+                    object.entry("enum").or_insert(Value::Array(words));
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_choices),
+        _ => {}
+    }
+}
+
+/// The words these alternatives amount to, if they are nothing but words.
+fn words(alternatives: &Value) -> Option<Vec<Value>> {
+    let of_one = |one: &Value| match (one.get("const"), one.get("enum"), one.get("type")) {
+        (Some(word), _, _) => Some(vec![word.clone()]),
+        (None, Some(Value::Array(words)), _) => Some(words.clone()),
+        (None, None, Some(kind)) if kind == "null" => Some(vec![Value::Null]),
+        _ => None,
+    };
+    let words = alternatives.as_array()?.iter().map(of_one).collect::<Option<Vec<_>>>()?;
+    Some(words.concat())
 }
 
 fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
@@ -206,6 +237,17 @@ mod tests {
         assert_eq!(pointers, ["/colour", "/createdAt", "/customer", "/name", "/priority", "/status", "/tags"]);
         assert_eq!(errors(&CONVERSATION_CREATE, json!({})), [("/customer".to_owned(), "is required".to_owned())]);
         assert_eq!(errors(&CONVERSATION_CREATE, json!([])).len(), 1);
+    }
+
+    #[test]
+    fn a_wrong_word_is_told_the_right_ones() {
+        let expected = r#"must be one of ["open","snoozed","done"]"#;
+        assert_eq!(
+            errors(&CONVERSATION_UPDATE, json!({ "status": "closed" })),
+            [("/status".to_owned(), expected.to_owned())]
+        );
+        let expected = r#"must be one of ["m","f",null]"#;
+        assert_eq!(errors(&CUSTOMER_UPDATE, json!({ "gender": "x" })), [("/gender".to_owned(), expected.to_owned())]);
     }
 
     #[test]
