@@ -9,7 +9,7 @@ pub use store::{Backend, TestClock, TestStore, seeded};
 
 /// Makes two tests of one story, one on each engine.
 ///
-/// ```ignore
+/// ```text
 /// on_both_engines!(a_customer_without_conversations_has_an_empty_list, |app| async move { … });
 /// ```
 #[macro_export]
