@@ -68,7 +68,7 @@ fn run(connection: &Connection, waiting: &mpsc::Receiver<Job>) {
 
 /// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, the
 /// batch begins again with a savepoint around each change, so that the others do not notice. A savepoint makes SQLite
-/// keep a copy of every page it touches; paid on every change, those copies were a fifth of an import.
+/// keep a copy of every page it touches, which an import's profile showed.
 fn commit(connection: &Connection, batch: Vec<Job>) {
     let refused = match transaction(connection, || batch.iter().try_for_each(|job| run_steps(connection, &job.steps))) {
         Ok(()) => return batch.into_iter().for_each(|job| drop(job.done.send(Ok(())))),
