@@ -160,13 +160,10 @@ pub struct Access<'a> {
 
 /// When and how a token was last used, waiting to be stored.
 #[derive(Clone, Debug)]
-pub struct TokenUse {
-    /// When.
-    pub at: Instant,
-    /// From where.
-    pub address: Option<IpAddr>,
-    /// With which program.
-    pub user_agent: Option<String>,
+struct TokenUse {
+    at: Instant,
+    address: Option<IpAddr>,
+    user_agent: Option<String>,
 }
 
 /// Uses of tokens not yet stored. A token's `lastAccessedAt` is kept to the minute, so that reading does not write.

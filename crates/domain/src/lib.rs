@@ -29,7 +29,7 @@ use konverse_model::{Clock, CustomerId, EventId, Id, Instant, Kind, OrgId};
 use konverse_store::{Changes, Conflict, Row, Store, StoreError};
 use tokio::sync::{Mutex, MutexGuard};
 
-pub use access::{Access, Actor, Authorized, Permission, TokenUse, permissions};
+pub use access::{Access, Actor, Authorized, Permission, permissions};
 pub use conversations::ConversationEdit;
 pub use directory::UserFilter;
 pub use error::{DomainError, Report};

@@ -12,7 +12,7 @@ use crate::access::permissions::{CreateMessages, ReadMessages, UpdateMessages};
 use crate::conversations::{merge_custom, object, without_nulls};
 use crate::draft::{Draft, Told, needed};
 use crate::references::References;
-use crate::timeline::{Stamps, Timeline};
+use crate::timeline::{Named, Stamps, Timeline};
 use crate::{Authorized, Domain, DomainError};
 
 impl Domain {
@@ -120,17 +120,13 @@ impl Domain {
             self.check_free(org, Kind::Message, body.id.0.map(Id::from), body.external_id.0.as_deref()).await?;
         }
         let mut errors = Vec::new();
-        if body.customer.0.is_some_and(|given| given != customer) {
-            errors.push(FieldError::at("/customer", format!("must be the conversation's customer, {customer}")));
-        }
-        if body.conversation.0.is_some_and(|given| given != conversation) {
-            errors.push(FieldError::at("/conversation", "must be the conversation of the path"));
-        }
-        // Files name people who left long ago; a caller names people who are there.
-        if admin && timeline.author.user.is_some() {
-            references.check_one(Kind::User, body.created_by.0, "/createdBy", &mut errors).await?;
-            references.check_one(Kind::User, body.modified_by.0, "/modifiedBy", &mut errors).await?;
-        }
+        let named = Named {
+            customer: body.customer.0,
+            conversation: body.conversation.0,
+            created_by: body.created_by.0,
+            modified_by: body.modified_by.0,
+        };
+        timeline.check_named(&named, conversation, admin, references, &mut errors).await?;
         let custom = body.custom.0.unwrap_or_default();
         check_custom("/custom", &custom, &mut errors);
         let attachments = attachment_ids(body.attachments.0.unwrap_or_default(), &mut errors);

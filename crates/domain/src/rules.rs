@@ -451,7 +451,7 @@ impl Remaining {
     }
 
     /// Settles the customer; `last_message` is the newest message of the conversation found newest.
-    pub(crate) fn settle(self, customer: &mut Customer, last_message: impl FnOnce(ConversationId) -> Option<Message>) {
+    pub(crate) fn settle(self, customer: &mut Customer, last_message: Option<Message>) {
         let attributes = &mut customer.attributes;
         if let Some(last) = &self.last_in {
             attributes.last_customer_activity_at = attributes.last_customer_activity_at.max(last.sent_at);
@@ -464,7 +464,7 @@ impl Remaining {
         attributes.preview = Preview::default();
         if let Some((_, conversation)) = self.newest {
             set_last_conversation(attributes, &conversation);
-            if let Some(message) = last_message(conversation.conversation_id()) {
+            if let Some(message) = last_message {
                 customer_heard(attributes, &conversation, &message);
             }
         }

@@ -8,10 +8,11 @@ use konverse_model::resource::{
     Conversation, ConversationAttributes, Customer, CustomerAttributes, Direction, Message, MessageAttributes,
     NoteAttributes, Status,
 };
-use konverse_model::{ConversationId, CustomerId, Document, Instant, Kind, MessageId, OrgId, UserId};
+use konverse_model::{ConversationId, CustomerId, Document, FieldError, Instant, Kind, MessageId, OrgId, UserId};
 use konverse_store::{Changes, Field, List, Order, Row, Scope, Start, Window};
 
 use crate::draft::Draft;
+use crate::references::References;
 use crate::rules::{self, Author, Cause};
 use crate::{Domain, DomainError};
 
@@ -63,6 +64,14 @@ pub(crate) struct Timeline<'a> {
     /// A conversation has left the customer: what follows from the rest is worked out anew.
     reassess: bool,
     left: Option<ConversationId>,
+}
+
+/// Whom and what the body of a new message or note names beside its content.
+pub(crate) struct Named {
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) conversation: Option<ConversationId>,
+    pub(crate) created_by: Option<UserId>,
+    pub(crate) modified_by: Option<UserId>,
 }
 
 /// What a finished timeline shows.
@@ -125,6 +134,30 @@ impl<'a> Timeline<'a> {
         id: ConversationId,
     ) -> Result<&mut Draft<ConversationAttributes>, DomainError> {
         self.conversations.get_mut(&id).ok_or_else(|| DomainError::internal("a conversation was not loaded"))
+    }
+
+    /// Checks that what a new message or note names is where it goes, and that its authors are there.
+    pub(crate) async fn check_named(
+        &self,
+        named: &Named,
+        conversation: ConversationId,
+        admin: bool,
+        references: &mut References,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<(), DomainError> {
+        let customer = self.customer_id();
+        if named.customer.is_some_and(|given| given != customer) {
+            errors.push(FieldError::at("/customer", format!("must be the conversation's customer, {customer}")));
+        }
+        if named.conversation.is_some_and(|given| given != conversation) {
+            errors.push(FieldError::at("/conversation", "must be the conversation of the path"));
+        }
+        // Files name people who left long ago; a caller names people who are there.
+        if admin && self.author.user.is_some() {
+            references.check_one(Kind::User, named.created_by, "/createdBy", errors).await?;
+            references.check_one(Kind::User, named.modified_by, "/modifiedBy", errors).await?;
+        }
+        Ok(())
     }
 
     /// Records new messages of one conversation, with all that follows.
@@ -301,7 +334,7 @@ impl<'a> Timeline<'a> {
             Some(id) => self.newest_message(id).await?,
             None => None,
         };
-        remaining.settle(&mut self.customer.doc, |_| message);
+        remaining.settle(&mut self.customer.doc, message);
         Ok(())
     }
 

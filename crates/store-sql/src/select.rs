@@ -63,7 +63,29 @@ pub(crate) fn is_reversed(window: &Window) -> bool {
 
 /// The read of a page: columns `at, id, doc`, one row more than the limit to learn whether the list goes on.
 pub(crate) fn page(org: OrgId, list: &List, window: &Window) -> Query {
-    select(org, list, window, &["doc"])
+    let table = table::of(list.kind).name;
+    let at = column(window.order.field);
+    let (conditions, tail, cost) = parts(org, list, window);
+    let skips = matches!(window.start, Start::Offset(1..)) || !list.filters.is_empty();
+    let sql = if list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_)) && skips {
+        // Rows that are skipped or filtered out are looked at in the narrow index only.
+        let direction = tail
+            .split(" LIMIT")
+            .next()
+            .unwrap_or_default()
+            .replace("created_at", "c.created_at")
+            .replace(", id", ", c.id");
+        format!(
+            "SELECT c.{at}, c.id, c.doc FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
+             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = {} \
+             AND c.created_at = k.created_at AND c.id = k.id{direction}",
+            conditions.text,
+            i64::from(list.filters.contains(&Filter::Deleted)),
+        )
+    } else {
+        format!("SELECT {at}, id, doc FROM {table} WHERE {}{tail}", conditions.text)
+    };
+    Query { sql: sql.into(), params: conditions.params, cost }
 }
 
 /// The read of full rows.
@@ -108,31 +130,4 @@ fn parts(org: OrgId, list: &List, window: &Window) -> (Conditions, String, Cost)
         }
     }
     (conditions, tail, cost)
-}
-
-fn select(org: OrgId, list: &List, window: &Window, columns: &[&str]) -> Query {
-    let table = table::of(list.kind).name;
-    let at = column(window.order.field);
-    let (conditions, tail, cost) = parts(org, list, window);
-    let columns = columns.join(", ");
-    let skips = matches!(window.start, Start::Offset(1..)) || !list.filters.is_empty();
-    let sql = if list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_)) && skips {
-        // Rows that are skipped or filtered out are looked at in the narrow index only.
-        let direction = tail
-            .split(" LIMIT")
-            .next()
-            .unwrap_or_default()
-            .replace("created_at", "c.created_at")
-            .replace(", id", ", c.id");
-        format!(
-            "SELECT c.{at}, c.id, c.{columns} FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
-             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = {} \
-             AND c.created_at = k.created_at AND c.id = k.id{direction}",
-            conditions.text,
-            i64::from(list.filters.contains(&Filter::Deleted)),
-        )
-    } else {
-        format!("SELECT {at}, id, {columns} FROM {table} WHERE {}{tail}", conditions.text)
-    };
-    Query { sql: sql.into(), params: conditions.params, cost }
 }
