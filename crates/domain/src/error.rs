@@ -34,6 +34,10 @@ pub enum DomainError {
         /// What clashes.
         message: String,
     },
+    /// Others write to the same records so often that this change found no turn. It is not the caller's condition that
+    /// failed: trying again later helps.
+    #[error("the records concerned are being written to without pause; try again")]
+    Busy,
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),
@@ -57,14 +61,13 @@ impl DomainError {
         Self::Invalid(vec![FieldError::at(pointer, message)])
     }
 
-    pub(crate) fn contention(conflict: &Conflict) -> Self {
+    /// A change that lost every attempt.
+    pub(crate) fn lost(conflict: &Conflict) -> Self {
         let message = match conflict {
-            Conflict::Stale(kind, id) => {
-                format!("{} {id} is being changed by others; read it again and retry", kind.title())
-            }
+            // No look-up could name it: an id or name that is taken all the same.
             Conflict::Taken(kind, id) => format!("{} {id} or its externalId exists already", kind.title()),
             Conflict::Name(space, _) => format!("{} is taken", space.name()),
-            Conflict::Busy => "the database is busy with conflicting writes; retry".to_owned(),
+            Conflict::Stale(..) | Conflict::Busy => return Self::Busy,
         };
         Self::Conflict { pointer: None, message }
     }
@@ -79,7 +82,7 @@ impl From<StoreError> for DomainError {
     #[track_caller]
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict(conflict) => Self::contention(&conflict),
+            StoreError::Conflict(conflict) => Self::lost(&conflict),
             other => Self::internal(other.to_string()),
         }
     }

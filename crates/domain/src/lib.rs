@@ -8,43 +8,31 @@ mod access;
 mod conversations;
 mod customers;
 mod directory;
-mod draft;
 mod error;
-mod events;
 mod ids;
-mod import;
-mod listing;
+mod intake;
+mod lists;
 mod messages;
 mod notes;
-mod orgs;
-mod references;
-mod rules;
+mod render;
 mod timeline;
-mod tokens;
+mod unit;
 
-use std::future::Future;
 use std::sync::Arc;
 
-use konverse_model::{Clock, CustomerId, EventId, Id, Instant, Kind, OrgId};
-use konverse_store::{Changes, Conflict, Row, Store, StoreError};
-use tokio::sync::{Mutex, MutexGuard};
+use konverse_model::{Clock, Id, Instant};
+use konverse_store::Store;
+use tokio::sync::{Mutex, watch};
 
-pub use access::{Access, Actor, Authorized, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use conversations::ConversationEdit;
 pub use directory::UserFilter;
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
-pub use import::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
-pub use konverse_store::{Field, Filter, Order, Org};
-pub use listing::{CustomerQuery, ListPage, ListRequest};
-pub use tokens::{MintedToken, NewToken};
-
-/// How often a change is computed again after losing against another.
-const ATTEMPTS: usize = 12;
-
-/// Locks that keep writers of one customer from computing against each other in this process. They only save work: the
-/// revision check decides, also between processes.
-const LOCKS: usize = 256;
+pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
+pub use konverse_store::{Due, Field, Filter, Order, Org};
+pub use lists::{CustomerQuery, ListPage, ListRequest};
+pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +57,20 @@ pub struct Domain {
     settings: Settings,
     locks: Vec<Mutex<()>>,
     token_use: access::TokenUses,
+    changed: watch::Sender<u64>,
 }
 
 impl Domain {
     /// The rules over `store`, with time and randomness handed in.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Ids, settings: Settings) -> Self {
-        let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
-        Self { store, clock, ids, settings, locks, token_use: access::TokenUses::default() }
+        let locks = (0..unit::LOCKS).map(|_| Mutex::new(())).collect();
+        let (changed, _) = watch::channel(0);
+        Self { store, clock, ids, settings, locks, token_use: access::TokenUses::default(), changed }
+    }
+
+    /// The rules, to be shared by surfaces and clockwork.
+    pub fn shared(self) -> Arc<Self> {
+        Arc::new(self)
     }
 
     /// Whether the database answers.
@@ -93,63 +88,12 @@ impl Domain {
         self.clock.now()
     }
 
+    /// Moves whenever this process has changed something: what wakes followers up before their next look.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     fn new_id(&self) -> Id {
         self.ids.next(self.clock.now())
     }
-
-    fn new_event_id(&self, now: Instant) -> EventId {
-        EventId(self.ids.next(now))
-    }
-
-    async fn lock(&self, org: OrgId, customer: CustomerId) -> MutexGuard<'_, ()> {
-        self.locks[lock_of(org, customer)].lock().await
-    }
-
-    /// Both customers' locks, always in the same order, so that two moves cannot wait for each other.
-    async fn lock_both(
-        &self,
-        org: OrgId,
-        a: CustomerId,
-        b: CustomerId,
-    ) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
-        let (first, second) = (lock_of(org, a), lock_of(org, b));
-        let (low, high) = (first.min(second), first.max(second));
-        let low_guard = self.locks[low].lock().await;
-        let high_guard = if high == low { None } else { Some(self.locks[high].lock().await) };
-        (low_guard, high_guard)
-    }
-
-    /// Computes a change and applies it; computes it again when another change came between.
-    ///
-    /// A unique key that turns out to be taken is met again by the computation's own look-ups, which can name the
-    /// field; the constraint decides, the look-up explains.
-    async fn commit<T, F, Fut>(&self, mut compute: F) -> Result<T, DomainError>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<(Changes, T), DomainError>>,
-    {
-        let mut last = Conflict::Busy;
-        for _ in 0..ATTEMPTS {
-            let (changes, answer) = compute().await?;
-            match self.store.apply(changes).await {
-                Ok(()) => return Ok(answer),
-                Err(StoreError::Conflict(conflict)) => last = conflict,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(DomainError::contention(&last))
-    }
-
-    async fn row(&self, org: OrgId, kind: Kind, id: Id) -> Result<Row, DomainError> {
-        self.store
-            .get(org, kind, id)
-            .await?
-            .filter(Row::shows)
-            .ok_or_else(|| DomainError::NotFound(kind, id.to_string()))
-    }
-}
-
-fn lock_of(org: OrgId, customer: CustomerId) -> usize {
-    let bytes = Id::from(org).bytes().iter().chain(Id::from(customer).bytes()).copied().collect::<Vec<u8>>();
-    bytes.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte))) % LOCKS
 }

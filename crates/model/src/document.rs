@@ -11,6 +11,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Id, Kind, OrgId};
 
+/// The version of the renderer: raised whenever a stored text would be rendered with more or other members than before.
+pub const RENDERER: i64 = 2;
+
+/// A record as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The resource object.
+    pub text: String,
+    /// Where in it the 24 characters of `attributes.updatedAt` begin.
+    pub stamp_at: usize,
+}
+
 /// The attributes of one kind of record.
 pub trait Attributes: Serialize + DeserializeOwned + Clone {
     /// The kind they belong to.
@@ -97,6 +109,13 @@ impl<A: Attributes> Document<A> {
     /// Never for the types of this crate: their maps have text keys and their numbers come from JSON.
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).expect("attributes are made of JSON values")
+    }
+
+    /// The resource object, and where its `updatedAt` is.
+    pub fn render(&self) -> Rendered {
+        let text = self.to_text();
+        let stamp_at = text.rfind("\"updatedAt\":\"").unwrap_or(0) + 13;
+        Rendered { text, stamp_at }
     }
 
     /// Reads a resource object written by [`Document::to_text`].

@@ -7,12 +7,12 @@ mod bind;
 mod open;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{GenericClient, Object, Pool, Transaction};
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use konverse_model::{Instant, Position};
-use konverse_store::{Conflict, Page, StoreError};
-use konverse_store_sql::{Dialect, Driver, Query, SqlStore, Step, Value};
+use konverse_store::{Applied, Conflict, Page, StoreError};
+use konverse_store_sql::{Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
@@ -55,12 +55,18 @@ fn pool_error(error: deadpool_postgres::PoolError) -> StoreError {
 
 fn database(error: tokio_postgres::Error) -> StoreError {
     match error.as_db_error() {
+        // Two transactions stood in each other's way, wherever that was noticed.
+        Some(db) if is_contention(db.code()) => StoreError::Conflict(Conflict::Busy),
         Some(db) => StoreError::Database(format!("{} {}", db.code().code(), db.message())),
         None => StoreError::Database(error.to_string()),
     }
 }
 
-async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
+async fn rows(
+    client: &impl GenericClient,
+    statement: &Statement,
+    query: &Query,
+) -> Result<Vec<Vec<Value>>, StoreError> {
     let stream = client.query_raw(statement, query.params.iter().map(Param)).await.map_err(database)?;
     let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
     let values = |row: &tokio_postgres::Row| {
@@ -73,7 +79,10 @@ async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<V
 /// many times.
 type Prepared<'a> = Vec<(&'a str, Statement)>;
 
-async fn prepared<'a>(client: &Object, texts: impl Iterator<Item = &'a str>) -> Result<Prepared<'a>, StoreError> {
+async fn prepared<'a>(
+    client: &impl GenericClient,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Prepared<'a>, StoreError> {
     let mut statements: Prepared<'a> = Vec::new();
     for sql in texts {
         if !statements.iter().any(|(known, _)| *known == sql) {
@@ -131,42 +140,65 @@ impl Driver for Postgres {
         Ok(Page { buffer, count, first: positions.first().copied(), last: positions.last().copied(), more })
     }
 
-    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+    async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         let mut client = self.client().await?;
-        let statements = prepared(&client, steps.iter().map(|step| &*step.sql)).await?;
         let transaction = client.transaction().await.map_err(database)?;
-        let run = |step| {
-            let step: &Step = step;
-            let (transaction, statements) = (&transaction, &statements);
-            async move {
-                let statement = statement(statements, &step.sql)?;
-                match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
-                    Ok(0) if step.must_change => {
-                        Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy)))
-                    }
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(failure(step, error)),
-                }
+        match perform(&transaction, &work).await {
+            Ok(applied) => transaction.commit().await.map(|()| applied).map_err(database),
+            Err(error) => {
+                transaction.rollback().await.map_err(database)?;
+                Err(error)
             }
-        };
-        // All are sent at once and answered in order. After the first failure the engine refuses the rest, so the
-        // first error is the one that says why.
-        let results = join_all(steps.iter().map(run)).await;
-        if let Some(error) = results.into_iter().find_map(Result::err) {
-            transaction.rollback().await.map_err(database)?;
-            return Err(error);
         }
-        transaction.commit().await.map_err(|error| match error.code() {
-            Some(code) if is_contention(code) => StoreError::Conflict(Conflict::Busy),
-            _ => database(error),
-        })
     }
+}
+
+async fn perform(transaction: &Transaction<'_>, work: &Work) -> Result<Applied, StoreError> {
+    let mut lanes = Vec::with_capacity(work.lanes().len());
+    for lane in work.lanes() {
+        lanes.push(lane_state(transaction, work, *lane).await?);
+    }
+    let (steps, applied) = work.steps(&lanes)?;
+    let statements = prepared(transaction, steps.iter().map(|step| &*step.sql)).await?;
+    let run = |step| {
+        let step: &Step = step;
+        let statements = &statements;
+        async move {
+            let statement = statement(statements, &step.sql)?;
+            match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
+                Ok(0) if step.must_change => {
+                    Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy)))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(failure(step, error)),
+            }
+        }
+    };
+    // All are sent at once and answered in order. After the first failure the engine refuses the rest, so the first
+    // error is the one that says why.
+    match join_all(steps.iter().map(run)).await.into_iter().find_map(Result::err) {
+        Some(error) => Err(error),
+        None => Ok(applied),
+    }
+}
+
+/// Locks a lane until the transaction ends, making it when it is missing.
+async fn lane_state(transaction: &Transaction<'_>, work: &Work, lane: u8) -> Result<LaneState, StoreError> {
+    let lock = work.lock(lane);
+    let statement = transaction.prepare_cached(&lock.sql).await.map_err(database)?;
+    let mut found = rows(transaction, &statement, &lock).await?;
+    if found.is_empty() {
+        let make = work.make(lane);
+        let making = transaction.prepare_cached(&make.sql).await.map_err(database)?;
+        transaction.execute_raw(&making, make.params.iter().map(Param)).await.map_err(database)?;
+        found = rows(transaction, &statement, &lock).await?;
+    }
+    work.lane_state(found.pop().unwrap_or_default())
 }
 
 fn failure(step: &Step, error: tokio_postgres::Error) -> StoreError {
     match (error.code(), &step.conflict) {
         (Some(&SqlState::UNIQUE_VIOLATION), Some(conflict)) => StoreError::Conflict(conflict.clone()),
-        (Some(code), _) if is_contention(code) => StoreError::Conflict(Conflict::Busy),
         _ => database(error),
     }
 }

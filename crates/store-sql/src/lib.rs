@@ -4,6 +4,7 @@
 //! same text serves both engines (`$1` parameters, first used in order); the few true differences are in [`Dialect`].
 //! No driver is named here.
 
+mod lane;
 mod plan;
 mod select;
 mod store;
@@ -13,16 +14,22 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use konverse_model::{Id, Instant};
-use konverse_store::{Conflict, Page, StoreError};
+use konverse_store::{Applied, Conflict, Page, StoreError};
 
+pub use lane::LaneState;
+pub use plan::Work;
 pub use store::SqlStore;
 
 /// The schema's migrations in order, by engine. A migration is never edited once released.
 pub mod migrations {
     /// For SQLite.
-    pub const SQLITE: &[&str] = &[include_str!("../migrations/sqlite/0001_records.sql")];
+    pub const SQLITE: &[&str] =
+        &[include_str!("../migrations/sqlite/0001_records.sql"), include_str!("../migrations/sqlite/0002_lanes.sql")];
     /// For PostgreSQL.
-    pub const POSTGRES: &[&str] = &[include_str!("../migrations/postgres/0001_records.sql")];
+    pub const POSTGRES: &[&str] = &[
+        include_str!("../migrations/postgres/0001_records.sql"),
+        include_str!("../migrations/postgres/0002_lanes.sql"),
+    ];
 }
 
 /// Where the engines truly differ.
@@ -95,8 +102,8 @@ pub trait Driver: Send + Sync + 'static {
     /// `reversed` means the rows arrive in the opposite of the order wanted.
     async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError>;
 
-    /// Runs the steps as one transaction.
-    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError>;
+    /// Runs the work as one transaction: locks its lanes, then runs its steps.
+    async fn write(&self, work: Work) -> Result<Applied, StoreError>;
 }
 
 impl From<Instant> for Value {

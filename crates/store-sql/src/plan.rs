@@ -1,174 +1,460 @@
 //! From changes to steps.
+//!
+//! Two phases: first the lanes of the change are locked and read, then everything is written, with the numbers and
+//! moments the lanes gave. A driver runs both in one transaction.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
-use konverse_model::{Id, Kind, OrgId};
-use konverse_store::{Changes, Conflict, Put, Row};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
+use konverse_store::{Applied, Changes, Conflict, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
 
+use crate::lane::{LaneState, Stamps};
 use crate::table::{self, Table};
-use crate::{Dialect, Step, Value};
+use crate::{Dialect, Query, Step, Value};
 
 /// Slots a kept count is spread over: enough that concurrent writers of one org seldom meet in one row.
 const SLOTS: u8 = 16;
 
-const NEW_ORG: &str = "INSERT INTO org (id, name, created_at) VALUES ($1, $2, $3)";
+/// Characters of an instant.
+const STAMP: usize = 24;
+
+const FOUND: &str = "INSERT INTO org (id, name, created_at) VALUES ($1, $2, $3)";
+const GUARD: &str = "UPDATE customer SET turn = turn + 1 WHERE org = $1 AND id = $2 AND turn = $3 AND hidden = $4";
 const RELEASE: &str = "DELETE FROM identifier WHERE org = $1 AND space = $2 AND value = $3 AND owner = $4";
-const RELEASE_ALL: &str = "DELETE FROM identifier WHERE org = $1 AND owner = $2";
+const RELEASE_ALL: &str = "DELETE FROM identifier WHERE org = $1 AND owner = $2 AND space = $3";
 const CLAIM: &str = "INSERT INTO identifier (org, space, value, owner) VALUES ($1, $2, $3, $4)";
 const TALLY: &str = "INSERT INTO tally (org, name, slot, amount) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (org, name, slot) DO UPDATE SET amount = tally.amount + excluded.amount";
-const MEMBERSHIP: &str =
+const JOIN: &str =
     "INSERT INTO membership (org, user_id, team) VALUES ($1, $2, $3) ON CONFLICT (org, user_id, team) DO NOTHING";
-const CREDENTIAL: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
+const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
-const HIDE_BY_CUSTOMER: [&str; 3] = [
-    "UPDATE conversation SET hidden = 4, wake_at = NULL WHERE org = $1 AND customer = $2 AND hidden = 0",
-    "UPDATE message SET hidden = 4 WHERE org = $1 AND customer = $2 AND hidden = 0",
-    "UPDATE note SET hidden = 4 WHERE org = $1 AND customer = $2 AND hidden = 0",
-];
-const HIDE_BY_CONVERSATION: [&str; 2] = [
-    "UPDATE message SET hidden = $1 WHERE org = $2 AND conversation = $3 AND hidden = $4",
-    "UPDATE note SET hidden = $1 WHERE org = $2 AND conversation = $3 AND hidden = $4",
-];
-const EVENT_SQLITE: &str = "INSERT INTO event (org, seq, id, at, verb, kind, object, customer, actor, rev, changes) \
-    VALUES ($1, (SELECT coalesce(max(seq), 0) + 1 FROM event WHERE org = $1), $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-/// The writing transaction's number, then the event's place in it. A reader that holds back at the oldest running
-/// transaction therefore never meets a smaller number later; a sequence could not promise that, since its order is not
-/// the order in which transactions begin.
-const EVENT_POSTGRES: &str = "INSERT INTO event (org, seq, id, at, verb, kind, object, customer, actor, rev, changes) \
-    VALUES ($1, CAST(CAST(pg_current_xact_id() AS text) AS bigint) * 1048576 + $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const LANE: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2";
+const LANE_LOCKED: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2 FOR UPDATE";
+const NEW_LANE: &str = "INSERT INTO lane (org, n, seq, at, used, gone) VALUES ($1, $2, $3, $4, $5, $6) \
+    ON CONFLICT (org, n) DO NOTHING";
+const MOVE_LANE: &str = "UPDATE lane SET seq = $1, at = $2, used = $3 WHERE org = $4 AND n = $5";
+/// The number of events told along with a record is known only once they are stored.
+const COUNT_LANE: &str = "UPDATE lane SET seq = \
+    (SELECT coalesce(max(e.seq), CAST($1 AS bigint)) FROM event e WHERE e.org = $2 AND e.lane = $3 AND e.seq >= $4), \
+    at = $5, used = $6 WHERE org = $7 AND n = $8";
 
-/// The steps of a change. Existing rows come first, so that a stale revision is met before anything else is written.
-pub(crate) fn steps(dialect: Dialect, changes: Changes) -> Vec<Step> {
-    let Changes {
-        org,
-        new_org,
-        puts,
-        releases,
-        claims,
-        tallies,
-        memberships,
-        credentials,
-        revoked,
-        hide_customer,
-        hide_conversation,
-        events,
-    } = changes;
-    let org_id: Id = org.into();
-    let mut steps = Vec::with_capacity(puts.len() + events.len() + claims.len() + 4);
-    let any = |sql: &'static str, params: Vec<Value>| Step {
-        sql: Cow::Borrowed(sql),
-        params,
-        must_change: false,
-        conflict: None,
-    };
+/// What a driver makes one transaction of.
+pub struct Work {
+    dialect: Dialect,
+    lanes: Vec<u8>,
+    /// Records of the most frequent kind that want a stamp.
+    most: i64,
+    part: Part,
+}
 
-    if let Some(new) = new_org {
-        let conflict = Conflict::Taken(Kind::Org, org_id);
-        let params = vec![new.id.0.into(), new.name.into(), new.created_at.into()];
-        steps.push(must(NEW_ORG, params, conflict));
-    }
-    let (updates, inserts): (Vec<_>, Vec<_>) = puts.into_iter().partition(|put| matches!(put, Put::Update { .. }));
-    for put in updates.into_iter().chain(inserts) {
-        put_steps(org, put, &mut steps);
-    }
-    for (owner, name) in releases {
-        steps.push(match name {
-            Some((space, value)) => {
-                any(RELEASE, vec![org_id.into(), Value::Text(space.name().into()), value.into(), owner.into()])
+enum Part {
+    Steps(Vec<Step>),
+    Changes(Changes),
+}
+
+impl Work {
+    /// Changes of an org's records.
+    pub(crate) fn changes(dialect: Dialect, changes: Changes) -> Self {
+        let mut lanes = BTreeSet::new();
+        let mut kinds: HashMap<Kind, i64> = HashMap::new();
+        for op in &changes.ops {
+            match op {
+                Op::Put(put) => {
+                    if put.stamp_at.is_some() {
+                        *kinds.entry(put.now.kind).or_default() += 1;
+                    }
+                    lanes.extend(put.event.iter().map(|event| dialect.lane_of(event.customer)));
+                }
+                Op::Emit(event) => drop(lanes.insert(dialect.lane_of(event.customer))),
+                Op::Hide(hide, _) => drop(lanes.insert(dialect.lane_of(Some(customer_of(*hide))))),
+                _ => {}
             }
-            None => any(RELEASE_ALL, vec![org_id.into(), owner.into()]),
-        });
-    }
-    for (space, value, owner) in claims {
-        let params = vec![org_id.into(), Value::Text(space.name().into()), value.clone().into(), owner.into()];
-        steps.push(must(CLAIM, params, Conflict::Name(space, value)));
-    }
-    for (name, by, amount) in tallies {
-        let slot = by.bytes()[11] % SLOTS;
-        steps.push(any(
-            TALLY,
-            vec![org_id.into(), Value::Text(name.into()), Value::Int(slot.into()), Value::Int(amount)],
-        ));
-    }
-    for place in memberships {
-        steps.push(any(MEMBERSHIP, vec![org_id.into(), place.user.0.into(), place.team.0.into()]));
-    }
-    for new in credentials {
-        steps.push(any(
-            CREDENTIAL,
-            vec![
-                Value::Hash(new.hash),
-                org_id.into(),
-                new.token.0.into(),
-                new.user.0.into(),
-                new.roles.into(),
-                new.cidr.into(),
-                new.expires_at.into(),
-            ],
-        ));
-    }
-    for token in revoked {
-        steps.push(any(REVOKE, vec![org_id.into(), token.0.into()]));
-    }
-    if let Some(customer) = hide_customer {
-        steps.extend(HIDE_BY_CUSTOMER.map(|sql| any(sql, vec![org_id.into(), customer.0.into()])));
-    }
-    if let Some((conversation, shows)) = hide_conversation {
-        let (to, from) = if shows { (0, 2) } else { (2, 0) };
-        steps.extend(HIDE_BY_CONVERSATION.map(|sql| Step {
-            // Showing them again can meet an external id that was taken meanwhile.
-            conflict: Some(Conflict::Taken(Kind::Conversation, conversation)),
-            ..any(sql, vec![Value::Int(to), org_id.into(), conversation.into(), Value::Int(from)])
-        }));
-    }
-    let insert_event = match dialect {
-        Dialect::Sqlite => EVENT_SQLITE,
-        Dialect::Postgres => EVENT_POSTGRES,
-    };
-    for (n, event) in events.into_iter().enumerate() {
-        let mut params: Vec<Value> = vec![org_id.into()];
-        if dialect == Dialect::Postgres {
-            params.push(Value::Int(n as i64));
         }
-        params.extend([
-            event.id.0.into(),
-            event.at.into(),
-            Value::Text(event.verb.into()),
-            Value::Text(event.kind.name().into()),
+        let most = kinds.into_values().max().unwrap_or(0);
+        if most > 0 && lanes.is_empty() {
+            // Without an event there is no lane; its moment must still be one that some lane gave.
+            lanes.insert(0);
+        }
+        Self { dialect, lanes: lanes.into_iter().collect(), most, part: Part::Changes(changes) }
+    }
+
+    /// Steps that belong to no org's sequence.
+    pub(crate) fn steps_only(dialect: Dialect, steps: Vec<Step>) -> Self {
+        Self { dialect, lanes: Vec::new(), most: 0, part: Part::Steps(steps) }
+    }
+
+    /// The lanes to lock before anything else, in this order.
+    pub fn lanes(&self) -> &[u8] {
+        &self.lanes
+    }
+
+    /// About how many statements it is.
+    pub fn size(&self) -> usize {
+        match &self.part {
+            Part::Steps(steps) => steps.len(),
+            Part::Changes(changes) => 2 * changes.ops.len() + self.lanes.len(),
+        }
+    }
+
+    /// Locks and reads a lane: [`Work::lane_state`] reads its row. No row means that the lane has to be made first.
+    pub fn lock(&self, lane: u8) -> Query {
+        let sql = match self.dialect {
+            Dialect::Sqlite => LANE,
+            Dialect::Postgres => LANE_LOCKED,
+        };
+        Query::bounded(sql, vec![self.org().into(), Value::Int(lane.into())])
+    }
+
+    /// Makes a lane.
+    pub fn make(&self, lane: u8) -> Step {
+        let zero = || Value::Int(0);
+        let params = vec![self.org().into(), Value::Int(lane.into()), zero(), zero(), zero(), zero()];
+        any(NEW_LANE, params)
+    }
+
+    /// A lane's row as [`Work::lock`] found it.
+    pub fn lane_state(&self, row: Vec<Value>) -> Result<LaneState, StoreError> {
+        let mut columns = crate::Columns::new(row);
+        let (seq, at, used) = (columns.int()?, columns.int()?, columns.int()?);
+        Ok(LaneState { seq, at: Instant::from_millis(at), used })
+    }
+
+    fn org(&self) -> Id {
+        match &self.part {
+            Part::Changes(changes) => changes.org.into(),
+            Part::Steps(_) => Id::from_bytes([0; 12]),
+        }
+    }
+
+    /// The statements, given how the lanes were found, in the order of [`Work::lanes`].
+    pub fn steps(&self, lanes: &[LaneState]) -> Result<(Cow<'_, [Step]>, Applied), StoreError> {
+        match &self.part {
+            Part::Steps(steps) => Ok((Cow::Borrowed(steps), Applied::default())),
+            Part::Changes(changes) => {
+                let mut planner = Planner::new(self, changes, lanes);
+                for op in &changes.ops {
+                    planner.take(op)?;
+                }
+                let (steps, applied) = planner.finish();
+                Ok((Cow::Owned(steps), applied))
+            }
+        }
+    }
+}
+
+fn customer_of(hide: Hide) -> CustomerId {
+    match hide {
+        Hide::OfCustomer(customer) | Hide::OfConversation(customer, _) | Hide::Undo(customer, _) => customer,
+    }
+}
+
+fn any(sql: &'static str, params: Vec<Value>) -> Step {
+    Step { sql: Cow::Borrowed(sql), params, must_change: false, conflict: None }
+}
+
+fn must(sql: impl Into<Cow<'static, str>>, params: Vec<Value>, conflict: Conflict) -> Step {
+    Step { sql: sql.into(), params, must_change: true, conflict: Some(conflict) }
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+/// Writes the moment of the commit over the placeholder.
+fn stamp(target: &mut String, from: usize, at: &str) -> Result<(), StoreError> {
+    let place = from..from + STAMP;
+    if at.len() != STAMP || target.get(place.clone()).is_none() {
+        return Err(StoreError::Corrupt("a text has no place for its updatedAt".into()));
+    }
+    target.replace_range(place, at);
+    Ok(())
+}
+
+/// Sorts the parts of a change into the order they are executed in. Guards and existing rows come first, so that a stale
+/// picture is met before anything else is written; names are given back before they are taken.
+struct Planner<'a> {
+    dialect: Dialect,
+    org: OrgId,
+    lanes: &'a [u8],
+    states: Vec<LaneState>,
+    stamps: Stamps,
+    most: i64,
+    given: HashMap<Kind, i64>,
+    first: Vec<Step>,
+    updates: Vec<Step>,
+    inserts: Vec<Step>,
+    releases: Vec<Step>,
+    claims: Vec<(Space, &'a str, Id)>,
+    rest: Vec<Step>,
+    events: Vec<Step>,
+    hides: Vec<(Hide, Option<UserId>)>,
+    applied: Applied,
+}
+
+impl<'a> Planner<'a> {
+    fn new(work: &'a Work, changes: &'a Changes, states: &[LaneState]) -> Self {
+        Self {
+            dialect: work.dialect,
+            org: changes.org,
+            lanes: &work.lanes,
+            states: states.to_vec(),
+            stamps: Stamps::new(work.dialect, states, changes.at, work.most),
+            most: work.most,
+            given: HashMap::new(),
+            first: Vec::new(),
+            updates: Vec::new(),
+            inserts: Vec::new(),
+            releases: Vec::new(),
+            claims: Vec::new(),
+            rest: Vec::new(),
+            events: Vec::new(),
+            hides: Vec::new(),
+            applied: Applied::default(),
+        }
+    }
+
+    fn take(&mut self, op: &'a Op) -> Result<(), StoreError> {
+        let org: Id = self.org.into();
+        match op {
+            Op::Found(new) => {
+                let conflict = Conflict::Taken(Kind::Org, new.id.0);
+                self.first.push(must(FOUND, vec![new.id.0.into(), text(&new.name), new.created_at.into()], conflict));
+                for n in 0..self.dialect.lanes() {
+                    let zero = || Value::Int(0);
+                    let params = vec![new.id.0.into(), Value::Int(n.into()), zero(), zero(), zero(), zero()];
+                    self.first.push(any(NEW_LANE, params));
+                }
+            }
+            Op::Guard(customer, turn) => {
+                let params = vec![org.into(), customer.0.into(), Value::Int(*turn), Value::Int(0)];
+                self.first.push(must(GUARD, params, Conflict::Stale(Kind::Customer, customer.0)));
+            }
+            Op::Put(put) => self.put(put)?,
+            Op::Claim(space, value, owner) => self.claims.push((*space, value, *owner)),
+            Op::Release(space, value, owner) => {
+                let params = vec![org.into(), text(space.name()), text(value), (*owner).into()];
+                self.releases.push(any(RELEASE, params));
+            }
+            Op::ReleaseAll(kind, owner) => {
+                for space in Space::ALL.into_iter().filter(|space| space.kind() == *kind) {
+                    self.releases.push(any(RELEASE_ALL, vec![org.into(), (*owner).into(), text(space.name())]));
+                }
+            }
+            Op::Hide(hide, actor) => {
+                self.hides.push((*hide, *actor));
+                self.rest.extend(hide_steps(org, *hide));
+            }
+            Op::Tally(name, by, amount) => {
+                let slot = by.bytes()[11] % SLOTS;
+                self.rest.push(any(
+                    TALLY,
+                    vec![org.into(), text(name), Value::Int(slot.into()), Value::Int(*amount)],
+                ));
+            }
+            Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
+            Op::Admit(new) => self.rest.push(any(
+                ADMIT,
+                vec![
+                    Value::Hash(new.hash),
+                    org.into(),
+                    new.token.0.into(),
+                    new.user.0.into(),
+                    text(&new.roles),
+                    new.cidr.clone().into(),
+                    new.expires_at.into(),
+                ],
+            )),
+            Op::Revoke(token) => self.rest.push(any(REVOKE, vec![org.into(), token.0.into()])),
+            Op::Emit(event) => self.event(event, self.stamps.nth(0))?,
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, put: &Put) -> Result<(), StoreError> {
+        let mut now = put.now.clone();
+        let at = match put.stamp_at {
+            Some(place) => {
+                let given = self.given.entry(now.kind).or_default();
+                let at = self.stamps.nth(*given);
+                *given += 1;
+                stamp(&mut now.doc, place, &at.to_string())?;
+                now.updated_at = at;
+                self.applied.stamps.push(at);
+                at
+            }
+            None => now.updated_at,
+        };
+        if let Some(event) = &put.event {
+            self.event(event, at)?;
+        }
+        let Some(was) = &put.was else {
+            self.inserts.push(insert(self.org, table::of(now.kind), now));
+            return Ok(());
+        };
+        let table = table::of(now.kind);
+        let stale = Conflict::Stale(now.kind, now.id);
+        if table.same_place(self.org, was, &now) {
+            self.updates.push(must(&*table.update, table.update_params(self.org, was, now), stale));
+        } else {
+            self.updates.push(must(&*table.delete, table.delete_params(self.org, was), stale));
+            self.inserts.push(insert(self.org, table, now));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &NewEvent, at: Instant) -> Result<(), StoreError> {
+        let lane = self.dialect.lane_of(event.customer);
+        let missing = || StoreError::Corrupt("an event's lane was not locked".into());
+        let place = self.lanes.iter().position(|one| *one == lane).ok_or_else(missing)?;
+        let state = self.states.get_mut(place).ok_or_else(missing)?;
+        state.seq += 1;
+        let mut changes = event.changes.clone();
+        if let (Some(changes), Some(place)) = (&mut changes, event.stamp_at) {
+            stamp(changes, place, &at.to_string())?;
+        }
+        let params = vec![
+            self.org.0.into(),
+            Value::Int(lane.into()),
+            Value::Int(state.seq),
+            at.into(),
+            text(event.verb.name()),
+            text(event.kind.name()),
             event.object.into(),
             event.customer.map(Id::from).into(),
             event.actor.map(Id::from).into(),
             event.rev.into(),
-            event.changes.into(),
-        ]);
-        steps.push(any(insert_event, params));
+            changes.into(),
+        ];
+        self.events.push(any(EVENT, params));
+        Ok(())
     }
-    steps
-}
 
-fn must(sql: &'static str, params: Vec<Value>, conflict: Conflict) -> Step {
-    Step { sql: Cow::Borrowed(sql), params, must_change: true, conflict: Some(conflict) }
+    fn finish(mut self) -> (Vec<Step>, Applied) {
+        let org: Id = self.org.into();
+        // In one order for everybody, so that two changes cannot wait for each other's names.
+        self.claims.sort_unstable();
+        let claims = self.claims.iter().map(|(space, value, owner)| {
+            let params = vec![org.into(), text(space.name()), text(value), (*owner).into()];
+            must(CLAIM, params, Conflict::Name(*space, (*value).to_owned()))
+        });
+        let mut steps = self.first;
+        steps.append(&mut self.updates);
+        steps.append(&mut self.inserts);
+        steps.append(&mut self.releases);
+        steps.extend(claims);
+        steps.append(&mut self.rest);
+        steps.append(&mut self.events);
+        let (at, used) = self.stamps.end(self.most);
+        let told = self.stamps.nth(0);
+        for (hide, actor) in &self.hides {
+            let lane = self.dialect.lane_of(Some(customer_of(*hide)));
+            let seq = self.lanes.iter().position(|one| *one == lane).map_or(0, |place| self.states[place].seq);
+            steps.extend(hide_events(org, *hide, *actor, lane, seq, told));
+        }
+        for (lane, state) in self.lanes.iter().zip(&self.states) {
+            let n = Value::Int((*lane).into());
+            let (at, used) = (at.into(), Value::Int(used));
+            steps.push(if self.hides.is_empty() {
+                any(MOVE_LANE, vec![Value::Int(state.seq), at, used, org.into(), n])
+            } else {
+                let seq = Value::Int(state.seq);
+                any(COUNT_LANE, vec![seq.clone(), org.into(), n.clone(), seq, at, used, org.into(), n])
+            });
+        }
+        (steps, self.applied)
+    }
 }
 
 fn insert(org: OrgId, table: &'static Table, row: Row) -> Step {
     let conflict = Conflict::Taken(row.kind, row.id);
-    must(&table.insert, table.insert_params(org, row), conflict)
+    must(&*table.insert, table.insert_params(org, row), conflict)
 }
 
-fn put_steps(org: OrgId, put: Put, steps: &mut Vec<Step>) {
-    match put {
-        Put::Insert(row) => steps.push(insert(org, table::of(row.kind), row)),
-        Put::Update { was, now } => {
-            let table = table::of(now.kind);
-            let stale = Conflict::Stale(now.kind, now.id);
-            if table.same_place(org, &was, &now) {
-                steps.push(must(&table.update, table.update_params(org, &was, &now), stale));
-            } else {
-                steps.push(must(&table.delete, table.delete_params(org, &was), stale));
-                steps.push(insert(org, table, now));
-            }
+/// One of the sets of rows that a [`Hide`] moves: its kind and table, by which column it is found, from which mark to which.
+struct Along {
+    kind: Kind,
+    table: &'static str,
+    column: &'static str,
+    owner: Id,
+    from: i64,
+    to: i64,
+}
+
+fn along(hide: Hide) -> Vec<Along> {
+    const OF_CONVERSATION: [(Kind, &str); 2] = [(Kind::Message, "message"), (Kind::Note, "note")];
+    let of = |column, owner, from, to| {
+        OF_CONVERSATION.map(|(kind, table)| Along { kind, table, column, owner, from, to })
+    };
+    match hide {
+        Hide::OfCustomer(customer) => {
+            let conversations = Along {
+                kind: Kind::Conversation,
+                table: "conversation",
+                column: "customer",
+                owner: customer.0,
+                from: 0,
+                to: 4,
+            };
+            [conversations].into_iter().chain(of("customer", customer.0, 0, 4)).collect()
         }
+        Hide::OfConversation(_, id) => of("conversation", id, 0, 2).into(),
+        Hide::Undo(_, id) => of("conversation", id, 2, 0).into(),
     }
+}
+
+fn hide_steps(org: Id, hide: Hide) -> impl Iterator<Item = Step> {
+    along(hide).into_iter().map(move |Along { kind, table, column, owner, from, to }| {
+        let asleep = if kind == Kind::Conversation { ", wake_at = NULL" } else { "" };
+        let sql = format!("UPDATE {table} SET hidden = $1{asleep} WHERE org = $2 AND {column} = $3 AND hidden = $4");
+        Step {
+            sql: sql.into(),
+            params: vec![Value::Int(to), org.into(), owner.into(), Value::Int(from)],
+            must_change: false,
+            // Showing them again can meet an external id that was taken meanwhile.
+            conflict: Some(Conflict::Taken(Kind::Conversation, owner)),
+        }
+    })
+}
+
+/// Tells of every row that was hidden or shown along: those that now carry the mark are exactly those that just got it,
+/// since nothing can be added to what does not show.
+fn hide_events(
+    org: Id,
+    hide: Hide,
+    actor: Option<UserId>,
+    lane: u8,
+    seq: i64,
+    at: Instant,
+) -> impl Iterator<Item = Step> {
+    let verb = if matches!(hide, Hide::Undo(..)) { Verb::Restore } else { Verb::Delete };
+    along(hide).into_iter().map(move |Along { kind, table, column, owner, to, .. }| {
+        let sql = format!(
+            "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) \
+             SELECT org, CAST($1 AS bigint), (SELECT coalesce(max(e.seq), CAST($2 AS bigint)) FROM event e \
+             WHERE e.org = $3 AND e.lane = $4 AND e.seq >= $5) + row_number() OVER (ORDER BY created_at, id), \
+             CAST($6 AS bigint), CAST($7 AS text), CAST($8 AS text), id, customer, $9, rev, NULL \
+             FROM {table} WHERE org = $10 AND {column} = $11 AND hidden = $12"
+        );
+        let lane = Value::Int(lane.into());
+        let params = vec![
+            lane.clone(),
+            Value::Int(seq),
+            org.into(),
+            lane,
+            Value::Int(seq),
+            at.into(),
+            text(verb.name()),
+            text(kind.name()),
+            actor.map(Id::from).into(),
+            org.into(),
+            owner.into(),
+            Value::Int(to),
+        ];
+        Step { sql: sql.into(), params, must_change: false, conflict: None }
+    })
 }

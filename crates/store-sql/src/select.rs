@@ -1,6 +1,6 @@
 //! The reads of lists.
 
-use konverse_model::{Id, Kind, OrgId};
+use konverse_model::{Id, Instant, Kind, OrgId, RENDERER};
 use konverse_store::{Field, Filter, List, Order, Scope, Start, Window};
 
 use crate::table;
@@ -93,6 +93,30 @@ pub(crate) fn rows(org: OrgId, list: &List, window: &Window) -> Query {
     let table = table::of(list.kind);
     let (conditions, tail, _) = parts(org, list, window);
     Query::unbounded(format!("{} WHERE {}{tail}", table.select, conditions.text), conditions.params)
+}
+
+/// The read of rows whose text an older renderer made. The version stands in the text, so that the partial index of such
+/// rows is used.
+pub(crate) fn outdated(job: &str, kind: Kind, now: Instant, limit: u32) -> Query {
+    let table = table::of(kind);
+    let mut params = Vec::new();
+    let of_kind = if table::is_shared(kind) {
+        params.push(Value::Text(kind.name().to_owned()));
+        "kind = $1 AND "
+    } else {
+        ""
+    };
+    params.extend([Value::Text(job.to_owned()), now.into(), Value::Int(limit.into())]);
+    let slot = |back: usize| format!("${}", params.len() - back);
+    let sql = format!(
+        "{} r WHERE {of_kind}version < {RENDERER} AND NOT EXISTS (SELECT 1 FROM trouble t WHERE t.job = {} \
+         AND t.org = r.org AND t.item = r.id AND t.retry_at > {}) ORDER BY org, id LIMIT {}",
+        table.select,
+        slot(2),
+        slot(1),
+        slot(0),
+    );
+    Query::unbounded(sql, params)
 }
 
 /// Counts a list.

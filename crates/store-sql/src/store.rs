@@ -1,24 +1,42 @@
 //! The storage contract over any driver.
 
 use async_trait::async_trait;
-use konverse_model::{CustomerId, EventId, Id, Instant, Kind, OrgId, TeamId, TokenId, UserId};
-use konverse_store::{Changes, Credential, Event, List, Org, Page, Row, Space, Store, StoreError, Window};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
+use konverse_store::{
+    Applied, Changes, Conflict, Credential, Credentials, Due, Event, Events, Heads, Jobs, List, Lists, Org, Page,
+    Records, Row, Space, Store, StoreError, Trouble, Verb, Window,
+};
 
-use crate::{Columns, Dialect, Driver, Query, Value, plan, select, table};
+use crate::{Columns, Driver, Query, Step, Value, Work, select, table};
 
 const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
 const HOLDER: &str = "SELECT owner FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
 const TEAMS: &str = "SELECT team FROM membership WHERE org = $1 AND user_id = $2 ORDER BY team";
 const TALLY: &str = "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally WHERE org = $1 AND name = $2";
-const DUE: &str =
-    "SELECT org, id FROM conversation WHERE wake_at IS NOT NULL AND wake_at <= $1 ORDER BY wake_at LIMIT $2";
+const DUE: &str = "SELECT org, id FROM conversation c WHERE wake_at IS NOT NULL AND wake_at <= $1 AND NOT EXISTS \
+    (SELECT 1 FROM trouble t WHERE t.job = $2 AND t.org = c.org AND t.item = c.id AND t.retry_at > $3) \
+    ORDER BY wake_at LIMIT $4";
+const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+    SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.holder = excluded.holder";
+const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
+const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
+    ORDER BY retry_at, org, item LIMIT $2";
+const TROUBLE: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble \
+    WHERE job = $1 AND org = $2 AND item = $3";
+const PUT_TROUBLE: &str = "INSERT INTO trouble (job, org, item, attempts, retry_at, reason) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (job, org, item) DO UPDATE \
+    SET attempts = excluded.attempts, retry_at = excluded.retry_at, reason = excluded.reason";
+const CLEAR_TROUBLE: &str = "DELETE FROM trouble WHERE job = $1 AND org = $2 AND item = $3";
+const POSITION: &str = "SELECT position FROM follower WHERE name = $1 AND org = $2";
+const PUT_POSITION: &str = "INSERT INTO follower (name, org, position) VALUES ($1, $2, $3) \
+    ON CONFLICT (name, org) DO UPDATE SET position = excluded.position";
 const ORGS: &str = "SELECT id, name, created_at FROM org ORDER BY name";
 const ORG_NAMED: &str = "SELECT id, name, created_at FROM org WHERE name = $1";
-const EVENTS: &str = "SELECT seq, id, at, verb, kind, object, customer, actor, rev, changes FROM event \
-    WHERE org = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-/// On PostgreSQL a number may commit late; what a running transaction could still precede is held back.
-const EVENTS_POSTGRES: &str = "SELECT seq, id, at, verb, kind, object, customer, actor, rev, changes FROM event \
-    WHERE org = $1 AND seq > $2 AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY seq LIMIT $3";
+const HEADS: &str = "SELECT n, seq, gone FROM lane WHERE org = $1 AND seq > $2 ORDER BY n";
+const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor, rev, changes FROM event \
+    WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
+const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
 
 /// PostgreSQL's texts cannot hold it, so no stored name does.
 const NUL: char = '\0';
@@ -35,6 +53,11 @@ impl<D: Driver> SqlStore<D> {
     /// The driver.
     pub fn driver(&self) -> &D {
         &self.0
+    }
+
+    /// Runs steps that belong to no org's sequence.
+    async fn run(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        self.0.write(Work::steps_only(D::DIALECT, steps)).await.map(drop)
     }
 
     async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
@@ -57,11 +80,43 @@ fn org(row: Vec<Value>) -> Result<Org, StoreError> {
     Ok(Org { id: OrgId(columns.id()?), name: columns.text()?, created_at: Instant::from_millis(columns.int()?) })
 }
 
-fn verb(text: &str) -> Result<&'static str, StoreError> {
-    ["create", "update", "delete"]
-        .into_iter()
-        .find(|known| *known == text)
-        .ok_or_else(|| StoreError::Corrupt(format!("event verb {text}")))
+fn event(row: Vec<Value>) -> Result<Event, StoreError> {
+    let mut columns = Columns::new(row);
+    let lane = columns.int()?;
+    let (seq, at, verb, kind) = (columns.int()?, columns.int()?, columns.text()?, columns.text()?);
+    let corrupt = |what: &str, value: &str| StoreError::Corrupt(format!("event {what} {value}"));
+    Ok(Event {
+        lane: u8::try_from(lane).map_err(|_| corrupt("lane", &lane.to_string()))?,
+        seq,
+        at: Instant::from_millis(at),
+        verb: Verb::ALL.into_iter().find(|known| known.name() == verb).ok_or_else(|| corrupt("verb", &verb))?,
+        kind: Kind::from_name(&kind).ok_or_else(|| corrupt("kind", &kind))?,
+        object: columns.id()?,
+        customer: columns.optional_id()?.map(CustomerId),
+        actor: columns.optional_id()?.map(UserId),
+        rev: columns.int()?,
+        changes: columns.optional_text()?,
+    })
+}
+
+fn trouble(row: Vec<Value>) -> Result<Trouble, StoreError> {
+    let mut columns = Columns::new(row);
+    Ok(Trouble {
+        job: columns.text()?,
+        org: OrgId(columns.id()?),
+        item: columns.id()?,
+        attempts: columns.int()?,
+        retry_at: Instant::from_millis(columns.int()?),
+        reason: columns.text()?,
+    })
+}
+
+fn step(sql: &'static str, params: Vec<Value>) -> Step {
+    Step { sql: sql.into(), params, must_change: false, conflict: None }
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
 }
 
 #[async_trait]
@@ -69,7 +124,10 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn ping(&self) -> Result<(), StoreError> {
         self.one(Query::bounded("SELECT count(*) FROM org", Vec::new())).await.map(drop)
     }
+}
 
+#[async_trait]
+impl<D: Driver> Records for SqlStore<D> {
     async fn get(&self, org: OrgId, kind: Kind, id: Id) -> Result<Option<Row>, StoreError> {
         self.one(by_id(org, kind, id)).await?.pop().map(|row| table::of(kind).row(kind, row)).transpose()
     }
@@ -102,6 +160,28 @@ impl<D: Driver> Store for SqlStore<D> {
         rows.into_iter().map(|mut rows| rows.pop().map(|row| Columns::new(row).id()).transpose()).collect()
     }
 
+    async fn tally(&self, org: OrgId, name: &str) -> Result<u64, StoreError> {
+        let rows = self.one(Query::bounded(TALLY, vec![org.0.into(), Value::Text(name.to_owned())])).await?;
+        let sum = rows.into_iter().next().map(|row| Columns::new(row).int()).transpose()?.unwrap_or(0);
+        u64::try_from(sum).map_err(|_| StoreError::Corrupt(format!("tally {name} = {sum}")))
+    }
+
+    async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
+        let query = |user: &UserId| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()]);
+        let rows = self.0.read(users.iter().map(query).collect()).await?;
+        rows.into_iter().map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect()).collect()
+    }
+
+    async fn apply(&self, changes: Changes) -> Result<Applied, StoreError> {
+        if changes.ops.is_empty() {
+            return Ok(Applied::default());
+        }
+        self.0.write(Work::changes(D::DIALECT, changes)).await
+    }
+}
+
+#[async_trait]
+impl<D: Driver> Lists for SqlStore<D> {
     async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError> {
         self.0.splice(select::page(org, list, window), window.limit, select::is_reversed(window), buffer).await
     }
@@ -120,29 +200,10 @@ impl<D: Driver> Store for SqlStore<D> {
         let count = rows.into_iter().next().map(|row| Columns::new(row).int()).transpose()?;
         Ok(count.unwrap_or(0).unsigned_abs())
     }
+}
 
-    async fn tally(&self, org: OrgId, name: &str) -> Result<u64, StoreError> {
-        let rows = self.one(Query::bounded(TALLY, vec![org.0.into(), Value::Text(name.to_owned())])).await?;
-        let sum = rows.into_iter().next().map(|row| Columns::new(row).int()).transpose()?.unwrap_or(0);
-        u64::try_from(sum).map_err(|_| StoreError::Corrupt(format!("tally {name} = {sum}")))
-    }
-
-    async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
-        let query = |user: &UserId| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()]);
-        let rows = self.0.read(users.iter().map(query).collect()).await?;
-        rows.into_iter().map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect()).collect()
-    }
-
-    async fn due(&self, now: Instant, limit: u32) -> Result<Vec<(OrgId, Id)>, StoreError> {
-        let rows = self.one(Query::bounded(DUE, vec![now.into(), Value::Int(limit.into())])).await?;
-        rows.into_iter()
-            .map(|row| {
-                let mut columns = Columns::new(row);
-                Ok((OrgId(columns.id()?), columns.id()?))
-            })
-            .collect()
-    }
-
+#[async_trait]
+impl<D: Driver> Credentials for SqlStore<D> {
     async fn credential(&self, hash: [u8; 32]) -> Result<Option<Credential>, StoreError> {
         let Some(row) = self.one(Query::bounded(CREDENTIAL, vec![Value::Hash(hash)])).await?.pop() else {
             return Ok(None);
@@ -165,33 +226,120 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
         self.one(Query::bounded(ORG_NAMED, vec![Value::Text(name.to_owned())])).await?.pop().map(org).transpose()
     }
+}
 
-    async fn events(&self, org: OrgId, after: i64, limit: u32) -> Result<Vec<(i64, Event)>, StoreError> {
-        let sql = match D::DIALECT {
-            Dialect::Sqlite => EVENTS,
-            Dialect::Postgres => EVENTS_POSTGRES,
-        };
-        let params = vec![org.0.into(), Value::Int(after), Value::Int(limit.into())];
-        let event = |row| {
+#[async_trait]
+impl<D: Driver> Events for SqlStore<D> {
+    async fn heads(&self, org: OrgId) -> Result<Vec<Heads>, StoreError> {
+        let head = |row| {
             let mut columns = Columns::new(row);
-            let seq = columns.int()?;
-            let (id, at) = (EventId(columns.id()?), Instant::from_millis(columns.int()?));
-            let verb = verb(&columns.text()?)?;
-            let kind = columns.text()?;
-            let kind = Kind::from_name(&kind).ok_or_else(|| StoreError::Corrupt(format!("event kind {kind}")))?;
-            let object = columns.id()?;
-            let customer = columns.optional_id()?.map(CustomerId);
-            let actor = columns.optional_id()?.map(UserId);
-            let (rev, changes) = (columns.int()?, columns.optional_text()?);
-            Ok((seq, Event { id, at, verb, kind, object, customer, actor, rev, changes }))
+            let lane = columns.int()?;
+            let lane = u8::try_from(lane).map_err(|_| StoreError::Corrupt(format!("lane {lane}")))?;
+            Ok(Heads { lane, newest: columns.int()?, gone: columns.int()? })
         };
-        self.one(Query::unbounded(sql, params)).await?.into_iter().map(event).collect()
+        self.one(Query::bounded(HEADS, vec![org.0.into(), Value::Int(0)])).await?.into_iter().map(head).collect()
     }
 
-    async fn apply(&self, changes: Changes) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.0.write(plan::steps(D::DIALECT, changes)).await
+    async fn events(&self, org: OrgId, lane: u8, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let params = vec![org.0.into(), Value::Int(lane.into()), Value::Int(after), Value::Int(limit.into())];
+        self.one(Query::unbounded(EVENTS, params)).await?.into_iter().map(event).collect()
+    }
+
+    fn lane_of(&self, customer: Option<CustomerId>) -> u8 {
+        D::DIALECT.lane_of(customer)
+    }
+
+    async fn forget(&self, org: OrgId, lane: u8, before: Instant, limit: u32) -> Result<u64, StoreError> {
+        let heads = self.heads(org).await?;
+        let Some(head) = heads.into_iter().find(|head| head.lane == lane) else { return Ok(0) };
+        // A lane's moments never go back, so what is old enough is a beginning of it.
+        let oldest = self.events(org, lane, head.gone, limit).await?;
+        let Some(last) = oldest.iter().take_while(|event| event.at < before).last().map(|event| event.seq) else {
+            return Ok(0);
+        };
+        let (org, n) = (Value::Id(org.0), Value::Int(lane.into()));
+        let raise = vec![Value::Int(last), org.clone(), n.clone(), Value::Int(last)];
+        // The mark first: a reader who finds events missing finds it raised.
+        self.run(vec![step(RAISE_GONE, raise), step(FORGET, vec![org, n, Value::Int(last)])]).await?;
+        Ok(last.abs_diff(head.gone))
     }
 }
+
+#[async_trait]
+impl<D: Driver> Jobs for SqlStore<D> {
+    async fn due(&self, job: &str, now: Instant, limit: u32) -> Result<Vec<Due>, StoreError> {
+        let params = vec![now.into(), text(job), now.into(), Value::Int(limit.into())];
+        let due = |row| {
+            let mut columns = Columns::new(row);
+            Ok(Due { org: OrgId(columns.id()?), id: columns.id()? })
+        };
+        self.one(Query::bounded(DUE, params)).await?.into_iter().map(due).collect()
+    }
+
+    async fn outdated(
+        &self,
+        job: &str,
+        kind: Kind,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<(OrgId, Row)>, StoreError> {
+        let query = select::outdated(job, kind, now, limit);
+        let row = |row: Vec<Value>| {
+            let org = match row.first() {
+                Some(Value::Id(org)) => OrgId(*org),
+                other => return Err(StoreError::Corrupt(format!("{other:?} where an org belongs"))),
+            };
+            Ok((org, table::of(kind).row(kind, row)?))
+        };
+        self.one(query).await?.into_iter().map(row).collect()
+    }
+
+    async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError> {
+        let params = vec![text(name), holder.into(), until.into(), now.into()];
+        let taking = Step { must_change: true, ..step(LEASE, params) };
+        match self.run(vec![taking]).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict(Conflict::Busy)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError> {
+        self.run(vec![step(END_LEASE, vec![text(name), holder.into()])]).await
+    }
+
+    async fn troubles(&self, job: &str, limit: u32) -> Result<Vec<Trouble>, StoreError> {
+        let query = Query::bounded(TROUBLES, vec![text(job), Value::Int(limit.into())]);
+        self.one(query).await?.into_iter().map(trouble).collect()
+    }
+
+    async fn trouble(&self, job: &str, org: OrgId, item: Id) -> Result<Option<Trouble>, StoreError> {
+        let query = Query::bounded(TROUBLE, vec![text(job), org.0.into(), item.into()]);
+        self.one(query).await?.pop().map(trouble).transpose()
+    }
+
+    async fn put_trouble(&self, trouble: Trouble) -> Result<(), StoreError> {
+        let Trouble { job, org, item, attempts, retry_at, reason } = trouble;
+        // PostgreSQL's texts hold no NUL.
+        let reason = reason.replace(NUL, " ");
+        let params =
+            vec![job.into(), org.0.into(), item.into(), attempts.into(), retry_at.into(), Value::Text(reason)];
+        self.run(vec![step(PUT_TROUBLE, params)]).await
+    }
+
+    async fn clear_trouble(&self, job: &str, org: OrgId, item: Id) -> Result<(), StoreError> {
+        self.run(vec![step(CLEAR_TROUBLE, vec![text(job), org.0.into(), item.into()])]).await
+    }
+
+    async fn position(&self, follower: &str, org: OrgId) -> Result<Option<String>, StoreError> {
+        let query = Query::bounded(POSITION, vec![text(follower), org.0.into()]);
+        self.one(query).await?.pop().map(|row| Columns::new(row).text()).transpose()
+    }
+
+    async fn put_position(&self, follower: &str, org: OrgId, position: &str) -> Result<(), StoreError> {
+        self.run(vec![step(PUT_POSITION, vec![text(follower), org.0.into(), text(position)])]).await
+    }
+}
+
+/// The version of the renderer is part of a statement's text, since that of a partial index is; it is a constant.
+const _: () = assert!(RENDERER == 2, "the indexes of outdated rows name the version: bring them along in a migration");

@@ -18,6 +18,8 @@ pub(crate) enum Column {
     CreatedAt,
     Id,
     Rev,
+    Turn,
+    Version,
     UpdatedAt,
     WakeAt,
     ExternalId,
@@ -37,6 +39,8 @@ impl Column {
             Column::CreatedAt => "created_at",
             Column::Id => "id",
             Column::Rev => "rev",
+            Column::Turn => "turn",
+            Column::Version => "version",
             Column::UpdatedAt => "updated_at",
             Column::WakeAt => "wake_at",
             Column::ExternalId => "external_id",
@@ -56,6 +60,8 @@ impl Column {
             Column::CreatedAt => row.created_at.into(),
             Column::Id => row.id.into(),
             Column::Rev => row.rev.into(),
+            Column::Turn => row.turn.into(),
+            Column::Version => row.version.into(),
             Column::UpdatedAt => row.updated_at.into(),
             Column::WakeAt => row.wake_at.into(),
             Column::ExternalId => row.external_id.clone().into(),
@@ -91,6 +97,8 @@ pub(crate) struct Table {
     columns: &'static [Column],
     /// The columns that say where a row lies; the rest can be changed in place.
     key: &'static [Column],
+    /// Where the row lies and what else must still be as it was read.
+    condition: Vec<Column>,
     pub(crate) insert: String,
     pub(crate) update: String,
     pub(crate) delete: String,
@@ -101,11 +109,13 @@ impl Table {
     fn new(name: &'static str, columns: &'static [Column], key: &'static [Column]) -> Self {
         let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
         let slots: Vec<_> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+        // A writer with an older picture loses: of the revision, of whether the row shows, of a customer's timeline.
+        let guards = [Column::Hidden, Column::Rev, Column::Turn].into_iter();
+        let guards = guards.filter(|guard| columns.contains(guard) && !key.contains(guard));
+        let condition: Vec<Column> = key.iter().copied().chain(guards).collect();
         let conditions = |first: usize| -> String {
-            let mut text: Vec<_> =
-                key.iter().enumerate().map(|(n, column)| format!("{} = ${}", column.name(), first + n)).collect();
-            text.push(format!("rev = ${}", first + key.len()));
-            text.join(" AND ")
+            let one = |(n, column): (usize, &Column)| format!("{} = ${}", column.name(), first + n);
+            condition.iter().enumerate().map(one).collect::<Vec<_>>().join(" AND ")
         };
         let changed: Vec<_> = columns.iter().filter(|column| !key.contains(column)).collect();
         let sets: Vec<_> =
@@ -118,28 +128,33 @@ impl Table {
             update: format!("UPDATE {name} SET {} WHERE {}", sets.join(", "), conditions(changed.len() + 1)),
             delete: format!("DELETE FROM {name} WHERE {}", conditions(1)),
             select: format!("SELECT {} FROM {name}", names.join(", ")),
+            condition,
         }
     }
 
     pub(crate) fn insert_params(&self, org: OrgId, row: Row) -> Vec<Value> {
-        let mut row = row;
+        Self::values(self.columns, org, row)
+    }
+
+    pub(crate) fn update_params(&self, org: OrgId, was: &Row, now: Row) -> Vec<Value> {
+        let changed: Vec<_> = self.columns.iter().copied().filter(|column| !self.key.contains(column)).collect();
+        let mut params = Self::values(&changed, org, now);
+        params.extend(self.delete_params(org, was));
+        params
+    }
+
+    fn values(columns: &[Column], org: OrgId, mut row: Row) -> Vec<Value> {
         // The text is by far the largest value, so it is moved rather than copied.
         let doc = std::mem::take(&mut row.doc);
-        let mut params: Vec<_> = self.columns.iter().map(|column| column.value(org, &row)).collect();
-        if let Some(n) = self.columns.iter().position(|column| *column == Column::Doc) {
+        let mut params: Vec<_> = columns.iter().map(|column| column.value(org, &row)).collect();
+        if let Some(n) = columns.iter().position(|column| *column == Column::Doc) {
             params[n] = Value::Text(doc);
         }
         params
     }
 
-    pub(crate) fn update_params(&self, org: OrgId, was: &Row, now: &Row) -> Vec<Value> {
-        let changed =
-            self.columns.iter().filter(|column| !self.key.contains(column)).map(|column| column.value(org, now));
-        changed.chain(self.delete_params(org, was)).collect()
-    }
-
     pub(crate) fn delete_params(&self, org: OrgId, was: &Row) -> Vec<Value> {
-        self.key.iter().map(|column| column.value(org, was)).chain([was.rev.into()]).collect()
+        self.condition.iter().map(|column| column.value(org, was)).collect()
     }
 
     /// Whether `now` lies where `was` lay.
@@ -156,6 +171,8 @@ impl Table {
             conversation: None,
             hidden: Hidden::No,
             rev: 0,
+            turn: 0,
+            version: 0,
             created_at: Instant::from_millis(0),
             updated_at: Instant::from_millis(0),
             wake_at: None,
@@ -174,6 +191,8 @@ impl Table {
                 Column::CreatedAt => row.created_at = Instant::from_millis(columns.int()?),
                 Column::Id => row.id = columns.id()?,
                 Column::Rev => row.rev = columns.int()?,
+                Column::Turn => row.turn = columns.int()?,
+                Column::Version => row.version = columns.int()?,
                 Column::UpdatedAt => row.updated_at = Instant::from_millis(columns.int()?),
                 Column::WakeAt => row.wake_at = columns.optional_int()?.map(Instant::from_millis),
                 Column::ExternalId => row.external_id = columns.optional_text()?,
@@ -189,7 +208,7 @@ impl Table {
 use Column as C;
 
 static CUSTOMER: LazyLock<Table> = LazyLock::new(|| {
-    Table::new("customer", &[C::Org, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Doc], &[C::Org, C::Id])
+    Table::new("customer", &[C::Org, C::Id, C::Hidden, C::Rev, C::Turn, C::Version, C::CreatedAt, C::UpdatedAt, C::Doc], &[C::Org, C::Id])
 });
 
 static CONVERSATION: LazyLock<Table> = LazyLock::new(|| {
@@ -202,6 +221,7 @@ static CONVERSATION: LazyLock<Table> = LazyLock::new(|| {
             C::CreatedAt,
             C::Id,
             C::Rev,
+            C::Version,
             C::UpdatedAt,
             C::WakeAt,
             C::ExternalId,
@@ -220,6 +240,7 @@ const TIMELINE: &[Column] = &[
     C::Customer,
     C::Hidden,
     C::Rev,
+    C::Version,
     C::UpdatedAt,
     C::ExternalId,
     C::Doc,
@@ -232,7 +253,7 @@ static NOTE: LazyLock<Table> = LazyLock::new(|| Table::new("note", TIMELINE, TIM
 static RECORD: LazyLock<Table> = LazyLock::new(|| {
     Table::new(
         "record",
-        &[C::Org, C::Kind, C::Id, C::Hidden, C::Rev, C::CreatedAt, C::UpdatedAt, C::Label, C::Doc],
+        &[C::Org, C::Kind, C::Id, C::Hidden, C::Rev, C::Version, C::CreatedAt, C::UpdatedAt, C::Label, C::Doc],
         &[C::Org, C::Kind, C::Id],
     )
 });

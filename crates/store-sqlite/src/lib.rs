@@ -12,8 +12,8 @@ mod write;
 use std::path::Path;
 
 use async_trait::async_trait;
-use konverse_store::{Page, StoreError};
-use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Step, Value};
+use konverse_store::{Applied, Page, StoreError};
+use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
 use tokio::sync::Semaphore;
 
 use read::Readers;
@@ -77,8 +77,8 @@ impl Driver for Sqlite {
         self.with_reader(query.cost, move |connection| read::splice(connection, &query, limit, reversed, buffer)).await
     }
 
-    async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
-        self.writer.write(steps).await
+    async fn write(&self, work: Work) -> Result<Applied, StoreError> {
+        self.writer.write(work).await
     }
 }
 

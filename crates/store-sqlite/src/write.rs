@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::thread;
 
-use konverse_store::{Conflict, StoreError};
-use konverse_store_sql::Step;
+use konverse_store::{Applied, Conflict, StoreError};
+use konverse_store_sql::{LaneState, Step, Work};
 use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
@@ -14,8 +14,8 @@ use crate::{bind, database};
 const MOST_STEPS: usize = 20_000;
 
 struct Job {
-    steps: Vec<Step>,
-    done: oneshot::Sender<Result<(), StoreError>>,
+    work: Work,
+    done: oneshot::Sender<Result<Applied, StoreError>>,
 }
 
 /// A handle to the writing thread. When it goes, the thread finishes what is waiting and ends.
@@ -34,10 +34,10 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    pub(crate) async fn write(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         let gone = || StoreError::Database("the writing thread has ended".into());
         let (done, answer) = oneshot::channel();
-        self.jobs.as_ref().ok_or_else(gone)?.send(Job { steps, done }).map_err(|_| gone())?;
+        self.jobs.as_ref().ok_or_else(gone)?.send(Job { work, done }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -53,11 +53,11 @@ impl Drop for Writer {
 
 fn run(connection: &Connection, waiting: &mpsc::Receiver<Job>) {
     while let Ok(first) = waiting.recv() {
-        let mut steps = first.steps.len();
+        let mut steps = first.work.size();
         let mut batch = vec![first];
         while steps < MOST_STEPS {
             let Ok(job) = waiting.try_recv() else { break };
-            steps += job.steps.len();
+            steps += job.work.size();
             batch.push(job);
         }
         commit(connection, batch);
@@ -70,35 +70,49 @@ fn run(connection: &Connection, waiting: &mpsc::Receiver<Job>) {
 /// batch begins again with a savepoint around each change, so that the others do not notice. A savepoint makes SQLite
 /// keep a copy of every page it touches, which an import's profile showed.
 fn commit(connection: &Connection, batch: Vec<Job>) {
-    let refused = match transaction(connection, || batch.iter().try_for_each(|job| run_steps(connection, &job.steps))) {
-        Ok(()) => return batch.into_iter().for_each(|job| drop(job.done.send(Ok(())))),
+    if let Err(error) = begin(connection) {
+        return answer_all(batch, &error);
+    }
+    let performed: Result<Vec<Applied>, StoreError> =
+        batch.iter().map(|job| perform(connection, &job.work)).collect();
+    let refused = match end(connection, performed) {
+        Ok(applied) => {
+            let answers = batch.into_iter().zip(applied);
+            return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
+        }
         Err(error) => error,
     };
     if batch.len() == 1 {
-        return batch.into_iter().for_each(|job| drop(job.done.send(Err(copy(&refused)))));
+        return answer_all(batch, &refused);
     }
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let committed = transaction(connection, || {
-        outcomes = batch.iter().map(|job| savepoint(connection, &job.steps)).collect();
-        Ok(())
-    });
-    for (job, outcome) in batch.into_iter().zip(outcomes) {
-        let answer = match &committed {
-            Ok(()) => outcome,
-            Err(error) => Err(copy(error)),
-        };
-        let _ = job.done.send(answer);
+    if let Err(error) = begin(connection) {
+        return answer_all(batch, &error);
+    }
+    let outcomes: Result<Vec<_>, StoreError> =
+        batch.iter().map(|job| savepoint(connection, &job.work)).collect();
+    match end(connection, outcomes) {
+        Ok(outcomes) => {
+            batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
+        }
+        Err(error) => answer_all(batch, &error),
     }
 }
 
-/// Runs `work` in a transaction; nothing of it stays when it or the commit fails.
-fn transaction(connection: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+fn answer_all(batch: Vec<Job>, error: &StoreError) {
+    batch.into_iter().for_each(|job| drop(job.done.send(Err(error.clone()))));
+}
+
+fn begin(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| {
         tracing::error!(%error, "cannot begin a transaction");
         database(error)
-    })?;
-    let result = work().and_then(|()| {
-        connection.execute_batch("COMMIT").map_err(|error| {
+    })
+}
+
+/// Commits what was done well; nothing of it stays when it was not, or when the commit fails.
+fn end<T>(connection: &Connection, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    let result = result.and_then(|done| {
+        connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
             tracing::error!(%error, "cannot commit");
             database(error)
         })
@@ -109,19 +123,39 @@ fn transaction(connection: &Connection, work: impl FnOnce() -> Result<(), StoreE
     result
 }
 
-fn run_steps(connection: &Connection, steps: &[Step]) -> Result<(), StoreError> {
-    steps.iter().try_for_each(|step| execute(connection, step))
+fn perform(connection: &Connection, work: &Work) -> Result<Applied, StoreError> {
+    let lanes: Vec<LaneState> =
+        work.lanes().iter().map(|lane| lane_state(connection, work, *lane)).collect::<Result<_, _>>()?;
+    let (steps, applied) = work.steps(&lanes)?;
+    steps.iter().try_for_each(|step| execute(connection, step))?;
+    Ok(applied)
 }
 
-/// Runs one change so that nothing of it stays when a step fails.
-fn savepoint(connection: &Connection, steps: &[Step]) -> Result<(), StoreError> {
+fn lane_state(connection: &Connection, work: &Work, lane: u8) -> Result<LaneState, StoreError> {
+    let look = || Ok::<_, StoreError>(crate::read::rows(connection, &work.lock(lane))?.pop());
+    let row = match look()? {
+        Some(row) => Some(row),
+        None => {
+            execute(connection, &work.make(lane))?;
+            look()?
+        }
+    };
+    work.lane_state(row.unwrap_or_default())
+}
+
+/// Runs one change so that nothing of it stays when a step fails. The outer error means that the transaction as a whole
+/// is lost: SQLite rolls it back by itself when the disk is full or cannot be read.
+fn savepoint(connection: &Connection, work: &Work) -> Result<Result<Applied, StoreError>, StoreError> {
     connection.execute_batch("SAVEPOINT change").map_err(database)?;
-    let result = run_steps(connection, steps);
-    if result.is_err() {
+    let result = perform(connection, work);
+    if let Err(error) = &result {
+        if connection.is_autocommit() {
+            return Err(error.clone());
+        }
         connection.execute_batch("ROLLBACK TO change").map_err(database)?;
     }
     connection.execute_batch("RELEASE change").map_err(database)?;
-    result
+    Ok(result)
 }
 
 fn execute(connection: &Connection, step: &Step) -> Result<(), StoreError> {
@@ -143,13 +177,4 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| {
         matches!(error.extended_code, ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
     })
-}
-
-/// The same error again, for several waiting callers.
-fn copy(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Conflict(conflict) => StoreError::Conflict(conflict.clone()),
-        StoreError::Database(text) => StoreError::Database(text.clone()),
-        StoreError::Corrupt(text) => StoreError::Corrupt(text.clone()),
-    }
 }

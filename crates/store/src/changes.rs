@@ -1,53 +1,87 @@
 //! Changes: a transaction described as data.
+//!
+//! A change names what it depends on, not only what it writes: an update names the row as it was read (revision and
+//! visibility), and whatever is written to anything of a customer names the customer's *turn*. The turn is the version
+//! of the whole timeline: every such write moves it, so a writer who looked at any of it before another wrote to any of
+//! it loses and computes again.
 
-use konverse_model::{CustomerId, EventId, Id, Instant, Kind, OrgId, TeamId, TokenId, UserId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, TokenId, UserId};
 
-use crate::{Hidden, Org, Row, Space};
+use crate::{Org, Row, Space};
 
-/// A record to store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// A record that must not exist yet.
-    Insert(Row),
-    /// A record that must still be as it was read.
-    Update {
-        /// As it was read: where it lies and at which revision.
-        was: Box<Row>,
-        /// As it shall be.
-        now: Row,
-    },
+/// What happened to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It came to be.
+    Create,
+    /// It changed.
+    Update,
+    /// It shows no longer.
+    Delete,
+    /// It shows again.
+    Restore,
 }
 
-/// An event of the org's sequence (contract `events-and-webhooks.md` §2): what happened to which record.
-///
-/// It carries the change, not the record: the record after event *n* is the record now, with the later changes undone.
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Delete, Self::Restore];
+
+    /// The word stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// An event to leave: see [`crate::Event`]. Its place in the sequence and its moment are the commit's to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The event's id: what receivers know it by.
-    pub id: EventId,
-    /// When it happened.
-    pub at: Instant,
-    /// `create`, `update` or `delete`.
-    pub verb: &'static str,
+pub struct NewEvent {
+    /// What happened.
+    pub verb: Verb,
     /// The record's kind.
     pub kind: Kind,
     /// The record.
     pub object: Id,
     /// The customer it belongs to.
     pub customer: Option<CustomerId>,
-    /// Who did it; none for what happens by itself.
+    /// Who did it.
     pub actor: Option<UserId>,
     /// The record's revision after it.
     pub rev: i64,
-    /// `{"attributes":{name:{op,before,after}},"relationships":{…}}`; none for a creation.
+    /// The difference.
     pub changes: Option<String>,
+    /// Where in `changes` the 24 characters of the new `updatedAt` are, to be overwritten by the commit's.
+    pub stamp_at: Option<usize>,
 }
 
-impl Event {
-    /// The event's name: `kustomer.conversation.update`.
-    pub fn name(&self) -> String {
-        format!("kustomer.{}.{}", self.kind.name(), self.verb)
-    }
+/// A record to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// As it was read: it must still be at that revision, just as visible, at the same place. None for a record that
+    /// must not exist yet.
+    pub was: Option<Box<Row>>,
+    /// As it shall be.
+    pub now: Row,
+    /// Where in the text the 24 characters of `updatedAt` are: the commit writes its own moment there and into the row.
+    /// None leaves both as they are, which is for what is no change anybody can see.
+    pub stamp_at: Option<usize>,
+    /// What is told of it.
+    pub event: Option<NewEvent>,
+}
+
+/// Records that stop or begin to show together, told of one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hide {
+    /// Conversations, messages and notes of a deleted customer hide.
+    OfCustomer(CustomerId),
+    /// Messages and notes of a deleted conversation hide.
+    OfConversation(CustomerId, Id),
+    /// Messages and notes that hid with their conversation show again.
+    Undo(CustomerId, Id),
 }
 
 /// A user's place in a team.
@@ -76,98 +110,105 @@ pub struct NewCredential {
     pub expires_at: Option<Instant>,
 }
 
+/// One part of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A new org.
+    Found(Org),
+    /// The customer shows and their timeline is at this turn; moves it on. A put of the customer does the same.
+    Guard(CustomerId, i64),
+    /// Stores a record.
+    Put(Put),
+    /// Takes a name; a conflict if another holds it.
+    Claim(Space, String, Id),
+    /// Gives a name back.
+    Release(Space, String, Id),
+    /// Gives back all names of a record.
+    ReleaseAll(Kind, Id),
+    /// Hides or shows what belongs to a record.
+    Hide(Hide, Option<UserId>),
+    /// Moves a kept count: name, slot owner, amount.
+    Tally(&'static str, Id, i64),
+    /// Gives a user a place in a team.
+    Join(Membership),
+    /// Lets a token in.
+    Admit(NewCredential),
+    /// Lets a token in no longer.
+    Revoke(TokenId),
+    /// Tells of something that is no put.
+    Emit(NewEvent),
+}
+
 /// A transaction: everything in it is applied, or nothing.
 #[derive(Clone, Debug)]
 pub struct Changes {
     /// The org all of it belongs to.
     pub org: OrgId,
-    /// A new org.
-    pub new_org: Option<Org>,
-    /// Records.
-    pub puts: Vec<Put>,
-    /// Names to give back, by owner; `None` stands for all of the owner's.
-    pub releases: Vec<(Id, Option<(Space, String)>)>,
-    /// Names to take.
-    pub claims: Vec<(Space, String, Id)>,
-    /// Kept counts to move: name, slot owner, amount.
-    pub tallies: Vec<(&'static str, Id, i64)>,
-    /// Team places to add.
-    pub memberships: Vec<Membership>,
-    /// Tokens to let in.
-    pub credentials: Vec<NewCredential>,
-    /// Tokens to let in no longer.
-    pub revoked: Vec<TokenId>,
-    /// A customer whose conversations, messages and notes shall show no longer.
-    pub hide_customer: Option<CustomerId>,
-    /// A conversation whose messages and notes shall (not) show.
-    pub hide_conversation: Option<(Id, bool)>,
-    /// What happened.
-    pub events: Vec<Event>,
+    /// The present moment: the least `updatedAt` its records get. The lane may already be later.
+    pub at: Instant,
+    /// Its parts. Their events are told in this order.
+    pub ops: Vec<Op>,
+    /// Puts that have a `stamp_at`.
+    stamped: usize,
+}
+
+/// What a commit gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The `updatedAt` of each put that has a `stamp_at`, in the order of the change.
+    pub stamps: Vec<Instant>,
 }
 
 impl Changes {
     /// No change yet.
-    pub fn new(org: OrgId) -> Self {
-        Self {
-            org,
-            new_org: None,
-            puts: Vec::new(),
-            releases: Vec::new(),
-            claims: Vec::new(),
-            tallies: Vec::new(),
-            memberships: Vec::new(),
-            credentials: Vec::new(),
-            revoked: Vec::new(),
-            hide_customer: None,
-            hide_conversation: None,
-            events: Vec::new(),
-        }
+    pub fn new(org: OrgId, at: Instant) -> Self {
+        Self { org, at, ops: Vec::new(), stamped: 0 }
+    }
+
+    /// Stores a record; gives where in [`Applied::stamps`] its moment will be, if it gets one.
+    pub fn put(&mut self, put: Put) -> usize {
+        let place = self.stamped;
+        self.stamped += usize::from(put.stamp_at.is_some());
+        self.ops.push(Op::Put(put));
+        place
+    }
+
+    /// Takes back all parts but the first so many.
+    pub fn truncate(&mut self, parts: usize) {
+        let gone = self.ops.drain(parts.min(self.ops.len())..);
+        self.stamped -= gone.filter(|op| matches!(op, Op::Put(Put { stamp_at: Some(_), .. }))).count();
     }
 
     /// Stores a record that must not exist yet.
-    pub fn insert(&mut self, row: Row) {
-        self.puts.push(Put::Insert(row));
+    pub fn insert(&mut self, now: Row) {
+        self.ops.push(Op::Put(Put { was: None, now, stamp_at: None, event: None }));
     }
 
-    /// Stores a record that must still be at the revision it was read at.
+    /// Stores a record that must still be as it was read.
     pub fn update(&mut self, was: Row, now: Row) {
-        self.puts.push(Put::Update { was: Box::new(was), now });
+        self.ops.push(Op::Put(Put { was: Some(Box::new(was)), now, stamp_at: None, event: None }));
     }
 
     /// Takes a name for `owner`; a conflict if another holds it.
     pub fn claim(&mut self, space: Space, value: String, owner: Id) {
-        self.claims.push((space, value, owner));
+        self.ops.push(Op::Claim(space, value, owner));
     }
 
     /// Gives a name back.
     pub fn release(&mut self, space: Space, value: String, owner: Id) {
-        self.releases.push((owner, Some((space, value))));
+        self.ops.push(Op::Release(space, value, owner));
     }
 
     /// Moves a kept count. The count is spread over slots, chosen by `by`, so that no two customers share one row.
     pub fn tally(&mut self, name: &'static str, by: Id, amount: i64) {
-        self.tallies.push((name, by, amount));
+        self.ops.push(Op::Tally(name, by, amount));
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.new_org.is_none()
-            && self.puts.is_empty()
-            && self.releases.is_empty()
-            && self.claims.is_empty()
-            && self.tallies.is_empty()
-            && self.memberships.is_empty()
-            && self.credentials.is_empty()
-            && self.revoked.is_empty()
-            && self.hide_customer.is_none()
-            && self.hide_conversation.is_none()
-            && self.events.is_empty()
-    }
-}
-
-impl Row {
-    /// Whether it shows.
-    pub fn shows(&self) -> bool {
-        self.hidden == Hidden::No
+    /// The record that takes this name in this change.
+    pub fn claimant(&self, space: Space, value: &str) -> Option<Id> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Claim(of, name, owner) if *of == space && name == value => Some(*owner),
+            _ => None,
+        })
     }
 }

@@ -363,6 +363,15 @@ pub struct ConversationAttributes {
     pub rev: i64,
 }
 
+impl ConversationAttributes {
+    /// When it wakes up by itself: the time of a running snooze.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let snooze = self.snooze.as_ref()?;
+        let running = self.status == Status::Snoozed && snooze.status == SnoozeStatus::Scheduled;
+        if running { snooze.time } else { None }
+    }
+}
+
 impl Attributes for ConversationAttributes {
     const KIND: Kind = Kind::Conversation;
 }

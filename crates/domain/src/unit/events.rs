@@ -3,19 +3,30 @@
 use konverse_model::{Attributes, Document};
 use serde_json::{Map, Value, json};
 
+/// Where in a difference the 24 characters of the new `updatedAt` are.
+pub(crate) const STAMP_AT: usize =
+    r#"{"attributes":{"updatedAt":{"op":"replace","before":"0000-00-00T00:00:00.000Z","after":""#.len();
+
 /// The difference of two versions of a record: `{"attributes":{name:{op,before,after}},"relationships":{…}}`.
 pub(crate) fn difference<A: Attributes>(
     before: &Document<A>,
     after: &Document<A>,
 ) -> Result<String, serde_json::Error> {
     let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let stamp = json!({
+        "op": "replace", "before": before["attributes"]["updatedAt"], "after": after["attributes"]["updatedAt"],
+    });
     let part = |name: &str| {
         let empty = Map::new();
         let of =
             |value: &'_ Value| value.get(name).and_then(Value::as_object).cloned().unwrap_or_else(|| empty.clone());
-        Value::Object(compare(&of(&before), &of(&after)))
+        compare(&of(&before), &of(&after))
     };
-    serde_json::to_string(&json!({ "attributes": part("attributes"), "relationships": part("relationships") }))
+    let mut attributes = Map::new();
+    attributes.insert("updatedAt".into(), stamp.clone());
+    attributes.extend(part("attributes"));
+    attributes["updatedAt"] = stamp;
+    serde_json::to_string(&json!({ "attributes": attributes, "relationships": part("relationships") }))
 }
 
 fn compare(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {

@@ -1,7 +1,7 @@
 //! Orgs: the operator's operations, which no token reaches.
 
-use konverse_model::OrgId;
-use konverse_store::{Changes, Conflict, Org, StoreError};
+use konverse_model::{Kind, OrgId};
+use konverse_store::{Changes, Conflict, NewEvent, Op, Org, StoreError, Verb};
 
 use crate::{Domain, DomainError};
 
@@ -20,10 +20,20 @@ impl Domain {
         }
         let now = self.now();
         let org = Org { id: OrgId(self.new_id()), name: name.to_owned(), created_at: now };
-        let mut changes = Changes::new(org.id);
-        changes.new_org = Some(org.clone());
-        match self.store.apply(changes).await {
-            Ok(()) => Ok(org),
+        let mut changes = Changes::new(org.id, now);
+        changes.ops.push(Op::Found(org.clone()));
+        changes.ops.push(Op::Emit(NewEvent {
+            verb: Verb::Create,
+            kind: Kind::Org,
+            object: org.id.0,
+            customer: None,
+            actor: None,
+            rev: 1,
+            changes: None,
+            stamp_at: None,
+        }));
+        match self.apply(changes).await {
+            Ok(_) => Ok(org),
             Err(StoreError::Conflict(Conflict::Taken(..))) => {
                 Err(DomainError::Conflict { pointer: None, message: format!("org {name} exists already") })
             }

@@ -1,6 +1,9 @@
 //! Lists and windows on them.
 
-use konverse_model::{ConversationId, CustomerId, Instant, Kind, Position};
+use async_trait::async_trait;
+use konverse_model::{ConversationId, CustomerId, Instant, Kind, OrgId, Position};
+
+use crate::{Row, StoreError};
 
 /// What a list's rows have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,4 +110,17 @@ impl List {
         self.filters.push(filter);
         self
     }
+}
+
+/// Lists of records.
+#[async_trait]
+pub trait Lists: Send + Sync + 'static {
+    /// A page of a list: the finished texts, joined by commas, appended to `buffer`.
+    async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError>;
+
+    /// Full rows of a list in its order, for use cases that must look at every one.
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError>;
+
+    /// How many records a list has, by counting; for filtered lists only.
+    async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError>;
 }

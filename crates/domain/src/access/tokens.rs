@@ -6,13 +6,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use konverse_model::resource::{PasswordPolicy, Token, TokenAttributes, UserAttributes, UserType};
-use konverse_model::{Document, Instant, Kind, Rel, Role, TokenId, UserId};
-use konverse_store::{Changes, Hidden, NewCredential, Org, Space};
+use konverse_model::{Document, Instant, Kind, OrgId, Rel, Role, TokenId, UserId};
+use konverse_store::{Changes, Hidden, NewCredential, Op, Org, Space};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::access::permissions::{Anyone, ManageTokens, ReadTokens};
-use crate::directory::small_row;
+use super::permissions::{Anyone, ManageTokens, ReadTokens};
+use crate::unit::Draft;
 use crate::{Authorized, Domain, DomainError};
 
 /// Characters of a token that are shown later to tell it from others.
@@ -56,7 +56,7 @@ impl Domain {
         let secret = self.mint(org, token, user, &roles, new.expires_at, now);
         let cidr = new.cidr.map(|cidr| cidr.trunc().to_string());
 
-        let mut changes = Changes::new(org.id);
+        let mut changes = Changes::new(org.id, now);
         let email = format!("{user}@machine.invalid");
         let attributes = UserAttributes {
             display_name: Some(new.name.clone()),
@@ -76,7 +76,7 @@ impl Domain {
         };
         let machine = Document::new(user.0, org.id, attributes);
         changes.claim(Space::UserEmail, email, user.0);
-        changes.insert(small_row(&machine, now, now, Some(UserType::Machine.name().to_owned())));
+        Draft::new(machine).finish(None, &mut changes)?;
 
         let attributes = TokenAttributes {
             name: new.name,
@@ -93,16 +93,16 @@ impl Domain {
         };
         let mut record: Token = Document::new(token.0, org.id, attributes);
         record.relationships.set("user", Rel::One(Kind::User, user.0));
-        changes.insert(small_row(&record, now, now, None));
-        changes.credentials.push(NewCredential {
+        Draft::new(record).finish(None, &mut changes)?;
+        changes.ops.push(Op::Admit(NewCredential {
             hash: Sha256::digest(secret.as_bytes()).into(),
             token,
             user,
             roles: roles.join(" "),
             cidr,
             expires_at: new.expires_at,
-        });
-        self.store.apply(changes).await?;
+        }));
+        self.apply(changes).await?;
         Ok(MintedToken { secret, id: token, user })
     }
 
@@ -131,13 +131,19 @@ impl Domain {
 
     /// The org's tokens, oldest first; revoked ones are not among them.
     pub async fn tokens(&self, org: &Org) -> Result<Vec<Token>, DomainError> {
-        let rows = self.every_row(org.id, Kind::Token, konverse_store::Scope::Org).await?;
-        rows.iter().map(|row| Ok(Document::from_text(&row.doc)?)).collect()
+        let mut pages = self.pages(org.id, Kind::Token, konverse_store::Scope::Org);
+        let mut tokens = Vec::new();
+        while let Some(rows) = pages.next().await? {
+            for row in rows {
+                tokens.push(Document::from_text(&row.doc)?);
+            }
+        }
+        Ok(tokens)
     }
 
     /// Revokes a token: from the next request on it is unknown.
     pub async fn revoke_token(&self, org: &Org, id: TokenId) -> Result<(), DomainError> {
-        self.revoke(org.id, id).await
+        self.revoke(org.id, id, None).await
     }
 
     /// One token, as text.
@@ -152,34 +158,26 @@ impl Domain {
 
     /// Revokes the presented token.
     pub async fn revoke_current_token(&self, auth: &Authorized<Anyone>) -> Result<(), DomainError> {
-        self.revoke(auth.org(), presented(auth)?).await
+        self.revoke(auth.org(), presented(auth)?, auth.actor().user).await
     }
 
     /// Revokes a token of the org.
     pub async fn revoke_token_of_org(&self, auth: &Authorized<ManageTokens>, id: TokenId) -> Result<(), DomainError> {
-        self.revoke(auth.org(), id).await
+        self.revoke(auth.org(), id, auth.actor().user).await
     }
 
-    async fn revoke(&self, org: konverse_model::OrgId, id: TokenId) -> Result<(), DomainError> {
+    async fn revoke(&self, org: OrgId, id: TokenId, actor: Option<UserId>) -> Result<(), DomainError> {
         self.commit(|| async {
-            let was = self.row(org, Kind::Token, id.0).await?;
-            let mut token = Token::from_text(&was.doc)?;
-            let at = self.now();
-            token.attributes.revoked = true;
-            token.attributes.updated_at = at;
-            let now = konverse_store::Row {
-                hidden: Hidden::Deleted,
-                rev: was.rev + 1,
-                updated_at: at,
-                doc: token.to_text(),
-                ..was.clone()
-            };
-            let mut changes = Changes::new(org);
-            changes.revoked.push(id);
-            changes.update(was, now);
+            let mut draft = Draft::<TokenAttributes>::read(self.row(org, Kind::Token, id.0).await?)?;
+            draft.doc.attributes.revoked = true;
+            draft.hidden = Hidden::Deleted;
+            let mut changes = Changes::new(org, self.now());
+            changes.ops.push(Op::Revoke(id));
+            draft.finish(actor, &mut changes)?;
             Ok((changes, ()))
         })
         .await
+        .map(drop)
     }
 }
 

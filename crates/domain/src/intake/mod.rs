@@ -5,21 +5,22 @@
 //! around it are stored. A row whose id (or external id) exists is left alone, so that running an import again changes
 //! nothing.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 use konverse_model::input::{
     self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate,
 };
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
-use konverse_store::{Changes, List, Order, Row, Scope, Space, Start, StoreError, Window};
+use konverse_store::{Applied, Changes, List, Order, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
-use crate::draft::Draft;
-use crate::references::References;
-use crate::rules::Author;
-use crate::timeline::{Stamps, Timeline};
+use crate::directory::{Author, References};
+use crate::timeline::Timeline;
+use crate::unit::Draft;
 use crate::{Domain, DomainError};
 
 /// What a file holds, in the order the kinds depend on each other.
@@ -100,6 +101,15 @@ fn describe(errors: &[FieldError]) -> RowError {
     RowError(texts.join("; "))
 }
 
+/// What a row is recognised by.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity {
+    Id(Id),
+    Name(Space, String),
+    ExternalId(String),
+}
+
+#[derive(Clone)]
 enum Body {
     User(UserCreate),
     Team(TeamCreate),
@@ -111,6 +121,7 @@ enum Body {
 }
 
 /// A row that has the right shape.
+#[derive(Clone)]
 pub struct ImportRow(Body);
 
 impl ImportRow {
@@ -148,6 +159,15 @@ impl ImportRow {
             Body::Customer(_) => self.external_id().map(|id| (Space::CustomerExternalId, id.clone())),
             _ => None,
         }
+    }
+
+    /// What the row is recognised by when it comes again.
+    fn identity(&self) -> Option<Identity> {
+        if let Some(id) = self.id() {
+            return Some(Identity::Id(id));
+        }
+        let name = self.name().map(|(space, name)| Identity::Name(space, name));
+        name.or_else(|| self.external_id().map(|id| Identity::ExternalId(id.clone())))
     }
 
     fn stamp(&mut self, at: Instant) {
@@ -224,7 +244,6 @@ pub struct Importer<'a> {
     domain: &'a Domain,
     org: OrgId,
     imported_at: Instant,
-    stamps: Stamps,
     /// Kinds of which the org had no record when the run began: their rows need not be looked up first.
     empty: HashSet<Kind>,
 }
@@ -246,7 +265,7 @@ impl<'a> Importer<'a> {
             }
         }
         let now = domain.now();
-        Ok(Self { domain, org, imported_at: now, stamps: Stamps::new(now), empty })
+        Ok(Self { domain, org, imported_at: now, empty })
     }
 
     /// Takes a batch of rows of one kind; says what became of each, in order. An error means the database failed: rows
@@ -256,19 +275,56 @@ impl<'a> Importer<'a> {
             row.stamp(self.imported_at);
         }
         let mut outcomes: Vec<Option<RowOutcome>> = rows.iter().map(|_| None).collect();
-        self.find_present(kind, &rows, &mut outcomes).await?;
-        self.stamps.advance(self.domain.now());
-        let new = rows.into_iter().enumerate().filter(|(n, _)| outcomes[*n].is_none()).collect();
+        let mut waiting: Vec<(usize, ImportRow)> = rows.into_iter().enumerate().collect();
+        // A row that names what an earlier one names waits for what becomes of that one.
+        while !waiting.is_empty() {
+            let mut first: HashMap<Identity, usize> = HashMap::new();
+            let (mut now, mut later) = (Vec::new(), Vec::new());
+            for (n, row) in waiting {
+                match row.identity().map(|identity| first.entry(identity)) {
+                    Some(Entry::Occupied(earlier)) => later.push((n, *earlier.get(), row)),
+                    Some(Entry::Vacant(place)) => {
+                        place.insert(n);
+                        now.push((n, row));
+                    }
+                    None => now.push((n, row)),
+                }
+            }
+            self.take_distinct(kind, now, &mut outcomes).await?;
+            waiting = Vec::new();
+            for (n, earlier, row) in later {
+                match &outcomes[earlier] {
+                    Some(RowOutcome::Rejected(_)) => waiting.push((n, row)),
+                    _ => outcomes[n] = Some(RowOutcome::Present),
+                }
+            }
+        }
+        self.domain.changed.send_modify(|count| *count += 1);
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.ok_or_else(|| DomainError::internal("a row of the batch was forgotten")))
+            .collect()
+    }
+
+    /// Takes rows of which no two are the same record.
+    async fn take_distinct(
+        &mut self,
+        kind: ImportKind,
+        rows: Vec<(usize, ImportRow)>,
+        outcomes: &mut [Option<RowOutcome>],
+    ) -> Result<(), DomainError> {
+        self.find_present(kind, &rows, outcomes).await?;
+        let new: Vec<_> = rows.into_iter().filter(|(n, _)| outcomes[*n].is_none()).collect();
         match kind {
             ImportKind::Users | ImportKind::Teams | ImportKind::Tags | ImportKind::Customers => {
-                self.take_singly(new, &mut outcomes).await?;
+                self.take_singly(new, outcomes).await
             }
             ImportKind::Conversations => {
                 let groups = group(new, |row| match &row.0 {
                     Body::Conversation(body) => body.customer.0,
                     _ => None,
                 });
-                self.take_groups(groups, &IndexMap::new(), &mut outcomes).await?;
+                self.take_groups(groups, &IndexMap::new(), outcomes).await
             }
             ImportKind::Messages | ImportKind::Notes => {
                 let conversations = self.conversations_of(&new).await?;
@@ -276,53 +332,42 @@ impl<'a> Importer<'a> {
                 let (found, lost): (Vec<_>, Vec<_>) = new.into_iter().partition(|(_, row)| known(row).is_some());
                 for (n, row) in lost {
                     let id = row.conversation().map_or_else(String::new, |id| id.to_string());
-                    outcomes[n] =
-                        Some(RowOutcome::Rejected(RowError(format!("/conversation Conversation {id} not found"))));
+                    outcomes[n] = Some(refused("/conversation names no conversation of this org:", &id));
                 }
                 let groups = group(found, known);
-                self.take_groups(groups, &conversations, &mut outcomes).await?;
+                self.take_groups(groups, &conversations, outcomes).await
             }
         }
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.ok_or_else(|| DomainError::internal("a row of the batch was forgotten")))
-            .collect()
     }
 
+    /// Finds the rows that were there before.
     async fn find_present(
         &self,
         kind: ImportKind,
-        rows: &[ImportRow],
+        rows: &[(usize, ImportRow)],
         outcomes: &mut [Option<RowOutcome>],
     ) -> Result<(), DomainError> {
-        let mut seen = HashSet::new();
-        for (n, row) in rows.iter().enumerate() {
-            if let Some(id) = row.id()
-                && !seen.insert(id)
-            {
-                outcomes[n] = Some(RowOutcome::Present);
-            }
-        }
-        if self.empty.contains(&kind.kind()) && rows.iter().all(|row| row.id().is_some()) {
+        if self.empty.contains(&kind.kind()) && rows.iter().all(|(_, row)| row.id().is_some()) {
             // Only a file that names an id twice, far apart, can meet itself here; the constraint finds that.
             return Ok(());
         }
-        let ids: Vec<Id> = rows.iter().filter_map(ImportRow::id).collect();
+        let store = &self.domain.store;
+        let ids: Vec<Id> = rows.iter().filter_map(|(_, row)| row.id()).collect();
         let present: HashSet<Id> =
-            self.domain.store.get_many(self.org, kind.kind(), &ids).await?.into_iter().map(|row| row.id).collect();
-        for (n, row) in rows.iter().enumerate().filter(|(n, _)| outcomes[*n].is_none()).collect::<Vec<_>>() {
-            let is_present = match (row.id(), row.name(), row.external_id()) {
-                (Some(id), _, _) => present.contains(&id),
-                (None, Some(name), _) => {
-                    self.domain.store.holders(self.org, &[name]).await?.into_iter().flatten().next().is_some()
+            store.get_many(self.org, kind.kind(), &ids).await?.into_iter().map(|row| row.id).collect();
+        for (n, row) in rows {
+            let is_present = match row.identity() {
+                Some(Identity::Id(id)) => present.contains(&id),
+                Some(Identity::Name(space, name)) => {
+                    store.holders(self.org, &[(space, name)]).await?.into_iter().flatten().next().is_some()
                 }
-                (None, None, Some(external_id)) => {
-                    self.domain.store.by_external_id(self.org, kind.kind(), external_id).await?.is_some()
+                Some(Identity::ExternalId(external_id)) => {
+                    store.by_external_id(self.org, kind.kind(), &external_id).await?.is_some()
                 }
-                (None, None, None) => false,
+                None => false,
             };
             if is_present {
-                outcomes[n] = Some(RowOutcome::Present);
+                outcomes[*n] = Some(RowOutcome::Present);
             }
         }
         Ok(())
@@ -351,22 +396,26 @@ impl<'a> Importer<'a> {
         let mut references = References::new(self.domain.store.clone(), self.org);
         let mut waiting = Vec::new();
         for (n, row) in rows {
-            match self.single(&mut references, row, false).await {
-                Ok((changes, retry)) => waiting.push((n, self.apply(changes), retry)),
+            match self.single(&mut references, &row, false).await {
+                Ok(changes) => waiting.push((n, self.apply(changes), row)),
                 Err(error) => outcomes[n] = Some(rejected(error)?),
             }
         }
         for (n, applied, row) in waiting {
             outcomes[n] = Some(match joined(applied).await {
-                Ok(()) => RowOutcome::Created,
-                // Computed again, the look-ups name what is taken.
-                Err(StoreError::Conflict(_)) => match self.single(&mut references, row, true).await {
-                    Ok((changes, _)) => match self.domain.store.apply(changes).await {
-                        Ok(()) => RowOutcome::Created,
-                        Err(error) => rejected(error.into())?,
-                    },
-                    Err(error) => rejected(error)?,
-                },
+                Ok(_) => RowOutcome::Created,
+                Err(StoreError::Conflict(_)) => {
+                    // Computed again, the look-ups name what is taken; what only stood in the way is waited for.
+                    let this = &*self;
+                    let again = async || {
+                        let mut references = References::new(this.domain.store.clone(), this.org);
+                        Ok((this.single(&mut references, &row, true).await?, ()))
+                    };
+                    match self.domain.commit(again).await {
+                        Ok(_) => RowOutcome::Created,
+                        Err(error) => rejected(error)?,
+                    }
+                }
                 Err(error) => return Err(error.into()),
             });
         }
@@ -374,36 +423,29 @@ impl<'a> Importer<'a> {
     }
 
     async fn single(
-        &mut self,
+        &self,
         references: &mut References,
-        row: ImportRow,
+        row: &ImportRow,
         look_up: bool,
-    ) -> Result<(Changes, ImportRow), DomainError> {
+    ) -> Result<Changes, DomainError> {
         let (domain, org) = (self.domain, self.org);
-        let mut changes = Changes::new(org);
-        let retry = match row.0 {
-            Body::User(body) => {
-                domain.new_user(org, &mut changes, body.clone(), None, look_up).await?;
-                Body::User(body)
-            }
+        let mut changes = Changes::new(org, domain.now());
+        match &row.0 {
+            Body::User(body) => drop(domain.new_user(org, &mut changes, body.clone(), None, look_up).await?),
             Body::Team(body) => {
-                domain.new_team(org, references, &mut changes, body.clone(), None, look_up).await?;
-                Body::Team(body)
+                drop(domain.new_team(org, references, &mut changes, body.clone(), None, look_up).await?);
             }
-            Body::Tag(body) => {
-                domain.new_tag_from(org, &mut changes, body.clone(), None, look_up).await?;
-                Body::Tag(body)
-            }
+            Body::Tag(body) => drop(domain.new_tag_from(org, &mut changes, body.clone(), None, look_up).await?),
             Body::Customer(body) => {
-                let draft =
-                    domain.new_customer(org, references, &mut changes, (*body).clone(), None, true, look_up).await?;
-                let at = self.stamps.next();
-                draft.finish(at, None, || domain.new_event_id(at), &mut changes)?;
-                Body::Customer(body)
+                let body = (**body).clone();
+                let draft = domain.new_customer(org, references, &mut changes, body, None, true, look_up).await?;
+                draft.finish(None, &mut changes)?;
             }
-            other => other,
-        };
-        Ok((changes, ImportRow(retry)))
+            Body::Conversation(_) | Body::Message(_) | Body::Note(_) => {
+                return Err(DomainError::internal("this kind of row belongs to a timeline"));
+            }
+        }
+        Ok(changes)
     }
 
     async fn take_groups(
@@ -427,8 +469,7 @@ impl<'a> Importer<'a> {
         for (customer, group) in groups {
             let Some(row) = customers.get(&customer) else {
                 for (n, _) in group.rows {
-                    outcomes[n] =
-                        Some(RowOutcome::Rejected(RowError(format!("/customer Customer {customer} not found"))));
+                    outcomes[n] = Some(refused("/customer names no customer of this org:", &customer.to_string()));
                 }
                 continue;
             };
@@ -437,7 +478,7 @@ impl<'a> Importer<'a> {
         }
         for (customer, applied, group) in waiting {
             match joined(applied).await {
-                Ok(()) => {
+                Ok(_) => {
                     for (n, _) in &group.rows {
                         outcomes[*n].get_or_insert(RowOutcome::Created);
                     }
@@ -466,30 +507,29 @@ impl<'a> Importer<'a> {
                 outcomes[n] = Some(RowOutcome::Present);
                 continue;
             }
-            // Another writer of the same customer can still come between; a few attempts are enough for that.
             let single = Group { rows: vec![(n, row)] };
-            for attempt in 0.. {
-                let mut references = References::new(self.domain.store.clone(), self.org);
-                let conversations = self.conversations_of(&single.rows).await?;
-                let customer = self.domain.row(self.org, Kind::Customer, customer.0).await?;
-                let changes = self.compute(&mut references, customer, &conversations, &single, true, outcomes).await?;
-                match self.domain.store.apply(changes).await {
-                    Ok(()) => break,
-                    Err(StoreError::Conflict(_)) if attempt < 3 => {}
-                    Err(error) => {
-                        outcomes[n] = Some(rejected(error.into())?);
-                        break;
-                    }
-                }
-            }
-            outcomes[n].get_or_insert(RowOutcome::Created);
+            let this = &*self;
+            let again = async || {
+                let mut references = References::new(this.domain.store.clone(), this.org);
+                let row = this.domain.row(this.org, Kind::Customer, customer.0).await?;
+                let conversations = this.conversations_of(&single.rows).await?;
+                let mut outcome = [None];
+                let own = Group { rows: vec![(0, single.rows[0].1.clone())] };
+                let changes = this.compute(&mut references, row, &conversations, &own, true, &mut outcome).await?;
+                let [outcome] = outcome;
+                Ok((changes, outcome))
+            };
+            outcomes[n] = Some(match this.domain.commit(again).await {
+                Ok((_, refusal)) => refusal.unwrap_or(RowOutcome::Created),
+                Err(error) => rejected(error)?,
+            });
         }
         Ok(())
     }
 
     /// The change a group amounts to. Rows that are refused get their outcome here and leave nothing in the change.
     async fn compute(
-        &mut self,
+        &self,
         references: &mut References,
         customer: Row,
         conversations: &IndexMap<ConversationId, Row>,
@@ -498,7 +538,7 @@ impl<'a> Importer<'a> {
         outcomes: &mut [Option<RowOutcome>],
     ) -> Result<Changes, DomainError> {
         let domain = self.domain;
-        let mut timeline = Timeline::new(domain, self.org, Author::default(), domain.now(), Draft::read(customer)?);
+        let mut timeline = Timeline::new(domain, self.org, Author::default(), Draft::read(customer)?);
         let mut messages: IndexMap<ConversationId, Vec<_>> = IndexMap::new();
         for (n, row) in &group.rows {
             if let Some(id) = row.conversation()
@@ -507,7 +547,7 @@ impl<'a> Importer<'a> {
             {
                 timeline.with_conversation(row.clone())?;
             }
-            let sizes = (timeline.changes.puts.len(), timeline.changes.claims.len(), timeline.changes.events.len());
+            let before = timeline.changes.ops.len();
             let result = match &row.0 {
                 Body::Conversation(body) => {
                     domain.add_conversation(&mut timeline, references, (**body).clone(), true, look_up).await.map(drop)
@@ -531,27 +571,30 @@ impl<'a> Importer<'a> {
                 _ => Err(DomainError::internal("this kind of row stands alone")),
             };
             if let Err(error) = result {
-                timeline.changes.puts.truncate(sizes.0);
-                timeline.changes.claims.truncate(sizes.1);
-                timeline.changes.events.truncate(sizes.2);
+                timeline.changes.truncate(before);
                 outcomes[*n] = Some(rejected(error)?);
             }
         }
         for (id, messages) in messages {
             timeline.record(id, messages).await?;
         }
-        Ok(timeline.finish(&mut self.stamps).await?.0)
+        Ok(timeline.finish().await?.0)
     }
 
     /// Starts applying a change; the writer works while the next one is computed.
-    fn apply(&self, changes: Changes) -> tokio::task::JoinHandle<Result<(), StoreError>> {
+    fn apply(&self, mut changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
         let store = self.domain.store.clone();
+        changes.at = self.domain.now();
         tokio::spawn(async move { store.apply(changes).await })
     }
 }
 
-async fn joined(applied: tokio::task::JoinHandle<Result<(), StoreError>>) -> Result<(), StoreError> {
+async fn joined(applied: JoinHandle<Result<Applied, StoreError>>) -> Result<Applied, StoreError> {
     applied.await.map_err(|error| StoreError::Database(error.to_string()))?
+}
+
+fn refused(reason: &str, what: &str) -> RowOutcome {
+    RowOutcome::Rejected(RowError(format!("{reason} {what}")))
 }
 
 fn group(

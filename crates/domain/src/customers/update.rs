@@ -1,143 +1,31 @@
-//! Customers (contract `resources.md` §4).
+//! Changing a customer (contract `endpoints.md`, `PATCH` and `PUT /v1/customers/{id}`).
 
 use konverse_model::input::{CustomerBody, ExternalId, check_custom};
-use konverse_model::resource::{
-    ConversationCounts, Customer, CustomerAttributes, LastConversation, Object, Preview, RecentLocation,
-};
-use konverse_model::{CustomerId, Document, FieldError, Id, Instant, Kind, OrgId, Patch, Rel, UserId};
-use konverse_store::{Changes, Hidden, Space};
+use konverse_model::resource::{Customer, CustomerAttributes};
+use konverse_model::{CustomerId, FieldError, Instant, Kind, OrgId, Patch, UserId};
+use konverse_store::{Changes, Space};
 
-use crate::access::permissions::{CreateCustomers, DeleteCustomers, ReadCustomers, UpdateCustomers};
-use crate::conversations::{merge_custom, object};
-use crate::draft::Draft;
-use crate::references::References;
-use crate::rules;
+use super::fold_phone;
+use super::name::name_customer;
+use crate::access::permissions::UpdateCustomers;
+use crate::directory::References;
+use crate::timeline::not_ahead;
+use crate::unit::{Draft, merge_custom, needed, object};
 use crate::{Authorized, Domain, DomainError};
-
-/// The kept count of an org's customers.
-pub(crate) const CUSTOMERS: &str = "customers";
 
 /// Most external ids of a customer, `externalId` among them.
 const MOST_EXTERNAL_IDS: usize = 10;
 
 /// What a body says of a customer, beside what it is tied to.
-struct Edit<'a> {
-    references: &'a mut References,
-    changes: &'a mut Changes,
-    author: Option<UserId>,
-    now: Instant,
-    replace: bool,
+pub(super) struct Edit<'a> {
+    pub(super) references: &'a mut References,
+    pub(super) changes: &'a mut Changes,
+    pub(super) author: Option<UserId>,
+    pub(super) now: Instant,
+    pub(super) replace: bool,
 }
 
 impl Domain {
-    /// One customer, as text.
-    pub async fn customer(&self, auth: &Authorized<ReadCustomers>, id: CustomerId) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Customer, id.0).await?.doc)
-    }
-
-    /// The customer with this e-mail address, whatever its case, as text.
-    pub async fn customer_by_email(
-        &self,
-        auth: &Authorized<ReadCustomers>,
-        email: &str,
-    ) -> Result<String, DomainError> {
-        self.customer_by(auth, Space::CustomerEmail, email.to_lowercase(), "email", email).await
-    }
-
-    /// The customer with this phone number, as text.
-    pub async fn customer_by_phone(
-        &self,
-        auth: &Authorized<ReadCustomers>,
-        phone: &str,
-    ) -> Result<String, DomainError> {
-        self.customer_by(auth, Space::CustomerPhone, fold_phone(phone), "phone", phone).await
-    }
-
-    /// The customer with this external id, as text.
-    pub async fn customer_by_external_id(
-        &self,
-        auth: &Authorized<ReadCustomers>,
-        external_id: &str,
-    ) -> Result<String, DomainError> {
-        self.customer_by(auth, Space::CustomerExternalId, external_id.to_owned(), "externalId", external_id).await
-    }
-
-    async fn customer_by(
-        &self,
-        auth: &Authorized<ReadCustomers>,
-        space: Space,
-        value: String,
-        name: &str,
-        asked: &str,
-    ) -> Result<String, DomainError> {
-        // No name holds a NUL, and not every database would be asked for one.
-        let holder = match value.contains('\0') {
-            true => None,
-            false => self.store.holders(auth.org(), &[(space, value)]).await?.pop().flatten(),
-        };
-        let missing = || DomainError::NotFound(Kind::Customer, format!("{name}={asked}"));
-        let row = self.row(auth.org(), Kind::Customer, holder.ok_or_else(missing)?).await?;
-        Ok(row.doc)
-    }
-
-    /// Creates a customer.
-    pub async fn create_customer(
-        &self,
-        auth: &Authorized<CreateCustomers>,
-        body: CustomerBody,
-    ) -> Result<Customer, DomainError> {
-        let org = auth.org();
-        self.commit(|| async {
-            let mut references = References::new(self.store.clone(), org);
-            let mut changes = Changes::new(org);
-            let draft = self
-                .new_customer(
-                    org,
-                    &mut references,
-                    &mut changes,
-                    body.clone(),
-                    auth.actor().user,
-                    auth.is_admin(),
-                    true,
-                )
-                .await?;
-            let now = self.now();
-            let doc = draft.finish(now, auth.actor().user, || self.new_event_id(now), &mut changes)?;
-            Ok((changes, doc))
-        })
-        .await
-    }
-
-    /// A new customer, with its names claimed.
-    #[expect(clippy::too_many_arguments, reason = "imports and requests share it and differ in nearly all of them")]
-    pub(crate) async fn new_customer(
-        &self,
-        org: OrgId,
-        references: &mut References,
-        changes: &mut Changes,
-        body: CustomerBody,
-        author: Option<UserId>,
-        admin: bool,
-        look_up: bool,
-    ) -> Result<Draft<CustomerAttributes>, DomainError> {
-        let now = self.now();
-        if look_up {
-            self.check_free(org, Kind::Customer, body.id.0.map(Id::from), None).await?;
-        }
-        let imported_at = body.imported_at.0;
-        let created_at = body.created_at.0.filter(|_| admin || imported_at.is_some()).unwrap_or(now);
-        let id = body.id.0.map_or_else(|| self.new_id(), Id::from);
-        let mut customer = Document::new(id, org, fresh(created_at, now, imported_at));
-        customer.relationships.set("messages", Rel::Collection("messages"));
-        customer.relationships.set_one("createdBy", Kind::User, author.map(Id::from));
-        customer.relationships.set_one("modifiedBy", Kind::User, author.map(Id::from));
-        let mut draft = Draft::new(customer);
-        let edit = Edit { references, changes, author, now, replace: false };
-        self.apply_customer(&mut draft, body, edit, look_up).await?;
-        changes.tally(CUSTOMERS, id, 1);
-        Ok(draft)
-    }
-
     /// Changes a customer: merges, or replaces what it does not name.
     pub async fn update_customer(
         &self,
@@ -148,42 +36,25 @@ impl Domain {
     ) -> Result<Customer, DomainError> {
         let org = auth.org();
         let _lock = self.lock(org, id).await;
-        self.commit(|| async {
-            let mut draft = Draft::<CustomerAttributes>::read(self.row(org, Kind::Customer, id.0).await?)?;
-            draft.expect_rev(body.rev.0)?;
-            let mut references = References::new(self.store.clone(), org);
-            let mut changes = Changes::new(org);
-            let now = self.now();
-            let author = auth.actor().user;
-            let edit = Edit { references: &mut references, changes: &mut changes, author, now, replace };
-            self.apply_customer(&mut draft, body.clone(), edit, true).await?;
-            draft.edited(author, now);
-            let doc = draft.finish(now, author, || self.new_event_id(now), &mut changes)?;
-            Ok((changes, doc))
-        })
-        .await
+        let (applied, stored) = self
+            .commit(|| async {
+                let mut draft = Draft::<CustomerAttributes>::read(self.row(org, Kind::Customer, id.0).await?)?;
+                draft.expect_rev(body.rev.0)?;
+                let mut references = References::new(self.store.clone(), org);
+                let now = self.now();
+                let mut changes = Changes::new(org, now);
+                let author = auth.actor().user;
+                let edit = Edit { references: &mut references, changes: &mut changes, author, now, replace };
+                self.apply_customer(&mut draft, body.clone(), edit, true).await?;
+                draft.edited(author, now);
+                let stored = draft.finish(author, &mut changes)?;
+                Ok((changes, stored))
+            })
+            .await?;
+        Ok(stored.settle(&applied))
     }
 
-    /// Deletes a customer with everything of theirs: nothing of it shows any longer, and their names are free.
-    pub async fn delete_customer(&self, auth: &Authorized<DeleteCustomers>, id: CustomerId) -> Result<(), DomainError> {
-        let org = auth.org();
-        let _lock = self.lock(org, id).await;
-        self.commit(|| async {
-            let mut draft = Draft::<CustomerAttributes>::read(self.row(org, Kind::Customer, id.0).await?)?;
-            let now = self.now();
-            draft.hidden = Hidden::Deleted;
-            draft.edited(auth.actor().user, now);
-            let mut changes = Changes::new(org);
-            changes.releases.push((id.0, None));
-            changes.tally(CUSTOMERS, id.0, -1);
-            changes.hide_customer = Some(id);
-            draft.finish(now, auth.actor().user, || self.new_event_id(now), &mut changes)?;
-            Ok((changes, ()))
-        })
-        .await
-    }
-
-    async fn apply_customer(
+    pub(super) async fn apply_customer(
         &self,
         draft: &mut Draft<CustomerAttributes>,
         mut body: CustomerBody,
@@ -196,9 +67,15 @@ impl Domain {
             check_custom("/custom", custom, &mut errors);
         }
         let tags = match body.tags.take() {
-            Some(names) => Some(references.tags(self, &names, "/tags", author, now, changes, &mut errors).await?),
+            Some(names) => Some(references.tags(self, &names, "/tags", author, changes, &mut errors).await?),
             None => None,
         };
+        for (at, pointer) in [
+            (&mut body.last_activity_at, "/lastActivityAt"),
+            (&mut body.last_customer_activity_at, "/lastCustomerActivityAt"),
+        ] {
+            at.0 = not_ahead(at.0, now, pointer, &mut errors);
+        }
         let before = draft.before().map(names).unwrap_or_default();
         if replace {
             body = replacing(body);
@@ -261,7 +138,7 @@ impl Domain {
             Patch::Clear => attributes.sentiment = None,
             Patch::Set(sentiment) => attributes.sentiment = Some(object(&sentiment)?),
         }
-        rules::name_customer(&mut draft.doc);
+        name_customer(&mut draft.doc);
 
         let after = names(&draft.doc);
         check_twice(&after, &mut errors);
@@ -283,7 +160,7 @@ impl Domain {
             .filter(|one| !before.iter().any(|other| (one.0, &one.1) == (other.0, &other.1)))
             .collect();
         if look_up && !new.is_empty() {
-            let org = crate::draft::needed(draft.doc.relationships.one("org"), "org")?;
+            let org = needed(draft.doc.relationships.one("org"), "org")?;
             let asked: Vec<_> = new.iter().map(|(space, value, _)| (*space, value.clone())).collect();
             let holders = self.store.holders(OrgId(org), &asked).await?;
             for ((_, _, pointer), holder) in new.iter().zip(holders) {
@@ -333,12 +210,6 @@ fn check_twice(names: &[(Space, String, String)], errors: &mut Vec<FieldError>) 
     }
 }
 
-/// A phone number as it is compared: without spaces, dashes, dots and brackets.
-fn fold_phone(phone: &str) -> String {
-    let folded: String = phone.chars().filter(|c| !c.is_whitespace() && !"-.()".contains(*c)).collect();
-    if folded.is_empty() { phone.to_owned() } else { folded }
-}
-
 /// `externalId` is the first of `externalIds`: writing one writes the other.
 fn put_external_id(attributes: &mut CustomerAttributes, patch: Patch<String>) {
     match patch {
@@ -354,64 +225,6 @@ fn put_external_id(attributes: &mut CustomerAttributes, patch: Patch<String>) {
         }
     }
     attributes.external_id = attributes.external_ids.first().map(|one| one.external_id.clone());
-}
-
-fn fresh(created_at: Instant, now: Instant, imported_at: Option<Instant>) -> CustomerAttributes {
-    let now = now.max(created_at);
-    CustomerAttributes {
-        name: None,
-        display_name: String::new(),
-        display_color: String::new(),
-        display_icon: String::new(),
-        first_name: None,
-        last_name: None,
-        external_id: None,
-        external_ids: Vec::new(),
-        shared_external_ids: Vec::new(),
-        emails: Vec::new(),
-        shared_emails: Vec::new(),
-        phones: Vec::new(),
-        shared_phones: Vec::new(),
-        whatsapps: Vec::new(),
-        facebook_ids: Vec::new(),
-        instagram_ids: Vec::new(),
-        socials: Vec::new(),
-        shared_socials: Vec::new(),
-        urls: Vec::new(),
-        locations: Vec::new(),
-        username: None,
-        avatar_url: None,
-        signed_up_at: None,
-        birthday_at: None,
-        gender: None,
-        locale: None,
-        time_zone: None,
-        default_lang: None,
-        active_users: Vec::new(),
-        watchers: Vec::new(),
-        recent_location: RecentLocation { updated_at: created_at },
-        last_seen_at: None,
-        last_activity_at: created_at,
-        last_customer_activity_at: created_at,
-        last_message_in: None,
-        last_message_out: None,
-        last_message_at: None,
-        last_message_unresponded_to: None,
-        last_conversation: LastConversation::default(),
-        conversation_counts: ConversationCounts::default(),
-        progressive_status: None,
-        preview: Preview::default(),
-        sentiment: None,
-        tags: Vec::new(),
-        custom: Object::new(),
-        verified: true,
-        deleted: false,
-        imported_at,
-        created_at,
-        updated_at: now,
-        modified_at: now,
-        rev: 1,
-    }
 }
 
 /// The body that resets what it does not name (`?replace=true`).

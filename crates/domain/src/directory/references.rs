@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use konverse_model::resource::{Tag, TagAttributes};
-use konverse_model::{Document, EventId, FieldError, Id, Instant, Kind, OrgId, TeamId, UserId};
-use konverse_store::{Changes, Event, Hidden, Row, Space, Store};
+use konverse_model::{FieldError, Id, Kind, OrgId, TeamId, UserId};
+use konverse_store::{Changes, Space, Store};
 
-use crate::{Domain, DomainError};
+use super::tags::{TAG_NAME_RULE, insert_tag, is_tag_name, new_tag};
+use crate::{Actor, Domain, DomainError};
 
 /// What one operation (or one import run) has learnt of its org's users, teams and tags.
 pub(crate) struct References {
@@ -83,14 +83,12 @@ impl References {
     }
 
     /// The ids behind tag ids or names; unknown names become tags.
-    #[expect(clippy::too_many_arguments, reason = "a new tag needs all of them, and the change it goes into")]
     pub(crate) async fn tags(
         &mut self,
         domain: &Domain,
         names: &[String],
         pointer: &str,
         author: Option<UserId>,
-        now: Instant,
         changes: &mut Changes,
         errors: &mut Vec<FieldError>,
     ) -> Result<Vec<Id>, DomainError> {
@@ -103,7 +101,7 @@ impl References {
                     }
                     id
                 }
-                Err(_) => match self.tag_named(domain, name, author, now, changes).await? {
+                Err(_) => match self.tag_named(domain, name, author, changes).await? {
                     Some(id) => id,
                     None => {
                         errors.push(FieldError::at(format!("{pointer}/{n}"), TAG_NAME_RULE));
@@ -123,7 +121,6 @@ impl References {
         domain: &Domain,
         name: &str,
         author: Option<UserId>,
-        now: Instant,
         changes: &mut Changes,
     ) -> Result<Option<Id>, DomainError> {
         if !is_tag_name(name) {
@@ -141,14 +138,12 @@ impl References {
             }
             None => {
                 // Within one body the name may come twice; within one change the tag is made once.
-                if let Some((_, _, id)) =
-                    changes.claims.iter().find(|(space, value, _)| *space == Space::TagName && *value == folded)
-                {
-                    return Ok(Some(*id));
+                if let Some(id) = changes.claimant(Space::TagName, &folded) {
+                    return Ok(Some(id));
                 }
-                let tag = new_tag(domain.new_id(), self.org, name.to_owned(), None, author, now);
+                let tag = new_tag(domain.new_id(), self.org, name.to_owned(), None, author, changes.at);
                 let id = tag.id;
-                insert_tag(&tag, author, domain.new_event_id(now), changes);
+                insert_tag(tag, author, changes)?;
                 id
             }
         };
@@ -156,74 +151,16 @@ impl References {
     }
 }
 
-pub(crate) const TAG_NAME_RULE: &str =
-    "must be a tag: 1 to 64 letters, digits, spaces or any of _ / < > - . and not begin with a space";
-
-/// The tag pattern of contract `endpoints.md`.
-pub(crate) fn is_tag_name(name: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || ('À'..='ÿ').contains(&c) || "_/<>-.".contains(c);
-    let mut characters = name.chars();
-    characters.next().is_some_and(word) && name.chars().count() <= 64 && characters.all(|c| word(c) || c == ' ')
-}
-
-pub(crate) fn new_tag(
-    id: Id,
-    org: OrgId,
-    name: String,
-    color: Option<String>,
-    author: Option<UserId>,
-    created_at: Instant,
-) -> Tag {
-    let attributes =
-        TagAttributes { name, color, deleted: false, created_at, updated_at: created_at, modified_at: created_at };
-    let mut tag = Document::new(id, org, attributes);
-    tag.relationships.set_one("createdBy", Kind::User, author.map(Id::from));
-    tag.relationships.set_one("modifiedBy", Kind::User, author.map(Id::from));
-    tag
-}
-
-pub(crate) fn insert_tag(tag: &Tag, author: Option<UserId>, event: EventId, changes: &mut Changes) {
-    let attributes = &tag.attributes;
-    changes.claim(Space::TagName, attributes.name.to_lowercase(), tag.id);
-    changes.insert(Row {
-        kind: Kind::Tag,
-        id: tag.id,
-        customer: None,
-        conversation: None,
-        hidden: Hidden::No,
-        rev: 1,
-        created_at: attributes.created_at,
-        updated_at: attributes.updated_at,
-        wake_at: None,
-        external_id: None,
-        label: None,
-        doc: tag.to_text(),
-        state: None,
-    });
-    changes.events.push(Event {
-        id: event,
-        at: attributes.updated_at,
-        verb: "create",
-        kind: Kind::Tag,
-        object: tag.id,
-        customer: None,
-        actor: author,
-        rev: 1,
-        changes: None,
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_tag_name;
-
-    #[test]
-    fn tag_names_follow_the_pattern() {
-        for name in ["vip", "Order / late", "<b>", "Émile", "x.y-z_1", &"x".repeat(64)] {
-            assert!(is_tag_name(name), "{name}");
-        }
-        for name in ["", " vip", "a,b", "日本", "a\tb", &"x".repeat(65)] {
-            assert!(!is_tag_name(name), "{name}");
-        }
+impl Domain {
+    /// Who acts, for what snapshots repeat of them.
+    pub(crate) async fn author(&self, actor: &Actor, references: &mut References) -> Result<Author, DomainError> {
+        Ok(Author { user: actor.user, teams: references.teams_of(actor.user).await? })
     }
+}
+
+/// Who acts, with what a snapshot repeats of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Author {
+    pub(crate) user: Option<UserId>,
+    pub(crate) teams: Vec<TeamId>,
 }

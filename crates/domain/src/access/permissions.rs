@@ -1,0 +1,70 @@
+//! What roles allow: one type each, with the roles of contract README §4.
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident: [$($role:literal),*];)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
+
+            impl super::Permission for $name {
+                const ROLES: &'static [&'static str] = &[$($role),*];
+            }
+        )*
+    };
+}
+
+permissions! {
+    /// Any valid token.
+    Anyone: [];
+    /// Reading conversations.
+    ReadConversations: ["org.permission.conversation.read", "org.user.conversation.read"];
+    /// Creating conversations.
+    CreateConversations: ["org.permission.conversation.create", "org.user.conversation.write"];
+    /// Changing conversations.
+    UpdateConversations: ["org.permission.conversation.update", "org.user.conversation.write"];
+    /// Deleting conversations.
+    DeleteConversations: ["org.permission.conversation.delete", "org.user.conversation.delete"];
+    /// Taking tags off conversations: the documentation lists the delete permission, users expect update.
+    UntagConversations: ["org.permission.conversation.delete", "org.permission.conversation.update", "org.user.conversation.write"];
+    /// Reading customers.
+    ReadCustomers: ["org.permission.customer.read", "org.user.customer.read"];
+    /// Creating customers.
+    CreateCustomers: ["org.permission.customer.create", "org.user.customer.write"];
+    /// Changing customers.
+    UpdateCustomers: ["org.permission.customer.update", "org.user.customer.write"];
+    /// Deleting customers.
+    DeleteCustomers: ["org.permission.customer.delete", "org.user.customer.delete"];
+    /// Reading messages.
+    ReadMessages: ["org.permission.message.read", "org.user.message.read"];
+    /// Recording messages.
+    CreateMessages: ["org.permission.message.create", "org.user.message.write"];
+    /// Changing messages.
+    UpdateMessages: ["org.permission.message.update", "org.user.message.write"];
+    /// Reading notes.
+    ReadNotes: ["org.permission.note.read", "org.user.note.read"];
+    /// Creating notes.
+    CreateNotes: ["org.permission.note.create", "org.user.note.write"];
+    /// Creating notes inside a conversation: the documentation lists the legacy *read* role.
+    CreateConversationNotes: ["org.permission.note.create", "org.user.note.read", "org.user.note.write"];
+    /// Changing notes.
+    UpdateNotes: ["org.permission.note.update", "org.user.note.write"];
+    /// Deleting notes.
+    DeleteNotes: ["org.permission.note.delete", "org.user.note.write"];
+    /// Reading users.
+    ReadUsers: ["org.permission.user.read", "org.user.user.read"];
+    /// Creating users.
+    CreateUsers: ["org.permission.user.create", "org.admin.user"];
+    /// Reading teams; the specification names no legacy role, the pattern gives this one.
+    ReadTeams: ["org.permission.team.read", "org.user.team.read"];
+    /// Creating teams.
+    CreateTeams: ["org.permission.team.create", "org.admin.team.write"];
+    /// Reading tags.
+    ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
+    /// Creating tags; the legacy role is by pattern.
+    CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Listing and revoking tokens.
+    ManageTokens: ["org.permission.security", "org.admin.security"];
+    /// Reading one token.
+    ReadTokens: ["org.permission.security", "org.admin"];
+}

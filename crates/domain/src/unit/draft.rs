@@ -1,0 +1,307 @@
+//! A record being changed: as it was read, and as it shall be.
+
+use konverse_model::resource::{
+    ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes, TagAttributes,
+    TeamAttributes, TokenAttributes, UserAttributes,
+};
+use konverse_model::{Attributes, CustomerId, Document, Id, Instant, Kind, RENDERER, Rel, Rendered, UserId};
+use konverse_store::{Applied, Changes, Hidden, NewEvent, Op, Put, Row, Verb};
+
+use super::events;
+use crate::DomainError;
+
+/// Attributes whose revision and instants the server keeps.
+pub(crate) trait Tracked: Attributes + PartialEq {
+    /// What is kept beside the text.
+    type State: Default + Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned;
+
+    fn created_at(&self) -> Instant;
+    fn updated_at(&mut self) -> &mut Instant;
+    fn modified_at(&mut self) -> Option<&mut Instant>;
+    /// The revision, where the kind shows one.
+    fn rev(&mut self) -> Option<&mut i64>;
+    fn external_id(&self) -> Option<&String>;
+    fn wake_at(&self) -> Option<Instant>;
+    fn label(&self) -> Option<&'static str>;
+}
+
+/// Nothing beside the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NoState {}
+
+macro_rules! tracked {
+    ($($attributes:ident: $state:ty, $modified_at:expr, $rev:expr, $external_id:expr, $wake_at:expr, $label:expr;)*) => {$(
+        impl Tracked for $attributes {
+            type State = $state;
+
+            fn created_at(&self) -> Instant {
+                self.created_at
+            }
+
+            fn updated_at(&mut self) -> &mut Instant {
+                &mut self.updated_at
+            }
+
+            fn modified_at(&mut self) -> Option<&mut Instant> {
+                let modified_at: fn(&mut Self) -> Option<&mut Instant> = $modified_at;
+                modified_at(self)
+            }
+
+            fn rev(&mut self) -> Option<&mut i64> {
+                let rev: fn(&mut Self) -> Option<&mut i64> = $rev;
+                rev(self)
+            }
+
+            fn external_id(&self) -> Option<&String> {
+                let external_id: fn(&Self) -> Option<&String> = $external_id;
+                external_id(self)
+            }
+
+            fn wake_at(&self) -> Option<Instant> {
+                let wake_at: fn(&Self) -> Option<Instant> = $wake_at;
+                wake_at(self)
+            }
+
+            fn label(&self) -> Option<&'static str> {
+                let label: fn(&Self) -> Option<&'static str> = $label;
+                label(self)
+            }
+        }
+    )*};
+}
+
+tracked! {
+    // A customer has several external ids, a team one that is compared otherwise; they are claimed as names.
+    CustomerAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |_| None, |_| None, |_| None;
+    ConversationAttributes: ConversationState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev),
+        |a| a.external_id.as_ref(), ConversationAttributes::wakes_at, |_| None;
+    MessageAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |a| a.external_id.as_ref(),
+        |_| None, |_| None;
+    NoteAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |a| a.external_id.as_ref(),
+        |_| None, |_| None;
+    UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |a| Some(a.user_type.name());
+    TeamAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    TagAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
+}
+
+/// What a body tells of the edit it is: when and by whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) at: Option<Instant>,
+    pub(crate) by: Option<UserId>,
+}
+
+impl Told {
+    /// Only an administrator's word on it counts.
+    pub(crate) fn of_admin(self, admin: bool) -> Self {
+        if admin { self } else { Self::default() }
+    }
+}
+
+/// A record as a change leaves it. Its `updatedAt` is known when the change is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored<A> {
+    doc: Document<A>,
+    stamp: Option<usize>,
+}
+
+impl<A: Tracked> Stored<A> {
+    /// The record as it was committed.
+    pub(crate) fn settle(mut self, applied: &Applied) -> Document<A> {
+        if let Some(at) = self.stamp.and_then(|stamp| applied.stamps.get(stamp)) {
+            *self.doc.attributes.updated_at() = *at;
+        }
+        self.doc
+    }
+}
+
+/// A record being changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft<A: Tracked> {
+    was: Option<(Row, Document<A>, A::State)>,
+    pub(crate) doc: Document<A>,
+    pub(crate) state: A::State,
+    pub(crate) hidden: Hidden,
+}
+
+impl<A: Tracked> Draft<A> {
+    /// A new record.
+    pub(crate) fn new(doc: Document<A>) -> Self {
+        Self { was: None, doc, state: A::State::default(), hidden: Hidden::No }
+    }
+
+    /// A stored record.
+    pub(crate) fn read(row: Row) -> Result<Self, DomainError> {
+        let doc = Document::<A>::from_text(&row.doc)?;
+        let state: A::State = row.state.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
+        Ok(Self { hidden: row.hidden, was: Some((row, doc.clone(), state.clone())), doc, state })
+    }
+
+    /// The row as it was read.
+    pub(crate) fn read_row(&self) -> Option<&Row> {
+        self.was.as_ref().map(|(row, ..)| row)
+    }
+
+    /// The record as it was read.
+    pub(crate) fn before(&self) -> Option<&Document<A>> {
+        self.was.as_ref().map(|(_, doc, _)| doc)
+    }
+
+    /// Whether it showed when it was read.
+    pub(crate) fn showed(&self) -> bool {
+        self.read_row().is_some_and(Row::shows)
+    }
+
+    pub(crate) fn shows(&self) -> bool {
+        self.hidden == Hidden::No
+    }
+
+    /// Checks the revision a caller names against the stored one.
+    pub(crate) fn expect_rev(&mut self, rev: Option<i64>) -> Result<(), DomainError> {
+        let id = self.doc.id;
+        match (rev, self.doc.attributes.rev()) {
+            (Some(rev), Some(stored)) if rev != *stored => Err(DomainError::conflict(
+                "/rev",
+                format!("rev {rev} is stale: {} {id} is at rev {stored}", A::KIND.title()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether anything that shows differs from what was read.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.was.as_ref().is_none_or(|(row, doc, _)| *doc != self.doc || row.hidden != self.hidden)
+    }
+
+    /// Notes who edited it, if the edit changed anything.
+    pub(crate) fn edited(&mut self, by: Option<UserId>, at: Instant) {
+        if self.is_changed() {
+            if let Some(modified_at) = self.doc.attributes.modified_at() {
+                *modified_at = at.max(*modified_at);
+            }
+            if let Some(user) = by {
+                self.doc.relationships.set("modifiedBy", Rel::One(Kind::User, user.0));
+            }
+        }
+    }
+
+    /// The same, with what an administrator tells of the edit: never before the last one, never after now.
+    pub(crate) fn edited_as_told(&mut self, by: Option<UserId>, at: Instant, told: Told) {
+        let at = match told.at {
+            Some(told) => told.min(at),
+            None => at,
+        };
+        self.edited(by, at);
+        if let Some(user) = told.by {
+            self.doc.relationships.set("modifiedBy", Rel::One(Kind::User, user.0));
+        }
+    }
+
+    /// Adds what it takes to store the record as it is now, and what is told of it; nothing when nothing changed.
+    pub(crate) fn finish(mut self, actor: Option<UserId>, changes: &mut Changes) -> Result<Stored<A>, DomainError> {
+        let state = serde_json::to_string(&self.state)?;
+        let state = (state != "{}").then_some(state);
+        let Some((row, before, old_state)) = self.was.take() else {
+            self.renew(1, changes.at);
+            let stamp = self.put(None, state, Verb::Create, actor, None, changes);
+            return Ok(Stored { doc: self.doc, stamp: Some(stamp) });
+        };
+        let hidden_changed = row.hidden != self.hidden;
+        if before == self.doc && !hidden_changed {
+            if self.state != old_state {
+                // Bookkeeping alone is no change anybody can see: its moment stays.
+                if let Some(rev) = self.doc.attributes.rev() {
+                    *rev = row.rev + 1;
+                }
+                let Rendered { text, .. } = self.doc.render();
+                let now = self.row(row.rev + 1, row.turn + 1, row.updated_at, text, state);
+                changes.put(Put { was: Some(Box::new(row)), now, stamp_at: None, event: None });
+            }
+            return Ok(Stored { doc: self.doc, stamp: None });
+        }
+        self.renew(row.rev + 1, changes.at);
+        let verb = match (hidden_changed, self.shows()) {
+            (false, _) => Verb::Update,
+            (true, true) => Verb::Restore,
+            (true, false) => Verb::Delete,
+        };
+        let difference = events::difference(&before, &self.doc)?;
+        let stamp = self.put(Some(row), state, verb, actor, Some(difference), changes);
+        Ok(Stored { doc: self.doc, stamp: Some(stamp) })
+    }
+
+    /// Renders the record anew, without changing it.
+    pub(crate) fn render_anew(mut self, changes: &mut Changes) {
+        if let Some((row, ..)) = self.was.take() {
+            let text = self.doc.render().text;
+            let now = Row { doc: text, version: RENDERER, ..row.clone() };
+            changes.put(Put { was: Some(Box::new(row)), now, stamp_at: None, event: None });
+        }
+    }
+
+    fn renew(&mut self, rev: i64, at: Instant) {
+        if let Some(shown) = self.doc.attributes.rev() {
+            *shown = rev;
+        }
+        *self.doc.attributes.updated_at() = at;
+    }
+
+    fn put(
+        &mut self,
+        was: Option<Row>,
+        state: Option<String>,
+        verb: Verb,
+        actor: Option<UserId>,
+        difference: Option<String>,
+        changes: &mut Changes,
+    ) -> usize {
+        let (rev, turn) = was.as_ref().map_or((1, 0), |row| (row.rev + 1, row.turn + 1));
+        let Rendered { text, stamp_at } = self.doc.render();
+        let now = self.row(rev, turn, changes.at, text, state);
+        let event = NewEvent {
+            verb,
+            kind: A::KIND,
+            object: self.doc.id,
+            customer: now.customer.or_else(|| (A::KIND == Kind::Customer).then_some(CustomerId(self.doc.id))),
+            actor,
+            rev,
+            stamp_at: difference.is_some().then_some(events::STAMP_AT),
+            changes: difference,
+        };
+        changes.put(Put { was: was.map(Box::new), now, stamp_at: Some(stamp_at), event: Some(event) })
+    }
+
+    fn row(&self, rev: i64, turn: i64, updated_at: Instant, doc: String, state: Option<String>) -> Row {
+        let attributes = &self.doc.attributes;
+        Row {
+            kind: A::KIND,
+            id: self.doc.id,
+            customer: self.doc.relationships.one("customer").map(CustomerId),
+            conversation: self.doc.relationships.one("conversation"),
+            hidden: self.hidden,
+            rev,
+            turn: if A::KIND == Kind::Customer { turn } else { 0 },
+            version: RENDERER,
+            created_at: attributes.created_at(),
+            updated_at,
+            wake_at: attributes.wake_at().filter(|_| self.shows()),
+            external_id: attributes.external_id().cloned(),
+            label: attributes.label().map(str::to_owned),
+            doc,
+            state,
+        }
+    }
+}
+
+/// What a guard of the customer's timeline takes, when the customer itself does not change.
+impl Draft<CustomerAttributes> {
+    pub(crate) fn guard(&self) -> Option<Op> {
+        self.read_row().map(|row| Op::Guard(CustomerId(row.id), row.turn))
+    }
+}
+
+/// The id of a to-one relationship every stored record of the kind has.
+pub(crate) fn needed(id: Option<Id>, what: &str) -> Result<Id, DomainError> {
+    id.ok_or_else(|| DomainError::internal(format!("a stored record has no {what}")))
+}

@@ -1,0 +1,149 @@
+//! The unit of a write: the one place that locks, retries, guards, stamps and tells.
+//!
+//! A use case loads what it needs, changes drafts, and hands over [`Changes`]. [`Domain::commit`] gives them their moment
+//! as late as can be, applies them, and runs the use case again when another writer came between.
+
+mod custom;
+mod draft;
+mod events;
+
+use std::future::Future;
+use std::time::Duration;
+
+use konverse_model::{CustomerId, Id, Kind, OrgId};
+use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Scope, Start, StoreError, Window};
+use tokio::sync::MutexGuard;
+
+use crate::{Domain, DomainError};
+
+pub(crate) use custom::{merge_custom, object, without_nulls};
+pub(crate) use draft::{Draft, Stored, Told, Tracked, needed};
+
+/// How often a change is computed again after losing against others. A write without a condition waits its turn: it is
+/// given up only when the database cannot be written to for seconds on end.
+const ATTEMPTS: u32 = 300;
+
+/// Attempts made without waiting: nearly always the second one wins.
+const EAGER: u32 = 3;
+
+/// Milliseconds an attempt waits at most, by chance, so that processes that write to one customer do not march in step.
+const LONGEST_WAIT: u64 = 40;
+
+/// Rows read at once when every row of a list must be looked at.
+const READ_AT_ONCE: u32 = 500;
+
+/// Locks that keep writers of one customer from computing against each other in this process. They only save work: the
+/// customer's turn decides, also between processes.
+pub(crate) const LOCKS: usize = 256;
+
+fn lock_of(org: OrgId, customer: CustomerId) -> usize {
+    let bytes = org.0.bytes().iter().chain(customer.0.bytes());
+    bytes.fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte))) % LOCKS
+}
+
+impl Domain {
+    pub(crate) async fn lock(&self, org: OrgId, customer: CustomerId) -> MutexGuard<'_, ()> {
+        self.locks[lock_of(org, customer)].lock().await
+    }
+
+    /// Both customers' locks, always in the same order, so that two moves cannot wait for each other.
+    pub(crate) async fn lock_both(
+        &self,
+        org: OrgId,
+        a: CustomerId,
+        b: CustomerId,
+    ) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
+        let (first, second) = (lock_of(org, a), lock_of(org, b));
+        let (low, high) = (first.min(second), first.max(second));
+        let low_guard = self.locks[low].lock().await;
+        let high_guard = if high == low { None } else { Some(self.locks[high].lock().await) };
+        (low_guard, high_guard)
+    }
+
+    /// Computes a change and applies it; computes it again when another change came between.
+    ///
+    /// A unique key that turns out to be taken is met again by the computation's own look-ups, which can name the
+    /// field; the constraint decides, the look-up explains.
+    pub(crate) async fn commit<T, F, Fut>(&self, mut compute: F) -> Result<(Applied, T), DomainError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(Changes, T), DomainError>>,
+    {
+        let mut last = Conflict::Busy;
+        for attempt in 0..ATTEMPTS {
+            self.wait_turn(attempt).await;
+            let (changes, answer) = compute().await?;
+            match self.apply(changes).await {
+                Ok(applied) => return Ok((applied, answer)),
+                Err(StoreError::Conflict(conflict)) => last = conflict,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(DomainError::lost(&last))
+    }
+
+    /// Applies changes at the present moment.
+    pub(crate) async fn apply(&self, mut changes: Changes) -> Result<Applied, StoreError> {
+        if changes.ops.is_empty() {
+            return Ok(Applied::default());
+        }
+        // As late as can be: what is read meanwhile was committed before.
+        changes.at = changes.at.max(self.now());
+        let applied = self.store.apply(changes).await?;
+        self.changed.send_modify(|count| *count += 1);
+        Ok(applied)
+    }
+
+    /// Waits longer the more often a change has lost.
+    pub(crate) async fn wait_turn(&self, attempt: u32) {
+        if let Some(doublings @ 0..) = attempt.checked_sub(EAGER) {
+            let most = (2u64 << doublings.min(8)).min(LONGEST_WAIT);
+            let chance = u64::from(self.ids.secret()[0]);
+            tokio::time::sleep(Duration::from_millis(1 + chance % most)).await;
+        }
+    }
+
+    /// A record that shows.
+    pub(crate) async fn row(&self, org: OrgId, kind: Kind, id: Id) -> Result<Row, DomainError> {
+        self.store
+            .get(org, kind, id)
+            .await?
+            .filter(Row::shows)
+            .ok_or_else(|| DomainError::NotFound(kind, id.to_string()))
+    }
+
+    /// The rows of a list, a few hundred at a time, oldest first.
+    pub(crate) fn pages(&self, org: OrgId, kind: Kind, scope: Scope) -> Pages<'_> {
+        Pages { domain: self, org, list: List::of(kind, scope), start: Some(Start::Offset(0)) }
+    }
+}
+
+/// A list being read to its end without being held.
+pub(crate) struct Pages<'a> {
+    domain: &'a Domain,
+    org: OrgId,
+    list: List,
+    start: Option<Start>,
+}
+
+impl Pages<'_> {
+    /// The next rows; none after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Row>>, DomainError> {
+        let Some(start) = self.start else { return Ok(None) };
+        let order = Order { field: konverse_store::Field::CreatedAt, descending: false };
+        let window = Window { order, start, limit: READ_AT_ONCE };
+        let rows = self.domain.store.rows(self.org, &self.list, &window).await?;
+        self.start = match rows.last() {
+            Some(last) if rows.len() == READ_AT_ONCE as usize => {
+                Some(Start::After(konverse_model::Position { at: last.created_at, id: last.id }))
+            }
+            _ => None,
+        };
+        Ok(Some(rows))
+    }
+
+    /// Whether there is more to read.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.start.is_some()
+    }
+}
