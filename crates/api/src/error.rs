@@ -142,6 +142,11 @@ impl From<DomainError> for ApiError {
                 let source = pointer.as_deref().map_or(Source::Nowhere, Source::Pointer);
                 Self::new(Code::Conflict, &text, source)
             }
+            DomainError::Busy => {
+                let mut this = Self::new(Code::Unavailable, &text, Source::Nowhere);
+                this.retry_after = Some(1);
+                this
+            }
             DomainError::Internal(report) => {
                 tracing::error!(location = %report.location, "internal error: {}", report.text);
                 Self::new(Code::InternalError, "konverse failed; its log says how", Source::Nowhere)

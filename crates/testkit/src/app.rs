@@ -8,7 +8,10 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use konverse_api::{ApiSettings, App};
 use konverse_domain::{Domain, Ids, NewToken, Org, Settings};
-use konverse_model::{Clock, Instant};
+use konverse_feed::{Feed, Position};
+use konverse_jobs::{Job, Round, Runner, Snoozes};
+use konverse_model::{Clock, Id, Instant};
+use konverse_store::{Event, Store};
 use serde_json::{Value, json};
 
 use crate::store::{Backend, TestClock, TestStore, seeded};
@@ -67,6 +70,58 @@ impl TestApp {
     pub fn again_with(&self, settings: Settings, api: ApiSettings) -> App {
         let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(11)), settings);
         App::new(Arc::new(domain), api)
+    }
+
+    /// The same data as another process has it: a store of its own, ids of its own, rules of its own.
+    pub async fn other_process(&self) -> App {
+        self.over(self.store.reopened().await)
+    }
+
+    /// Rules and routes of another process, over this store.
+    pub fn over(&self, store: Arc<dyn Store>) -> App {
+        let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(13)), Settings::default());
+        App::new(Arc::new(domain), ApiSettings::default())
+    }
+
+    /// What runs jobs in this process.
+    pub fn runner(&self) -> Runner {
+        Runner::new(self.store.store(), self.clock.clone(), Id::from_bytes([7; 12]))
+    }
+
+    /// One round of a job.
+    ///
+    /// # Panics
+    /// When the round fails.
+    pub async fn round<J: Job>(&self, job: &J) -> Round {
+        self.runner().round(job, 500).await.expect("a round")
+    }
+
+    /// Ends the snoozes whose time has come; gives how many.
+    pub async fn end_snoozes(&self) -> usize {
+        let round = self.round(&Snoozes(Arc::clone(&self.domain))).await;
+        assert_eq!(round.failed, 0);
+        round.done
+    }
+
+    /// The sequence of `acme`.
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.store.store(), self.org.id)
+    }
+
+    /// What happened in `acme` since a position, each customer's in order; the position moves on.
+    ///
+    /// # Panics
+    /// When the sequence cannot be read.
+    pub async fn events(&self, since: &mut Position) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let batch = self.feed().after(since, 200).await.expect("the sequence is kept");
+            if batch.events.is_empty() {
+                return events;
+            }
+            *since = batch.position;
+            events.extend(batch.events);
+        }
     }
 
     /// Now.

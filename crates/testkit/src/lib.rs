@@ -1,10 +1,12 @@
 //! What the tests of konverse share: a real PostgreSQL, a store of either engine, an app with actors.
 
 mod app;
+mod interposed;
 pub mod postgres;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
+pub use interposed::Interposed;
 pub use store::{Backend, TestClock, TestStore, seeded};
 
 /// Makes two tests of one story, one on each engine.

@@ -19,6 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konverse-store-postgres", &["konverse-model", "konverse-store", "konverse-store-sql"]),
     ("konverse-domain",         &["konverse-model", "konverse-store"]),
     ("konverse-api",            &["konverse-model", "konverse-domain"]),
+    ("konverse-jobs",           &["konverse-model", "konverse-store", "konverse-domain"]),
+    ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-jobs"]),
     // What may know everything lists its exceptions.
     ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "xtask"]),
     ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "xtask"]),
@@ -31,8 +33,8 @@ const ALL_BUT: &str = "everything but";
 /// Packages from outside, and the packages of the workspace that exist to be free of them.
 #[rustfmt::skip]
 const NEVER_USE: &[(&[&str], &[&str])] = &[
-    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-api"], &["rusqlite", "tokio-postgres", "deadpool-postgres"]),
-    (&["konverse-model", "konverse-store", "konverse-domain"],                 &["axum", "hyper"]),
+    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-jobs", "konverse-feed", "konverse-api"], &["rusqlite", "tokio-postgres", "deadpool-postgres"]),
+    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-jobs", "konverse-feed"],                 &["axum", "hyper"]),
 ];
 
 /// Asks cargo about the workspace of the current directory; the answer is a sentence for people, the error names every forbidden arrow.

@@ -1,0 +1,198 @@
+//! A store between a domain and its database, in which a test can act at the one moment that matters: after a change was
+//! computed and before it is applied.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
+use konverse_store::{
+    Applied, Changes, Conflict, Credential, Credentials, Due, Event, Events, Heads, Jobs, List, Lists, Org, Page,
+    Records, Row, Space, Store, StoreError, Trouble, Window,
+};
+use tokio::sync::Mutex;
+
+type Act = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A store that lets something happen before a change is applied.
+pub struct Interposed {
+    inner: Arc<dyn Store>,
+    before_apply: Mutex<Vec<Act>>,
+    conflicts: AtomicUsize,
+    applied: AtomicUsize,
+}
+
+impl Interposed {
+    /// In front of `inner`.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            before_apply: Mutex::default(),
+            conflicts: AtomicUsize::default(),
+            applied: AtomicUsize::default(),
+        })
+    }
+
+    /// Does this once, before the next change is applied. Several are done one before each.
+    pub async fn before_apply(&self, act: impl Future<Output = ()> + Send + 'static) {
+        self.before_apply.lock().await.insert(0, Box::pin(act));
+    }
+
+    /// Changes that lost against another so far.
+    pub fn conflicts(&self) -> usize {
+        self.conflicts.load(Ordering::SeqCst)
+    }
+
+    /// Changes that were applied so far.
+    pub fn applied(&self) -> usize {
+        self.applied.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Store for Interposed {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl Records for Interposed {
+    async fn get(&self, org: OrgId, kind: Kind, id: Id) -> Result<Option<Row>, StoreError> {
+        self.inner.get(org, kind, id).await
+    }
+
+    async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
+        self.inner.get_many(org, kind, ids).await
+    }
+
+    async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
+        self.inner.by_external_id(org, kind, external_id).await
+    }
+
+    async fn holders(&self, org: OrgId, names: &[(Space, String)]) -> Result<Vec<Option<Id>>, StoreError> {
+        self.inner.holders(org, names).await
+    }
+
+    async fn tally(&self, org: OrgId, name: &str) -> Result<u64, StoreError> {
+        self.inner.tally(org, name).await
+    }
+
+    async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
+        self.inner.teams_of(org, users).await
+    }
+
+    async fn apply(&self, changes: Changes) -> Result<Applied, StoreError> {
+        let act = self.before_apply.lock().await.pop();
+        if let Some(act) = act {
+            act.await;
+        }
+        let result = self.inner.apply(changes).await;
+        match &result {
+            Ok(_) => self.applied.fetch_add(1, Ordering::SeqCst),
+            Err(StoreError::Conflict(Conflict::Stale(..) | Conflict::Busy)) => {
+                self.conflicts.fetch_add(1, Ordering::SeqCst)
+            }
+            Err(_) => 0,
+        };
+        result
+    }
+}
+
+#[async_trait]
+impl Lists for Interposed {
+    async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError> {
+        self.inner.page(org, list, window, buffer).await
+    }
+
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
+        self.inner.rows(org, list, window).await
+    }
+
+    async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError> {
+        self.inner.count(org, list).await
+    }
+}
+
+#[async_trait]
+impl Credentials for Interposed {
+    async fn credential(&self, hash: [u8; 32]) -> Result<Option<Credential>, StoreError> {
+        self.inner.credential(hash).await
+    }
+
+    async fn orgs(&self) -> Result<Vec<Org>, StoreError> {
+        self.inner.orgs().await
+    }
+
+    async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
+        self.inner.org_named(name).await
+    }
+}
+
+#[async_trait]
+impl Events for Interposed {
+    async fn heads(&self, org: OrgId) -> Result<Vec<Heads>, StoreError> {
+        self.inner.heads(org).await
+    }
+
+    async fn events(&self, org: OrgId, lane: u8, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.inner.events(org, lane, after, limit).await
+    }
+
+    fn lane_of(&self, customer: Option<CustomerId>) -> u8 {
+        self.inner.lane_of(customer)
+    }
+
+    async fn forget(&self, org: OrgId, lane: u8, before: Instant, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget(org, lane, before, limit).await
+    }
+}
+
+#[async_trait]
+impl Jobs for Interposed {
+    async fn due(&self, job: &str, now: Instant, limit: u32) -> Result<Vec<Due>, StoreError> {
+        self.inner.due(job, now, limit).await
+    }
+
+    async fn outdated(
+        &self,
+        job: &str,
+        kind: Kind,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<(OrgId, Row)>, StoreError> {
+        self.inner.outdated(job, kind, now, limit).await
+    }
+
+    async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError> {
+        self.inner.lease(name, holder, now, until).await
+    }
+
+    async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError> {
+        self.inner.release(name, holder).await
+    }
+
+    async fn troubles(&self, job: &str, limit: u32) -> Result<Vec<Trouble>, StoreError> {
+        self.inner.troubles(job, limit).await
+    }
+
+    async fn trouble(&self, job: &str, org: OrgId, item: Id) -> Result<Option<Trouble>, StoreError> {
+        self.inner.trouble(job, org, item).await
+    }
+
+    async fn put_trouble(&self, trouble: Trouble) -> Result<(), StoreError> {
+        self.inner.put_trouble(trouble).await
+    }
+
+    async fn clear_trouble(&self, job: &str, org: OrgId, item: Id) -> Result<(), StoreError> {
+        self.inner.clear_trouble(job, org, item).await
+    }
+
+    async fn position(&self, follower: &str, org: OrgId) -> Result<Option<String>, StoreError> {
+        self.inner.position(follower, org).await
+    }
+
+    async fn put_position(&self, follower: &str, org: OrgId, position: &str) -> Result<(), StoreError> {
+        self.inner.put_position(follower, org, position).await
+    }
+}
