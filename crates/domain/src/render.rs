@@ -27,25 +27,11 @@ impl Outdated {
 
 impl Domain {
     /// The kinds of record whose texts are kept.
-    pub const RENDERED: [Kind; 8] = [
-        Kind::Conversation,
-        Kind::Customer,
-        Kind::Message,
-        Kind::Note,
-        Kind::User,
-        Kind::Team,
-        Kind::Tag,
-        Kind::Token,
-    ];
+    pub const RENDERED: [Kind; 8] =
+        [Kind::Conversation, Kind::Customer, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
 
     /// Records of a kind whose text an older renderer made, without those `job` is in trouble with.
-    pub async fn outdated(
-        &self,
-        job: &str,
-        kind: Kind,
-        now: Instant,
-        most: u32,
-    ) -> Result<Vec<Outdated>, DomainError> {
+    pub async fn outdated(&self, job: &str, kind: Kind, now: Instant, most: u32) -> Result<Vec<Outdated>, DomainError> {
         let rows = self.store.outdated(job, kind, now, most).await?;
         Ok(rows.into_iter().map(|(org, row)| Outdated { org, row }).collect())
     }

@@ -136,7 +136,9 @@ pub async fn follow(
                             }
                         }
                         // One org's failure holds up no other's.
-                        Err(error) => tracing::error!(follower = follower.name(), org = %org.id, "cannot follow: {error}"),
+                        Err(error) => {
+                            tracing::error!(follower = follower.name(), org = %org.id, "cannot follow: {error}")
+                        }
                     }
                 }
             }

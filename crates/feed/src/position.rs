@@ -70,7 +70,11 @@ impl FromStr for Position {
         });
         let entries: Vec<(u8, i64)> = entries.collect::<Result<_, _>>()?;
         // One text for one position: lanes rise.
-        if entries.is_sorted_by(|a, b| a.0 < b.0) { Ok(Self(entries.into_iter().collect())) } else { Err(PositionError) }
+        if entries.is_sorted_by(|a, b| a.0 < b.0) {
+            Ok(Self(entries.into_iter().collect()))
+        } else {
+            Err(PositionError)
+        }
     }
 }
 

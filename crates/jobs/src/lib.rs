@@ -152,7 +152,8 @@ impl Runner {
                 Err(error) => failure = Some(error),
             }
         }
-        metrics::counter!("konverse_job_items_total", "job" => J::NAME, "outcome" => "done").increment(round.done as u64);
+        metrics::counter!("konverse_job_items_total", "job" => J::NAME, "outcome" => "done")
+            .increment(round.done as u64);
         metrics::counter!("konverse_job_items_total", "job" => J::NAME, "outcome" => "failed")
             .increment(round.failed as u64);
         failure.map_or(Ok(round), Err)

@@ -166,9 +166,7 @@ async fn perform(transaction: &Transaction<'_>, work: &Work) -> Result<Applied, 
         async move {
             let statement = statement(statements, &step.sql)?;
             match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
-                Ok(0) if step.must_change => {
-                    Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy)))
-                }
+                Ok(0) if step.must_change => Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy))),
                 Ok(_) => Ok(()),
                 Err(error) => Err(failure(step, error)),
             }

@@ -251,10 +251,7 @@ impl<'a> Planner<'a> {
             }
             Op::Tally(name, by, amount) => {
                 let slot = by.bytes()[11] % SLOTS;
-                self.rest.push(any(
-                    TALLY,
-                    vec![org.into(), text(name), Value::Int(slot.into()), Value::Int(*amount)],
-                ));
+                self.rest.push(any(TALLY, vec![org.into(), text(name), Value::Int(slot.into()), Value::Int(*amount)]));
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Admit(new) => self.rest.push(any(
@@ -387,9 +384,8 @@ struct Along {
 
 fn along(hide: Hide) -> Vec<Along> {
     const OF_CONVERSATION: [(Kind, &str); 2] = [(Kind::Message, "message"), (Kind::Note, "note")];
-    let of = |column, owner, from, to| {
-        OF_CONVERSATION.map(|(kind, table)| Along { kind, table, column, owner, from, to })
-    };
+    let of =
+        |column, owner, from, to| OF_CONVERSATION.map(|(kind, table)| Along { kind, table, column, owner, from, to });
     match hide {
         Hide::OfCustomer(customer) => {
             let conversations = Along {

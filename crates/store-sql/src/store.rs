@@ -276,13 +276,7 @@ impl<D: Driver> Jobs for SqlStore<D> {
         self.one(Query::bounded(DUE, params)).await?.into_iter().map(due).collect()
     }
 
-    async fn outdated(
-        &self,
-        job: &str,
-        kind: Kind,
-        now: Instant,
-        limit: u32,
-    ) -> Result<Vec<(OrgId, Row)>, StoreError> {
+    async fn outdated(&self, job: &str, kind: Kind, now: Instant, limit: u32) -> Result<Vec<(OrgId, Row)>, StoreError> {
         let query = select::outdated(job, kind, now, limit);
         let row = |row: Vec<Value>| {
             let org = match row.first() {
@@ -322,8 +316,7 @@ impl<D: Driver> Jobs for SqlStore<D> {
         let Trouble { job, org, item, attempts, retry_at, reason } = trouble;
         // PostgreSQL's texts hold no NUL.
         let reason = reason.replace(NUL, " ");
-        let params =
-            vec![job.into(), org.0.into(), item.into(), attempts.into(), retry_at.into(), Value::Text(reason)];
+        let params = vec![job.into(), org.0.into(), item.into(), attempts.into(), retry_at.into(), Value::Text(reason)];
         self.run(vec![step(PUT_TROUBLE, params)]).await
     }
 

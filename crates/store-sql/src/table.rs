@@ -208,7 +208,11 @@ impl Table {
 use Column as C;
 
 static CUSTOMER: LazyLock<Table> = LazyLock::new(|| {
-    Table::new("customer", &[C::Org, C::Id, C::Hidden, C::Rev, C::Turn, C::Version, C::CreatedAt, C::UpdatedAt, C::Doc], &[C::Org, C::Id])
+    Table::new(
+        "customer",
+        &[C::Org, C::Id, C::Hidden, C::Rev, C::Turn, C::Version, C::CreatedAt, C::UpdatedAt, C::Doc],
+        &[C::Org, C::Id],
+    )
 });
 
 static CONVERSATION: LazyLock<Table> = LazyLock::new(|| {

@@ -73,8 +73,7 @@ fn commit(connection: &Connection, batch: Vec<Job>) {
     if let Err(error) = begin(connection) {
         return answer_all(batch, &error);
     }
-    let performed: Result<Vec<Applied>, StoreError> =
-        batch.iter().map(|job| perform(connection, &job.work)).collect();
+    let performed: Result<Vec<Applied>, StoreError> = batch.iter().map(|job| perform(connection, &job.work)).collect();
     let refused = match end(connection, performed) {
         Ok(applied) => {
             let answers = batch.into_iter().zip(applied);
@@ -88,8 +87,7 @@ fn commit(connection: &Connection, batch: Vec<Job>) {
     if let Err(error) = begin(connection) {
         return answer_all(batch, &error);
     }
-    let outcomes: Result<Vec<_>, StoreError> =
-        batch.iter().map(|job| savepoint(connection, &job.work)).collect();
+    let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
     match end(connection, outcomes) {
         Ok(outcomes) => {
             batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));

@@ -38,13 +38,7 @@ pub trait Jobs: Send + Sync + 'static {
     async fn due(&self, job: &str, now: Instant, limit: u32) -> Result<Vec<Due>, StoreError>;
 
     /// Records of a kind whose text an older renderer made, without those `job` is in trouble with.
-    async fn outdated(
-        &self,
-        job: &str,
-        kind: Kind,
-        now: Instant,
-        limit: u32,
-    ) -> Result<Vec<(OrgId, Row)>, StoreError>;
+    async fn outdated(&self, job: &str, kind: Kind, now: Instant, limit: u32) -> Result<Vec<(OrgId, Row)>, StoreError>;
 
     /// Takes or renews the lease on `name` for `holder` until `until`; false while another holds it.
     async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError>;

@@ -154,13 +154,7 @@ impl Jobs for Interposed {
         self.inner.due(job, now, limit).await
     }
 
-    async fn outdated(
-        &self,
-        job: &str,
-        kind: Kind,
-        now: Instant,
-        limit: u32,
-    ) -> Result<Vec<(OrgId, Row)>, StoreError> {
+    async fn outdated(&self, job: &str, kind: Kind, now: Instant, limit: u32) -> Result<Vec<(OrgId, Row)>, StoreError> {
         self.inner.outdated(job, kind, now, limit).await
     }
 

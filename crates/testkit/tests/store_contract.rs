@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
-use std::time::Duration;
 
 use konverse_model::{
-    ConversationId, CustomerId, EventId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId,
+    ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position, RENDERER, TeamId, TokenId, UserId,
 };
 use konverse_store::{
-    Changes, Conflict, Event, Field, Filter, Hidden, List, Membership, NewCredential, Order, Org, Row, Scope, Space,
-    Start, Store, StoreError, Window,
+    Applied, Changes, Conflict, Due, Event, Field, Filter, Hidden, Hide, List, Membership, NewCredential, NewEvent, Op,
+    Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Trouble, Verb, Window, event_id,
+    lane_and_seq,
 };
 use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestStore};
@@ -60,7 +60,16 @@ contract! {
     orgs_are_listed_by_name,
     teams_of_users,
     one_org_does_not_see_another,
-    event_numbers_rise_within_an_org,
+    events_are_numbered_without_gaps_within_a_lane,
+    a_timeline_that_moved_refuses_who_saw_it_before,
+    what_was_hidden_meanwhile_refuses_who_saw_it_before,
+    every_row_hidden_along_is_told_of,
+    the_commit_gives_each_record_its_moment,
+    writers_of_two_processes_share_few_moments,
+    a_text_without_a_place_for_its_moment_is_refused,
+    old_events_are_forgotten_from_the_beginning,
+    a_lease_has_one_holder,
+    troubles_and_positions_are_kept,
     a_refused_change_leaves_no_event,
     a_refused_change_beside_others_is_refused_alone,
     many_changes_at_once_all_land,
@@ -92,6 +101,8 @@ fn record(kind: Kind, id: Id, created: i64) -> Row {
         conversation: None,
         hidden: Hidden::No,
         rev: 1,
+        turn: 0,
+        version: RENDERER,
         created_at: at(created),
         updated_at: at(created),
         wake_at: None,
@@ -117,25 +128,31 @@ fn entry(kind: Kind, n: u64, conversation: u64, customer: u64, created: i64) -> 
 /// The row after a change.
 fn next(row: &Row) -> Row {
     let rev = row.rev + 1;
-    Row { rev, doc: format!(r#"{{"id":"{}","rev":{rev}}}"#, row.id), updated_at: row.updated_at.plus(1), ..row.clone() }
+    let turn = row.turn + i64::from(row.kind == Kind::Customer);
+    Row {
+        rev,
+        turn,
+        doc: format!(r#"{{"id":"{}","rev":{rev}}}"#, row.id),
+        updated_at: row.updated_at.plus(1),
+        ..row.clone()
+    }
 }
 
-fn event(n: u64) -> Event {
-    Event {
-        id: EventId(id(n)),
-        at: at(n as i64),
-        verb: "update",
+fn event(n: u64) -> NewEvent {
+    NewEvent {
+        verb: Verb::Update,
         kind: Kind::Conversation,
         object: id(n),
-        customer: Some(CustomerId(id(1))),
+        customer: Some(CustomerId(id(n % 40))),
         actor: None,
         rev: 2,
         changes: Some(r#"{"attributes":{}}"#.into()),
+        stamp_at: None,
     }
 }
 
 fn inserting(rows: impl IntoIterator<Item = Row>) -> Changes {
-    let mut changes = Changes::new(ORG);
+    let mut changes = Changes::new(ORG, at(0));
     rows.into_iter().for_each(|row| changes.insert(row));
     changes
 }
@@ -144,8 +161,8 @@ async fn insert(store: &dyn Store, rows: impl IntoIterator<Item = Row>) {
     store.apply(inserting(rows)).await.expect("the rows are new");
 }
 
-async fn update(store: &dyn Store, was: &Row, now: &Row) -> Result<(), StoreError> {
-    let mut changes = Changes::new(ORG);
+async fn update(store: &dyn Store, was: &Row, now: &Row) -> Result<Applied, StoreError> {
+    let mut changes = Changes::new(ORG, at(0));
     changes.update(was.clone(), now.clone());
     store.apply(changes).await
 }
@@ -155,25 +172,33 @@ async fn get(store: &dyn Store, row: &Row) -> Option<Row> {
 }
 
 #[track_caller]
-fn assert_conflict(result: Result<(), StoreError>, expected: &Conflict) {
+fn assert_conflict(result: Result<Applied, StoreError>, expected: &Conflict) {
     match result {
         Err(StoreError::Conflict(conflict)) => assert_eq!(&conflict, expected),
         other => panic!("{other:?} instead of {expected:?}"),
     }
 }
 
-/// The org's events once there are so many. On PostgreSQL an event shows when no older transaction runs any more, in any
-/// database of the server, so other tests can delay it.
-async fn events(store: &dyn Store, org: OrgId, count: usize) -> Vec<(i64, Event)> {
-    for _ in 0..6_000 {
-        let found = store.events(org, 0, 100_000).await.expect("a read");
-        assert!(found.len() <= count, "{} events instead of {count}", found.len());
-        if found.len() == count {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// All of an org's events, lane by lane, which must be so many.
+async fn events(store: &dyn Store, org: OrgId, count: usize) -> Vec<Event> {
+    let mut all = Vec::new();
+    for head in store.heads(org).await.expect("a read") {
+        let events = store.events(org, head.lane, 0, 100_000).await.expect("a read");
+        let numbers: Vec<i64> = events.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (1..=head.newest).collect::<Vec<_>>(), "a lane has no gaps");
+        assert!(events.is_sorted_by_key(|event| event.at), "a lane's moments never go back");
+        all.extend(events);
     }
-    panic!("the events do not show")
+    assert_eq!(all.len(), count);
+    all
+}
+
+fn objects(events: &[Event]) -> BTreeSet<Id> {
+    events.iter().map(|event| event.object).collect()
+}
+
+fn due<const N: usize>(pairs: [(OrgId, u64); N]) -> [Due; N] {
+    pairs.map(|(org, n)| Due { org, id: id(n) })
 }
 
 /// The window by sorting all rows: the rows, and whether the list goes on.
@@ -269,11 +294,12 @@ mod stories {
         assert_eq!(store.tally(ORG, "customers").await.expect("a read"), 0);
         assert_eq!(store.teams_of(ORG, &[UserId(id(1))]).await.expect("a read"), [vec![]]);
         assert!(store.teams_of(ORG, &[]).await.expect("a read").is_empty());
-        assert!(store.due(at(0), 10).await.expect("a read").is_empty());
+        assert!(store.due("snooze", at(0), 10).await.expect("a read").is_empty());
         assert_eq!(store.credential([0; 32]).await.expect("a read"), None);
         assert!(store.orgs().await.expect("a read").is_empty());
         assert_eq!(store.org_named("acme").await.expect("a read"), None);
-        assert!(store.events(ORG, 0, 10).await.expect("a read").is_empty());
+        assert!(store.heads(ORG).await.expect("a read").is_empty());
+        assert!(store.events(ORG, 0, 0, 10).await.expect("a read").is_empty());
         assert_eq!(store.count(ORG, &List::of(Kind::Customer, Scope::Org)).await.expect("a read"), 0);
     }
 
@@ -331,25 +357,25 @@ mod stories {
         insert(&*store, [first.clone(), second.clone()]).await;
         let fresh = next(&second);
         update(&*store, &second, &fresh).await.expect("it is fresh");
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.claim(Space::TagName, "held".into(), id(70));
-        changes.credentials.push(credential(7, 7));
+        changes.ops.push(Op::Admit(credential(7, 7)));
         store.apply(changes).await.expect("nothing is taken");
 
         // All that a change can hold, and one stale row.
         let mut changes = inserting([record(Kind::Customer, id(50), 1), entry(Kind::Message, 51, 1, 9, 3)]);
         changes.update(first.clone(), next(&first));
         changes.update(second.clone(), Row { doc: "lost".into(), ..next(&second) });
-        changes.new_org = Some(Org { id: ORG, name: "acme".into(), created_at: at(0) });
+        changes.ops.push(Op::Found(Org { id: ORG, name: "acme".into(), created_at: at(0) }));
         changes.release(Space::TagName, "held".into(), id(70));
         changes.claim(Space::TagName, "blue".into(), id(50));
         changes.tally("customers", id(50), 1);
-        changes.memberships.push(Membership { user: UserId(id(60)), team: TeamId(id(61)) });
-        changes.credentials.push(credential(8, 8));
-        changes.revoked.push(TokenId(id(7)));
-        changes.hide_customer = Some(CustomerId(id(9)));
-        changes.hide_conversation = Some((id(1), false));
-        changes.events.push(event(1));
+        changes.ops.push(Op::Join(Membership { user: UserId(id(60)), team: TeamId(id(61)) }));
+        changes.ops.push(Op::Admit(credential(8, 8)));
+        changes.ops.push(Op::Revoke(TokenId(id(7))));
+        changes.ops.push(Op::Hide(Hide::OfCustomer(CustomerId(id(9))), None));
+        changes.ops.push(Op::Hide(Hide::OfConversation(CustomerId(id(10)), id(1)), None));
+        changes.ops.push(Op::Emit(event(1)));
         assert_conflict(store.apply(changes).await, &Conflict::Stale(Kind::Conversation, id(2)));
 
         assert_eq!(get(&*store, &first).await, Some(first));
@@ -363,10 +389,10 @@ mod stories {
         assert!(store.credential([7; 32]).await.expect("a read").is_some());
         assert_eq!(store.credential([8; 32]).await.expect("a read"), None);
         assert!(store.orgs().await.expect("a read").is_empty());
-        let mut changes = Changes::new(ORG);
-        changes.events.push(event(2));
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Emit(event(2)));
         store.apply(changes).await.expect("a change");
-        assert_eq!(events(&*store, ORG, 1).await[0].1, event(2));
+        assert_eq!(events(&*store, ORG, 1).await[0].object, id(2));
     }
 
     pub(super) async fn a_stale_update_of_any_kind_is_a_conflict(test: TestStore) {
@@ -416,7 +442,7 @@ mod stories {
                 ..record(row.kind, row.id, 500)
             };
             let mut changes = inserting([record(Kind::Tag, id(200), 1), twin]);
-            changes.events.push(event(3));
+            changes.ops.push(Op::Emit(event(3)));
             assert_conflict(store.apply(changes).await, &Conflict::Taken(row.kind, row.id));
             assert_eq!(get(&*store, &row).await, Some(row));
             assert_eq!(store.get(ORG, Kind::Tag, id(200)).await.expect("a read"), None);
@@ -451,7 +477,7 @@ mod stories {
             let found = store.by_external_id(ORG, first.kind, "key").await.expect("a read").expect("it is there");
             assert_eq!(found.id, id(6));
             // Records without a key are not in each other's way, nor is another org.
-            let mut changes = Changes::new(OTHER);
+            let mut changes = Changes::new(OTHER, at(0));
             changes.insert(keyed(1));
             store.apply(changes).await.expect("another org's key");
         }
@@ -471,7 +497,7 @@ mod stories {
     pub(super) async fn a_name_has_one_holder(test: TestStore) {
         let store = test.store();
         let claim = |space, value: &str, owner| {
-            let mut changes = Changes::new(ORG);
+            let mut changes = Changes::new(ORG, at(0));
             changes.claim(space, value.to_owned(), id(owner));
             changes
         };
@@ -485,7 +511,7 @@ mod stories {
         elsewhere.org = OTHER;
         store.apply(elsewhere).await.expect("another org");
         // Only its holder gives a name back.
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.release(email, "jane@example.com".into(), id(2));
         store.apply(changes).await.expect("a change");
         let names = [
@@ -494,30 +520,30 @@ mod stories {
             (Space::UserEmail, "jane@example.com".into()),
         ];
         assert_eq!(store.holders(ORG, &names).await.expect("a read"), [None, Some(id(1)), Some(id(2))]);
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.release(email, "jane@example.com".into(), id(1));
         store.apply(changes).await.expect("a change");
         assert_eq!(store.holders(ORG, &names[1..2]).await.expect("a read"), [None]);
-        // All names of an owner at once.
-        let mut changes = Changes::new(ORG);
-        changes.releases.push((id(2), None));
+        // All names of an owner at once: of the customer, not of the user who has the same id.
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::ReleaseAll(Kind::Customer, id(2)));
         store.apply(changes).await.expect("a change");
         let names = [(email, "Jane@example.com".to_owned()), (Space::UserEmail, "jane@example.com".into())];
-        assert_eq!(store.holders(ORG, &names).await.expect("a read"), [None, None]);
+        assert_eq!(store.holders(ORG, &names).await.expect("a read"), [None, Some(id(2))]);
         assert_eq!(store.holders(OTHER, &[(email, "jane@example.com".into())]).await.expect("a read"), [Some(id(3))]);
     }
 
     pub(super) async fn names_can_change_hands_within_one_change(test: TestStore) {
         let store = test.store();
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.claim(Space::CustomerPhone, "+1".into(), id(1));
         changes.claim(Space::CustomerPhone, "+2".into(), id(2));
         store.apply(changes).await.expect("the names are free");
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.claim(Space::CustomerPhone, "+1".into(), id(2));
         changes.claim(Space::CustomerPhone, "+2".into(), id(1));
         changes.release(Space::CustomerPhone, "+1".into(), id(1));
-        changes.releases.push((id(2), None));
+        changes.ops.push(Op::ReleaseAll(Kind::Customer, id(2)));
         store.apply(changes).await.expect("names are given back before they are taken");
         let names = [(Space::CustomerPhone, "+1".into()), (Space::CustomerPhone, "+2".into())];
         assert_eq!(store.holders(ORG, &names).await.expect("a read"), [Some(id(2)), Some(id(1))]);
@@ -607,7 +633,7 @@ mod stories {
         let rows = crowd();
         insert(&*store, rows.clone()).await;
         // Another org's rows with the same ids are never met.
-        let mut changes = Changes::new(OTHER);
+        let mut changes = Changes::new(OTHER, at(0));
         rows.iter().for_each(|row| changes.insert(Row { doc: "another org's".into(), ..row.clone() }));
         store.apply(changes).await.expect("another org");
 
@@ -703,8 +729,8 @@ mod stories {
         let note = entry(Kind::Note, 6, 1, 10, 1);
         insert(&*store, [mine.clone(), deleted.clone(), other.clone(), message.clone(), gone.clone(), note.clone()])
             .await;
-        let mut changes = Changes::new(ORG);
-        changes.hide_customer = Some(CustomerId(id(10)));
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Hide(Hide::OfCustomer(CustomerId(id(10))), None));
         store.apply(changes).await.expect("a change");
 
         let hidden = Row { hidden: Hidden::WithCustomer, wake_at: None, ..mine.clone() };
@@ -724,7 +750,7 @@ mod stories {
             0
         );
         assert_eq!(store.count(ORG, &List::of(Kind::Conversation, Scope::Org)).await.expect("a count"), 1);
-        assert_eq!(store.due(at(100), 10).await.expect("a read"), [(ORG, id(3))]);
+        assert_eq!(store.due("snooze", at(100), 10).await.expect("a read"), due([(ORG, 3)]));
     }
 
     pub(super) async fn hiding_a_conversation_can_be_undone(test: TestStore) {
@@ -735,8 +761,10 @@ mod stories {
         let other = entry(Kind::Message, 4, 21, 10, 1);
         insert(&*store, [message.clone(), note.clone(), deleted.clone(), other.clone()]).await;
         let hide = |shows| {
-            let mut changes = Changes::new(ORG);
-            changes.hide_conversation = Some((id(20), shows));
+            let mut changes = Changes::new(ORG, at(0));
+            let customer = CustomerId(id(10));
+            let hide = if shows { Hide::Undo(customer, id(20)) } else { Hide::OfConversation(customer, id(20)) };
+            changes.ops.push(Op::Hide(hide, None));
             changes
         };
         store.apply(hide(false)).await.expect("a change");
@@ -762,8 +790,8 @@ mod stories {
         };
         let holder = Row { external_id: Some("key".into()), ..entry(Kind::Message, 2, 21, 10, 1) };
         insert(&*store, [hidden.clone(), holder]).await;
-        let mut changes = Changes::new(ORG);
-        changes.hide_conversation = Some((id(20), true));
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Hide(Hide::Undo(CustomerId(id(10)), id(20)), None));
         assert_conflict(store.apply(changes).await, &Conflict::Taken(Kind::Conversation, id(20)));
         assert_eq!(get(&*store, &hidden).await, Some(hidden));
     }
@@ -771,13 +799,13 @@ mod stories {
     pub(super) async fn a_tally_is_the_sum_of_its_slots(test: TestStore) {
         let store = test.store();
         for n in 0..40 {
-            let mut changes = Changes::new(ORG);
+            let mut changes = Changes::new(ORG, at(0));
             changes.tally("customers", id(n), 2);
             changes.tally("customers", id(n), 1);
             changes.tally("other", id(n), 1);
             store.apply(changes).await.expect("a change");
         }
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.tally("customers", id(3), -20);
         store.apply(changes).await.expect("one slot may go below zero");
         assert_eq!(store.tally(ORG, "customers").await.expect("a read"), 100);
@@ -794,22 +822,22 @@ mod stories {
             [waking(1, Some(30)), waking(2, Some(10)), waking(3, None), waking(4, Some(20)), waking(5, Some(21))],
         )
         .await;
-        let mut changes = Changes::new(OTHER);
+        let mut changes = Changes::new(OTHER, at(0));
         changes.insert(waking(9, Some(15)));
         store.apply(changes).await.expect("another org");
-        assert_eq!(store.due(at(9), 10).await.expect("a read"), []);
-        assert_eq!(store.due(at(20), 10).await.expect("a read"), [(ORG, id(2)), (OTHER, id(9)), (ORG, id(4))]);
-        assert_eq!(store.due(at(99), 2).await.expect("a read"), [(ORG, id(2)), (OTHER, id(9))]);
+        assert_eq!(store.due("snooze", at(9), 10).await.expect("a read"), []);
+        assert_eq!(store.due("snooze", at(20), 10).await.expect("a read"), due([(ORG, 2), (OTHER, 9), (ORG, 4)]));
+        assert_eq!(store.due("snooze", at(99), 2).await.expect("a read"), due([(ORG, 2), (OTHER, 9)]));
         let was = waking(2, Some(10));
         update(&*store, &was, &Row { wake_at: None, ..next(&was) }).await.expect("it is fresh");
-        assert_eq!(store.due(at(20), 10).await.expect("a read"), [(OTHER, id(9)), (ORG, id(4))]);
+        assert_eq!(store.due("snooze", at(20), 10).await.expect("a read"), due([(OTHER, 9), (ORG, 4)]));
     }
 
     pub(super) async fn a_credential_is_found_by_its_hash_until_revoked(test: TestStore) {
         let store = test.store();
         let full = NewCredential { cidr: Some("203.0.113.0/24".into()), expires_at: Some(at(50)), ..credential(1, 1) };
-        let mut changes = Changes::new(ORG);
-        changes.credentials = vec![full.clone(), credential(2, 2)];
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops = vec![Op::Admit(full.clone()), Op::Admit(credential(2, 2))];
         store.apply(changes).await.expect("a change");
         let found = store.credential([1; 32]).await.expect("a read").expect("it is there");
         assert_eq!((found.org, found.token, found.user), (ORG, TokenId(id(1)), UserId(id(1_001))));
@@ -821,12 +849,12 @@ mod stories {
         assert_eq!((found.cidr, found.expires_at), (None, None));
         assert_eq!(store.credential([3; 32]).await.expect("a read"), None);
         // Another org cannot revoke it.
-        let mut changes = Changes::new(OTHER);
-        changes.revoked.push(TokenId(id(1)));
+        let mut changes = Changes::new(OTHER, at(0));
+        changes.ops.push(Op::Revoke(TokenId(id(1))));
         store.apply(changes).await.expect("a change");
         assert!(store.credential([1; 32]).await.expect("a read").is_some());
-        let mut changes = Changes::new(ORG);
-        changes.revoked.push(TokenId(id(1)));
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Revoke(TokenId(id(1))));
         store.apply(changes).await.expect("a change");
         assert_eq!(store.credential([1; 32]).await.expect("a read"), None);
         assert!(store.credential([2; 32]).await.expect("a read").is_some());
@@ -836,8 +864,8 @@ mod stories {
         let store = test.store();
         let org = |n, name: &str| {
             let org = Org { id: OrgId(id(n)), name: name.into(), created_at: at(n as i64) };
-            let mut changes = Changes::new(org.id);
-            changes.new_org = Some(org);
+            let mut changes = Changes::new(org.id, at(0));
+            changes.ops.push(Op::Found(org));
             changes
         };
         for (n, name) in [(1, "beta"), (2, "gamma"), (3, "alpha")] {
@@ -854,9 +882,9 @@ mod stories {
 
     pub(super) async fn teams_of_users(test: TestStore) {
         let store = test.store();
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         for (user, team) in [(1, 12), (1, 11), (2, 11), (1, 11)] {
-            changes.memberships.push(Membership { user: UserId(id(user)), team: TeamId(id(team)) });
+            changes.ops.push(Op::Join(Membership { user: UserId(id(user)), team: TeamId(id(team)) }));
         }
         store.apply(changes).await.expect("a place taken twice is one place");
         let users = [UserId(id(2)), UserId(id(3)), UserId(id(1))];
@@ -870,50 +898,348 @@ mod stories {
         insert(&*store, [row.clone()]).await;
         assert_eq!(store.get(OTHER, row.kind, row.id).await.expect("a read"), None);
         assert!(store.get_many(OTHER, row.kind, &[row.id]).await.expect("a read").is_empty());
-        let mut changes = Changes::new(OTHER);
+        let mut changes = Changes::new(OTHER, at(0));
         changes.update(row.clone(), next(&row));
         assert_conflict(store.apply(changes).await, &Conflict::Stale(row.kind, row.id));
-        let mut changes = Changes::new(OTHER);
+        let mut changes = Changes::new(OTHER, at(0));
         changes.insert(Row { doc: "another".into(), ..row.clone() });
-        changes.hide_customer = Some(CustomerId(id(1)));
+        changes.ops.push(Op::Hide(Hide::OfCustomer(CustomerId(id(1))), None));
         store.apply(changes).await.expect("the id is free there");
         assert_eq!(get(&*store, &row).await, Some(row.clone()));
     }
 
-    pub(super) async fn event_numbers_rise_within_an_org(test: TestStore) {
+    pub(super) async fn events_are_numbered_without_gaps_within_a_lane(test: TestStore) {
         let store = test.store();
-        let bare = Event {
-            verb: "create",
-            kind: Kind::Customer,
+        let bare = NewEvent {
+            verb: Verb::Create,
+            kind: Kind::Tag,
             customer: None,
             actor: Some(UserId(id(3))),
             changes: None,
             ..event(0)
         };
         for n in 0..6u64 {
-            let mut changes = Changes::new(if n % 2 == 0 { ORG } else { OTHER });
-            changes.events = vec![
-                Event { object: id(n), ..bare.clone() },
+            let mut changes = Changes::new(if n % 2 == 0 { ORG } else { OTHER }, at(n as i64));
+            let told = [
+                NewEvent { object: id(n), ..bare.clone() },
                 event(100 + n),
-                Event { verb: "delete", ..event(200 + n) },
+                NewEvent { verb: Verb::Restore, ..event(100 + n) },
             ];
+            changes.ops.extend(told.map(Op::Emit));
             store.apply(changes).await.expect("a change");
         }
         for (org, first) in [(ORG, 0), (OTHER, 1)] {
             let found = events(&*store, org, 9).await;
-            let numbers: Vec<i64> = found.iter().map(|(number, _)| *number).collect();
-            assert!(numbers[0] > 0 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-            let objects: Vec<Id> = found.iter().map(|(_, event)| event.object).collect();
-            let expected = (0..3).map(|n| first + 2 * n).flat_map(|n| [id(n), id(100 + n), id(200 + n)]);
-            assert_eq!(objects, expected.collect::<Vec<_>>());
-            assert_eq!(found[0].1, Event { object: id(first), ..bare.clone() });
-            assert_eq!(found[1].1, event(100 + first));
-            assert_eq!(found[1].1.name(), "kustomer.conversation.update");
-            // Reading on after each number gives what follows it, as much as asked.
-            for (n, (number, _)) in found.iter().enumerate() {
-                assert_eq!(store.events(org, *number, 100).await.expect("a read"), found[n + 1..]);
-                assert_eq!(store.events(org, *number, 1).await.expect("a read"), found[n + 1..found.len().min(n + 2)]);
+            let of_tags: Vec<&Event> = found.iter().filter(|event| event.kind == Kind::Tag).collect();
+            assert!(of_tags.iter().all(|event| event.lane == 0), "what belongs to no customer has lane 0");
+            assert_eq!(
+                of_tags.iter().map(|event| event.object).collect::<Vec<_>>(),
+                [first, first + 2, first + 4].map(id)
+            );
+            assert_eq!(
+                (of_tags[0].verb, of_tags[0].actor, of_tags[0].rev, &of_tags[0].changes, of_tags[0].customer),
+                (Verb::Create, Some(UserId(id(3))), 2, &None, None)
+            );
+            for n in [first, first + 2, first + 4] {
+                let of_one: Vec<&Event> = found.iter().filter(|event| event.object == id(100 + n)).collect();
+                assert_eq!(of_one.iter().map(|event| event.verb).collect::<Vec<_>>(), [Verb::Update, Verb::Restore]);
+                let lane = store.lane_of(of_one[0].customer);
+                assert!(of_one.iter().all(|event| event.lane == lane), "a customer always has the same lane");
+                assert_eq!(of_one[0].name(), "kustomer.conversation.update");
+                assert_eq!(of_one[0].changes.as_deref(), Some(r#"{"attributes":{}}"#));
+                // Its id tells where it lies.
+                assert_eq!(of_one[0].id(), event_id(of_one[0].at, lane, of_one[0].seq));
+                assert_eq!(lane_and_seq(of_one[0].id()), (lane, of_one[0].seq));
             }
+            let ids: BTreeSet<_> = found.iter().map(Event::id).collect();
+            assert_eq!(ids.len(), 9);
+            // Reading on after each number gives what follows it, as much as asked.
+            for event in &found {
+                let rest = store.events(org, event.lane, event.seq, 100).await.expect("a read");
+                let expected: Vec<_> =
+                    found.iter().filter(|one| one.lane == event.lane && one.seq > event.seq).cloned().collect();
+                assert_eq!(rest, expected);
+                let one = store.events(org, event.lane, event.seq, 1).await.expect("a read");
+                assert_eq!(one, expected[..expected.len().min(1)]);
+            }
+        }
+    }
+
+    pub(super) async fn a_timeline_that_moved_refuses_who_saw_it_before(test: TestStore) {
+        let store = test.store();
+        let customer = record(Kind::Customer, id(1), 1);
+        let message = entry(Kind::Message, 2, 20, 1, 1);
+        insert(&*store, [customer.clone(), message.clone()]).await;
+        let stale = Conflict::Stale(Kind::Customer, id(1));
+        let guarded = |turn, n| {
+            let mut changes = inserting([entry(Kind::Note, n, 20, 1, 1)]);
+            changes.ops.push(Op::Guard(CustomerId(id(1)), turn));
+            changes
+        };
+        store.apply(guarded(0, 100)).await.expect("nobody wrote since");
+        assert_conflict(store.apply(guarded(0, 101)).await, &stale);
+        assert_eq!(store.get(ORG, Kind::Note, id(101)).await.expect("a read"), None);
+        store.apply(guarded(1, 101)).await.expect("the turn moved by one");
+        // A change of the customer itself moves it as well, and needs it.
+        assert_conflict(update(&*store, &customer, &next(&customer)).await, &stale);
+        let was = Row { turn: 2, ..customer.clone() };
+        update(&*store, &was, &next(&was)).await.expect("the turn is two");
+        assert_conflict(store.apply(guarded(2, 102)).await, &stale);
+        store.apply(guarded(3, 102)).await.expect("the turn is three");
+        assert_conflict(store.apply(guarded(3, 103)).await, &stale);
+        // A customer who does not show has no turn to give.
+        let was = get(&*store, &customer).await.expect("it is there");
+        assert_eq!(was.turn, 4);
+        let hidden = Row { hidden: Hidden::Deleted, ..next(&was) };
+        update(&*store, &was, &hidden).await.expect("it is fresh");
+        assert_conflict(store.apply(guarded(5, 103)).await, &stale);
+    }
+
+    pub(super) async fn what_was_hidden_meanwhile_refuses_who_saw_it_before(test: TestStore) {
+        let store = test.store();
+        let rows = [
+            conversation(1, 10, 1),
+            entry(Kind::Message, 2, 1, 10, 1),
+            entry(Kind::Note, 3, 1, 10, 1),
+            record(Kind::Customer, id(4), 1),
+            record(Kind::Tag, id(5), 1),
+        ];
+        insert(&*store, rows.clone()).await;
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Hide(Hide::OfConversation(CustomerId(id(10)), id(1)), None));
+        store.apply(changes).await.expect("a change");
+        for row in &rows {
+            if row.conversation.is_none() {
+                // Hidden in place, at the revision it had.
+                let hidden = Row { hidden: Hidden::Deleted, turn: row.turn + 1, ..row.clone() };
+                update(&*store, row, &hidden).await.expect("it is fresh");
+            }
+            let hidden = get(&*store, row).await.expect("it is there");
+            assert!(!hidden.shows());
+            let was = Row { turn: hidden.turn, ..row.clone() };
+            assert_conflict(update(&*store, &was, &next(&was)).await, &Conflict::Stale(row.kind, row.id));
+            assert_eq!(get(&*store, row).await, Some(hidden), "it was not brought back");
+        }
+    }
+
+    pub(super) async fn every_row_hidden_along_is_told_of(test: TestStore) {
+        let store = test.store();
+        let customer = CustomerId(id(10));
+        let rows = [
+            conversation(1, 10, 1),
+            entry(Kind::Message, 2, 1, 10, 1),
+            entry(Kind::Message, 3, 1, 10, 2),
+            entry(Kind::Note, 4, 1, 10, 1),
+            Row { hidden: Hidden::Deleted, ..entry(Kind::Note, 5, 1, 10, 1) },
+            entry(Kind::Message, 6, 9, 10, 1),
+            entry(Kind::Message, 7, 8, 11, 1),
+        ];
+        insert(&*store, rows).await;
+        let mut seen = 0;
+        let mut told = async |hide, actor| {
+            let mut changes = Changes::new(ORG, at(7));
+            changes.ops.push(Op::Emit(NewEvent { customer: Some(customer), ..event(50) }));
+            changes.ops.push(Op::Hide(hide, actor));
+            store.apply(changes).await.expect("a change");
+            let lane = store.lane_of(Some(customer));
+            let events = store.events(ORG, lane, seen, 100).await.expect("a read");
+            seen += events.len() as i64;
+            let head = store.heads(ORG).await.expect("a read").into_iter().find(|head| head.lane == lane);
+            assert_eq!(head.map(|head| head.newest), Some(seen), "the lane goes on after them");
+            assert_eq!(events[0].object, id(50), "the cause comes first");
+            assert!(events.iter().all(|event| event.at >= at(7) && event.customer == Some(customer)));
+            assert!(events[1..].iter().all(|event| event.actor == actor && event.changes.is_none()));
+            events[1..].iter().map(|event| (event.verb, event.kind, event.object)).collect::<Vec<_>>()
+        };
+        let of = |verb| [(verb, Kind::Message, id(2)), (verb, Kind::Message, id(3)), (verb, Kind::Note, id(4))];
+        let conversation = id(1);
+        let actor = Some(UserId(id(77)));
+        assert_eq!(told(Hide::OfConversation(customer, conversation), actor).await, of(Verb::Delete));
+        assert_eq!(told(Hide::Undo(customer, conversation), None).await, of(Verb::Restore));
+        let mut all = vec![(Verb::Delete, Kind::Conversation, id(1))];
+        all.extend([2, 6, 3].map(|n| (Verb::Delete, Kind::Message, id(n))));
+        all.push((Verb::Delete, Kind::Note, id(4)));
+        assert_eq!(told(Hide::OfCustomer(customer), actor).await, all);
+    }
+
+    pub(super) async fn the_commit_gives_each_record_its_moment(test: TestStore) {
+        let store = test.store();
+        let placeholder = "0001-01-01T00:00:00.000Z";
+        let put = |n: u64| {
+            let doc = format!(r#"{{"updatedAt":"{placeholder}","n":{n}}}"#);
+            let customer = Some(CustomerId(id(n % 3)));
+            let difference = format!(r#"{{"attributes":{{"updatedAt":{{"after":"{placeholder}"}}}}}}"#);
+            Put {
+                was: None,
+                now: Row { customer, doc, ..record(Kind::Conversation, id(n), n as i64) },
+                stamp_at: Some(14),
+                event: Some(NewEvent {
+                    customer,
+                    object: id(n),
+                    changes: Some(difference),
+                    stamp_at: Some(37),
+                    ..event(n)
+                }),
+            }
+        };
+        let mut shared: std::collections::HashMap<Instant, usize> = std::collections::HashMap::new();
+        let mut newest: std::collections::HashMap<u8, Instant> = std::collections::HashMap::new();
+        // The clock stands, jumps, and steps back.
+        for (round, now) in [5, 5, 5, 900, 900, 3, 3, 3, 901].into_iter().enumerate() {
+            let mut changes = Changes::new(ORG, at(now));
+            let numbers: Vec<u64> = (0..30).map(|n| round as u64 * 30 + n).collect();
+            for n in &numbers {
+                changes.put(put(*n));
+            }
+            let applied = store.apply(changes).await.expect("a change");
+            assert_eq!(applied.stamps.len(), 30);
+            let mut latest = newest.clone();
+            for (n, stamp) in numbers.into_iter().zip(applied.stamps) {
+                let row = store.get(ORG, Kind::Conversation, id(n)).await.expect("a read").expect("it is there");
+                assert_eq!(row.updated_at, stamp);
+                assert_eq!(row.doc, format!(r#"{{"updatedAt":"{stamp}","n":{n}}}"#));
+                let lane = store.lane_of(row.customer);
+                assert!(stamp >= at(now), "never before the present");
+                assert!(newest.get(&lane).is_none_or(|before| *before <= stamp), "never before what is visible");
+                let entry = latest.entry(lane).or_insert(stamp);
+                *entry = stamp.max(*entry);
+                *shared.entry(stamp).or_default() += 1;
+            }
+            newest = latest;
+        }
+        assert!(shared.values().all(|count| *count <= 20), "{:?}", shared.values().max());
+        for event in events(&*store, ORG, 270).await {
+            let row = store.get(ORG, Kind::Conversation, event.object).await.expect("a read").expect("it is there");
+            assert_eq!(event.at, row.updated_at);
+            assert_eq!(event.changes, Some(format!(r#"{{"attributes":{{"updatedAt":{{"after":"{}"}}}}}}"#, event.at)));
+        }
+    }
+
+    pub(super) async fn writers_of_two_processes_share_few_moments(test: TestStore) {
+        let stores = [test.store(), test.reopened().await, test.reopened().await];
+        let tasks: Vec<_> = (0..240u64)
+            .map(|n| {
+                let store = Arc::clone(&stores[n as usize % 3]);
+                tokio::spawn(async move {
+                    let mut changes = Changes::new(ORG, at(0));
+                    let row = conversation(n, n, 1);
+                    let doc = format!(r#"{{"updatedAt":"{}"}}"#, at(0));
+                    let event = Some(NewEvent { customer: row.customer, ..event(n) });
+                    changes.put(Put { was: None, now: Row { doc, ..row }, stamp_at: Some(14), event });
+                    store.apply(changes).await.expect("nothing is in its way").stamps[0]
+                })
+            })
+            .collect();
+        let mut shared: std::collections::HashMap<Instant, usize> = std::collections::HashMap::new();
+        for task in tasks {
+            *shared.entry(task.await.expect("the task ends")).or_default() += 1;
+        }
+        assert!(shared.values().all(|count| *count <= 20), "{:?}", shared.values().max());
+        events(&*stores[0], ORG, 240).await;
+    }
+
+    pub(super) async fn a_text_without_a_place_for_its_moment_is_refused(test: TestStore) {
+        let store = test.store();
+        for (doc, place) in [("short", 3), ("", 0), ("é".repeat(30).as_str(), 1)] {
+            let mut changes = Changes::new(ORG, at(0));
+            let now = Row { doc: doc.into(), ..conversation(1, 1, 1) };
+            changes.put(Put { was: None, now, stamp_at: Some(place), event: None });
+            assert!(matches!(store.apply(changes).await, Err(StoreError::Corrupt(_))));
+            assert_eq!(store.get(ORG, Kind::Conversation, id(1)).await.expect("a read"), None);
+        }
+    }
+
+    pub(super) async fn old_events_are_forgotten_from_the_beginning(test: TestStore) {
+        let store = test.store();
+        let customer = Some(CustomerId(id(3)));
+        for n in 0..10u64 {
+            let mut changes = Changes::new(ORG, at(n as i64 * 1_000));
+            changes.put(Put {
+                was: None,
+                now: Row { doc: format!(r#"{{"updatedAt":"{}"}}"#, at(0)), ..conversation(n, 3, 1) },
+                stamp_at: Some(14),
+                event: Some(NewEvent { customer, ..event(n) }),
+            });
+            store.apply(changes).await.expect("a change");
+        }
+        let lane = store.lane_of(customer);
+        assert_eq!(store.forget(ORG, lane, at(0), 100).await.expect("a change"), 0);
+        assert_eq!(store.forget(ORG, lane, at(5_000), 3).await.expect("a change"), 3);
+        let head = store.heads(ORG).await.expect("a read")[0];
+        assert_eq!((head.lane, head.newest, head.gone), (lane, 10, 3));
+        assert_eq!(store.forget(ORG, lane, at(5_000), 100).await.expect("a change"), 2);
+        let left = store.events(ORG, lane, 0, 100).await.expect("a read");
+        assert_eq!(left.iter().map(|event| event.seq).collect::<Vec<_>>(), [6, 7, 8, 9, 10]);
+        assert_eq!(store.forget(OTHER, lane, at(99_000), 100).await.expect("a change"), 0);
+        // All of them may go; the numbers go on.
+        assert_eq!(store.forget(ORG, lane, at(99_000), 100).await.expect("a change"), 5);
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Emit(NewEvent { customer, ..event(11) }));
+        changes.ops.push(Op::Hide(Hide::OfCustomer(CustomerId(id(3))), None));
+        store.apply(changes).await.expect("a change");
+        let left = store.events(ORG, lane, 0, 100).await.expect("a read");
+        assert_eq!(left.iter().map(|event| event.seq).collect::<Vec<_>>(), (11..=21).collect::<Vec<_>>());
+    }
+
+    pub(super) async fn a_lease_has_one_holder(test: TestStore) {
+        let (store, other) = (test.store(), test.reopened().await);
+        assert!(store.lease("a", id(1), at(0), at(10)).await.expect("a change"));
+        assert!(!other.lease("a", id(2), at(9), at(20)).await.expect("a change"), "it is held");
+        assert!(other.lease("b", id(2), at(9), at(20)).await.expect("a change"), "another lease");
+        assert!(store.lease("a", id(1), at(9), at(30)).await.expect("a change"), "its holder renews it");
+        assert!(!other.lease("a", id(2), at(29), at(40)).await.expect("a change"));
+        assert!(other.lease("a", id(2), at(30), at(40)).await.expect("a change"), "it has ended");
+        assert!(!store.lease("a", id(1), at(31), at(50)).await.expect("a change"));
+        store.release("a", id(1)).await.expect("a change");
+        assert!(!store.lease("a", id(1), at(31), at(50)).await.expect("a change"), "only its holder gives it back");
+        other.release("a", id(2)).await.expect("a change");
+        assert!(store.lease("a", id(1), at(31), at(50)).await.expect("a change"));
+    }
+
+    pub(super) async fn troubles_and_positions_are_kept(test: TestStore) {
+        let store = test.store();
+        let trouble = |n, retry| Trouble {
+            job: "mend".into(),
+            org: ORG,
+            item: id(n),
+            attempts: 1,
+            retry_at: at(retry),
+            reason: "it is broken".into(),
+        };
+        for one in [trouble(1, 30), trouble(2, 10)] {
+            store.put_trouble(one).await.expect("a change");
+        }
+        store.put_trouble(Trouble { job: "other".into(), ..trouble(3, 1) }).await.expect("a change");
+        assert_eq!(store.troubles("mend", 10).await.expect("a read"), [trouble(2, 10), trouble(1, 30)]);
+        assert_eq!(store.troubles("mend", 1).await.expect("a read"), [trouble(2, 10)]);
+        let again = Trouble { attempts: 2, reason: "still \0 broken".into(), ..trouble(2, 40) };
+        store.put_trouble(again.clone()).await.expect("a change");
+        let kept = store.trouble("mend", ORG, id(2)).await.expect("a read").expect("it is there");
+        assert_eq!((kept.attempts, kept.retry_at, kept.reason.as_str()), (2, at(40), "still   broken"));
+        assert_eq!(store.trouble("mend", OTHER, id(2)).await.expect("a read"), None);
+        store.clear_trouble("mend", ORG, id(2)).await.expect("a change");
+        assert_eq!(store.trouble("mend", ORG, id(2)).await.expect("a read"), None);
+
+        assert_eq!(store.position("index", ORG).await.expect("a read"), None);
+        store.put_position("index", ORG, "abc").await.expect("a change");
+        store.put_position("index", ORG, "def").await.expect("a change");
+        assert_eq!(store.position("index", ORG).await.expect("a read").as_deref(), Some("def"));
+        assert_eq!(store.position("index", OTHER).await.expect("a read"), None);
+        assert_eq!(store.position("webhook", ORG).await.expect("a read"), None);
+
+        // What a job is in trouble with is not due for it until its time has come.
+        insert(&*store, [1u64, 2].map(|n| Row { wake_at: Some(at(n as i64)), ..conversation(n, 1, 1) })).await;
+        let due = |n| Due { org: ORG, id: id(n) };
+        assert_eq!(store.due("mend", at(20), 10).await.expect("a read"), [due(2)]);
+        assert_eq!(store.due("other", at(20), 10).await.expect("a read"), [due(1), due(2)]);
+        assert_eq!(store.due("mend", at(30), 10).await.expect("a read"), [due(1), due(2)]);
+        for (kind, n) in [(Kind::Message, 5), (Kind::Customer, 6), (Kind::Tag, 7)] {
+            let row = if kind == Kind::Message { entry(kind, n, 1, 1, 1) } else { record(kind, id(n), 1) };
+            let row = Row { version: RENDERER - 1, ..row };
+            insert(&*store, [row.clone(), Row { id: id(n + 10), version: RENDERER, ..row.clone() }]).await;
+            assert_eq!(store.outdated("mend", kind, at(20), 10).await.expect("a read"), [(ORG, row)]);
+            store.put_trouble(trouble(n, 30)).await.expect("a change");
+            assert_eq!(store.outdated("mend", kind, at(20), 10).await.expect("a read"), []);
         }
     }
 
@@ -923,13 +1249,13 @@ mod stories {
         insert(&*store, [row.clone()]).await;
         for n in 0..3 {
             let mut changes = inserting([row.clone()]);
-            changes.events.push(event(n));
+            changes.ops.push(Op::Emit(event(n)));
             assert_conflict(store.apply(changes).await, &Conflict::Taken(row.kind, row.id));
         }
-        let mut changes = Changes::new(ORG);
-        changes.events.push(event(9));
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Emit(event(9)));
         store.apply(changes).await.expect("a change");
-        assert_eq!(events(&*store, ORG, 1).await[0].1, event(9));
+        assert_eq!(events(&*store, ORG, 1).await[0].object, id(9));
     }
 
     pub(super) async fn a_refused_change_beside_others_is_refused_alone(test: TestStore) {
@@ -946,7 +1272,7 @@ mod stories {
                         changes.insert(shared);
                     }
                     changes.tally("conversations", id(n), 1);
-                    changes.events.push(event(n));
+                    changes.ops.push(Op::Emit(event(n)));
                     store.apply(changes).await
                 })
             })
@@ -976,7 +1302,7 @@ mod stories {
                     let mut changes =
                         inserting([conversation(n, n % 9, n as i64), entry(Kind::Message, n, n, n % 9, n as i64)]);
                     changes.tally("conversations", id(n), 1);
-                    changes.events = vec![event(n), event(1_000 + n)];
+                    changes.ops.extend([event(n), event(1_000 + n)].map(Op::Emit));
                     store.apply(changes).await
                 })
             })
@@ -988,10 +1314,7 @@ mod stories {
         assert_eq!(store.count(ORG, &List::of(Kind::Conversation, Scope::Org)).await.expect("a count"), 200);
         assert_eq!(store.count(ORG, &List::of(Kind::Message, Scope::Org)).await.expect("a count"), 200);
         let found = events(&*store, ORG, 400).await;
-        let numbers: BTreeSet<i64> = found.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers.len(), 400);
-        let objects: BTreeSet<Id> = found.iter().map(|(_, event)| event.object).collect();
-        assert_eq!(objects.len(), 400);
+        assert_eq!(objects(&found).len(), 400);
     }
 
     pub(super) async fn writers_of_one_row_win_one_after_another(test: TestStore) {
@@ -1005,11 +1328,11 @@ mod stories {
                     let mut done = 0;
                     while done < 10 {
                         let was = get(&*store, &row).await.expect("it is there");
-                        let mut changes = Changes::new(ORG);
+                        let mut changes = Changes::new(ORG, at(0));
                         changes.update(was.clone(), next(&was));
                         changes.tally("updates", id(1), 1);
                         match store.apply(changes).await {
-                            Ok(()) => done += 1,
+                            Ok(_) => done += 1,
                             Err(StoreError::Conflict(Conflict::Stale(..) | Conflict::Busy)) => {}
                             Err(error) => panic!("{error}"),
                         }
@@ -1039,7 +1362,7 @@ mod stories {
                         let rows = if n % 3 == 0 { 60 } else { 1 };
                         let rows = (0..rows).map(|row| entry(Kind::Message, number * 100 + row, number, 1, 1));
                         let mut changes = inserting(rows);
-                        changes.events = vec![event(number)];
+                        changes.ops.push(Op::Emit(event(number)));
                         store.apply(changes).await.expect("nothing is in its way");
                     }
                 })
@@ -1048,30 +1371,24 @@ mod stories {
         let reader = {
             let (store, done) = (Arc::clone(&store), Arc::clone(&done));
             tokio::spawn(async move {
-                let (mut seen, mut last, mut idle) = (BTreeSet::new(), 0, 0);
-                while seen.len() < (WRITERS * EACH) as usize && idle < 3_000 {
-                    let found = store.events(ORG, last, 50).await.expect("a read");
-                    if found.is_empty() {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                        // After the last write, what is held back by other tests' transactions is waited for.
-                        if done.load(Atomic::SeqCst) {
-                            tokio::time::sleep(Duration::from_millis(9)).await;
-                            idle += 1;
-                            let all = store.events(ORG, 0, 100_000).await.expect("a read").len();
-                            if all == (WRITERS * EACH) as usize {
-                                let rest = store.events(ORG, last, 100_000).await.expect("a read");
-                                seen.extend(rest.into_iter().map(|(_, event)| event.object));
-                                break;
-                            }
+                let (mut seen, mut last) = (BTreeSet::new(), [0; 256]);
+                loop {
+                    let over = done.load(Atomic::SeqCst);
+                    let mut found = 0;
+                    for head in store.heads(ORG).await.expect("a read") {
+                        let events = store.events(ORG, head.lane, last[usize::from(head.lane)], 50).await;
+                        for event in events.expect("a read") {
+                            assert_eq!(event.seq, last[usize::from(head.lane)] + 1, "no number appears behind another");
+                            last[usize::from(head.lane)] = event.seq;
+                            assert!(seen.insert(event.object), "an event came twice");
+                            found += 1;
                         }
                     }
-                    for (number, event) in found {
-                        assert!(number > last);
-                        last = number;
-                        assert!(seen.insert(event.object), "an event came twice");
+                    if over && found == 0 {
+                        break seen;
                     }
+                    tokio::task::yield_now().await;
                 }
-                seen
             })
         };
         for writer in writers {
@@ -1099,7 +1416,7 @@ mod stories {
                 let store = Arc::clone(if n % 2 == 0 { &store } else { &second });
                 tokio::spawn(async move {
                     let mut changes = inserting([conversation(n, 1, n as i64)]);
-                    changes.events.push(event(n));
+                    changes.ops.push(Op::Emit(event(n)));
                     store.apply(changes).await
                 })
             })
@@ -1140,14 +1457,14 @@ mod stories {
 
     pub(super) async fn nothing_to_do_is_done(test: TestStore) {
         let store = test.store();
-        store.apply(Changes::new(ORG)).await.expect("nothing fails");
+        store.apply(Changes::new(ORG, at(0))).await.expect("nothing fails");
         // What is not there can be given back and revoked.
-        let mut changes = Changes::new(ORG);
+        let mut changes = Changes::new(ORG, at(0));
         changes.release(Space::TagName, "none".into(), id(1));
-        changes.releases.push((id(1), None));
-        changes.revoked.push(TokenId(id(1)));
-        changes.hide_customer = Some(CustomerId(id(1)));
-        changes.hide_conversation = Some((id(1), true));
+        changes.ops.push(Op::ReleaseAll(Kind::Customer, id(1)));
+        changes.ops.push(Op::Revoke(TokenId(id(1))));
+        changes.ops.push(Op::Hide(Hide::OfCustomer(CustomerId(id(1))), None));
+        changes.ops.push(Op::Hide(Hide::Undo(CustomerId(id(10)), id(1)), None));
         store.apply(changes).await.expect("nothing fails");
     }
 }
@@ -1187,7 +1504,7 @@ async fn check_walk(store: &dyn Store, org: OrgId, walk: &Walk) {
             rows.push(Row { updated_at: at(*updated), hidden, ..conversation(*n, 1, *created) });
         }
     }
-    let mut changes = Changes::new(org);
+    let mut changes = Changes::new(org, at(0));
     rows.iter().for_each(|row| changes.insert(row.clone()));
     store.apply(changes).await.expect("the rows are new");
 
@@ -1261,31 +1578,21 @@ async fn walks_of_some_lists_meet_every_row_once_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_holds_events_back_while_an_older_transaction_runs() {
+async fn a_long_transaction_elsewhere_holds_no_event_back_on_postgres() {
     let test = TestStore::new(Backend::Postgres).await;
     let store = test.store();
-    let apply = async |n| {
-        let mut changes = inserting([conversation(n, 1, n as i64)]);
-        changes.events.push(event(n));
-        store.apply(changes).await.expect("a change");
-    };
-    apply(1).await;
-    let before = events(&*store, ORG, 1).await;
-
     let (mut client, connection) =
         tokio_postgres::connect(&test.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     let running = client.transaction().await.expect("a transaction");
     running.query_one("SELECT pg_current_xact_id()::text", &[]).await.expect("an id");
-    apply(2).await;
-    apply(3).await;
-    // Their rows are there, and what happened before is told; they themselves wait.
-    assert_eq!(store.count(ORG, &List::of(Kind::Conversation, Scope::Org)).await.expect("a count"), 3);
-    assert_eq!(store.events(ORG, 0, 10).await.expect("a read"), before);
-    assert_eq!(store.events(ORG, before[0].0, 10).await.expect("a read"), []);
+    for n in 1..=3 {
+        let mut changes = inserting([conversation(n, 1, n as i64)]);
+        changes.ops.push(Op::Emit(event(n)));
+        store.apply(changes).await.expect("a change");
+    }
+    assert_eq!(objects(&events(&*store, ORG, 3).await), [1, 2, 3].map(id).into());
     running.rollback().await.expect("it ends");
-    let after = events(&*store, ORG, 3).await;
-    assert_eq!(after.iter().map(|(_, event)| event.object).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
 }
 
 fn pragma(path: &std::path::Path, name: &str) -> String {
@@ -1356,8 +1663,8 @@ async fn sqlite_keeps_its_data_and_leaves_no_log_behind() {
         let store = Sqlite::open(&path).expect("it opens");
         if round == 0 {
             insert(&store, [row.clone()]).await;
-            let mut changes = Changes::new(ORG);
-            changes.events.push(event(1));
+            let mut changes = Changes::new(ORG, at(0));
+            changes.ops.push(Op::Emit(event(1)));
             store.apply(changes).await.expect("a change");
             assert!(log.metadata().expect("a log").len() > 0);
         }

@@ -30,8 +30,7 @@ impl Domain {
         let (applied, moved) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (mut leaving, _) =
-                    Timeline::around(self, auth.actor(), &mut references, anchor, hint).await?;
+                let (mut leaving, _) = Timeline::around(self, auth.actor(), &mut references, anchor, hint).await?;
                 let source = leaving.customer_id();
                 let (author, now) = (leaving.author.clone(), leaving.now);
                 let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());
@@ -41,7 +40,10 @@ impl Domain {
                 }
                 let mut arriving = match Timeline::load(self, org, author.clone(), target).await {
                     Err(DomainError::NotFound(..)) => {
-                        return Err(DomainError::invalid("/customer", format!("names no customer of this org: {target}")));
+                        return Err(DomainError::invalid(
+                            "/customer",
+                            format!("names no customer of this org: {target}"),
+                        ));
                     }
                     other => other?,
                 };

@@ -28,9 +28,8 @@ impl Domain {
                 let mut references = References::new(self.store.clone(), org);
                 let mut changes = Changes::new(org, self.now());
                 let body = body.clone();
-                let draft = self
-                    .new_customer(org, &mut references, &mut changes, body, actor, auth.is_admin(), true)
-                    .await?;
+                let draft =
+                    self.new_customer(org, &mut references, &mut changes, body, actor, auth.is_admin(), true).await?;
                 let created = draft.finish(actor, &mut changes)?;
                 Ok((changes, created))
             })

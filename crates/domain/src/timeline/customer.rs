@@ -1,8 +1,8 @@
 //! What follows for a customer from their conversations and messages (contract `resources.md` §4).
 
 use konverse_model::resource::{
-    Conversation, ConversationAttributes, Customer, CustomerAttributes, CustomerMessageMark, Direction, LastConversation,
-    Message, MessageMark, Preview,
+    Conversation, ConversationAttributes, Customer, CustomerAttributes, CustomerMessageMark, Direction,
+    LastConversation, Message, MessageMark, Preview,
 };
 use konverse_model::{ConversationId, Instant, MessageId};
 

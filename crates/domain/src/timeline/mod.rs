@@ -16,7 +16,9 @@ use konverse_model::resource::{
     Conversation, ConversationAttributes, CustomerAttributes, Direction, Message, MessageAttributes, NoteAttributes,
     Status,
 };
-use konverse_model::{ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, NoteId, OrgId, UserId};
+use konverse_model::{
+    ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, NoteId, OrgId, UserId,
+};
 use konverse_store::{Changes, Hide, Op, Row, Scope};
 
 use crate::directory::{Author, References};
@@ -30,7 +32,12 @@ const SKEW_MS: i64 = 5 * 60_000;
 
 /// A moment a caller tells of, which cannot lie ahead: what a fast clock says is taken as now, what is further ahead is
 /// wrong. Any past is history. A moment ahead would make all that follow come "earlier", and pin what a customer shows.
-pub(crate) fn not_ahead(at: Option<Instant>, now: Instant, pointer: &str, errors: &mut Vec<FieldError>) -> Option<Instant> {
+pub(crate) fn not_ahead(
+    at: Option<Instant>,
+    now: Instant,
+    pointer: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<Instant> {
     let at = at?;
     if at > now.plus(SKEW_MS) {
         errors.push(FieldError::at(pointer, "must not lie in the future"));
@@ -274,14 +281,7 @@ impl<'a> Timeline<'a> {
         });
         let history = new.iter().all(|message| message.doc.attributes.imported_at.is_some());
         if reopens && conversation.doc.attributes.status != Status::Open {
-            change_status(
-                &mut conversation.doc,
-                &mut conversation.state,
-                Status::Open,
-                Cause::Request,
-                &author,
-                now,
-            );
+            change_status(&mut conversation.doc, &mut conversation.state, Status::Open, Cause::Request, &author, now);
         }
         let in_order =
             new.first().is_none_or(|first| messages::follows(&conversation.doc, &conversation.state, &first.doc));

@@ -1,11 +1,11 @@
 //! What follows from a change of status (contract `resources.md` §1.1).
 
 use indexmap::IndexMap;
+use konverse_model::Instant;
 use konverse_model::resource::{
     Conversation, ConversationAttributes, ConversationState, DoneSnapshot, OpenTotal, Snooze, SnoozeStatus, StateSince,
     Status, Total,
 };
-use konverse_model::Instant;
 
 use crate::directory::Author;
 

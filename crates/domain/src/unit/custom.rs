@@ -1,7 +1,7 @@
 //! Free-form attributes, and look-ups every kind of record shares.
 
-use konverse_model::{FieldError, Id, Kind, OrgId};
 use konverse_model::resource::Object;
+use konverse_model::{FieldError, Id, Kind, OrgId};
 use serde_json::Value;
 
 use crate::{Domain, DomainError};
