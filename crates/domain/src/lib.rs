@@ -93,6 +93,12 @@ impl Domain {
         self.changed.subscribe()
     }
 
+    /// What jobs and followers run on: the store, the clock, and an id by which others know this process. Whatever they
+    /// change goes through the rules.
+    pub fn ground(&self) -> (Arc<dyn Store>, Arc<dyn Clock>, Id) {
+        (Arc::clone(&self.store), Arc::clone(&self.clock), self.new_id())
+    }
+
     fn new_id(&self) -> Id {
         self.ids.next(self.clock.now())
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream;
-use konverse_domain::DomainError;
+use konverse_domain::{Domain, DomainError};
 use konverse_model::{Clock, Id, Instant, OrgId};
 use konverse_store::{Store, StoreError, Trouble};
 use tokio::sync::watch;
@@ -110,6 +110,12 @@ pub struct Runner {
 impl Runner {
     /// A runner over `store`; `holder` is an id no other process has.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, holder: Id) -> Self {
+        Self { store, clock, holder }
+    }
+
+    /// A runner on the same ground as the rules.
+    pub fn of(domain: &Domain) -> Self {
+        let (store, clock, holder) = domain.ground();
         Self { store, clock, holder }
     }
 

@@ -7,16 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use konverse_api::{ApiSettings, App};
 use konverse_domain::Domain;
+use konverse_jobs::{Rerender, Runner, Snoozes};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::telemetry;
-
-/// How often snoozes are looked for that have come to their end.
-const SNOOZE_TICK: Duration = Duration::from_millis(500);
-
-/// Snoozes ended at once.
-const SNOOZES_AT_ONCE: u32 = 100;
 
 /// How often the uses of tokens are stored.
 const TOKEN_USE_TICK: Duration = Duration::from_secs(10);
@@ -103,21 +98,16 @@ where
     }
 }
 
-/// What happens by itself: snoozes end, uses of tokens are stored.
+/// What happens by itself: snoozes end, outdated texts are rendered anew, uses of tokens are stored.
 async fn clockwork(domain: Arc<Domain>, stopped: watch::Receiver<bool>) {
-    let snoozes = every(SNOOZE_TICK, stopped.clone(), || async {
-        match domain.elapse_snoozes(SNOOZES_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!(count, "snoozes elapsed"),
-            Err(error) => tracing::error!(?error, "cannot end snoozes"),
-        }
-    });
+    let runner = Runner::of(&domain);
+    let (snoozes, outdated) = (Snoozes(Arc::clone(&domain)), Rerender(Arc::clone(&domain)));
     let uses = every(TOKEN_USE_TICK, stopped.clone(), || async {
         if let Err(error) = domain.store_token_uses().await {
             tracing::error!(?error, "cannot store when tokens were last used");
         }
     });
-    tokio::join!(snoozes, uses);
+    tokio::join!(runner.run(&snoozes, stopped.clone()), runner.run(&outdated, stopped.clone()), uses);
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -166,7 +166,7 @@ on_both_engines!(from_date_keeps_what_changed_since, |app| async move {
     let at = |text: &str| format!("{}?pageSize=1&fromDate={text}", path(&customer));
     let all = walk(&admin, &at(&changed_at.to_string()), "next").await;
     assert_eq!(all.concat(), changed, "inclusive, in the list's own order");
-    assert_eq!(walk(&admin, &at(&changed_at.plus(1).to_string()), "next").await.concat(), Vec::<String>::new());
+    assert_eq!(walk(&admin, &at(&changed_at.plus(10).to_string()), "next").await.concat(), Vec::<String>::new());
     let second = admin.get(&format!("{}?page=2&pageSize=1&fromDate={changed_at}", path(&customer))).await;
     assert_eq!(second.ids(), [ids[5].clone()], "by number");
     let links = admin.get(&at(&changed_at.to_string())).await.ok()["links"].clone();

@@ -4,7 +4,7 @@
 //! committed in the order in which they got their numbers and their `updatedAt`, and two changes that lock nothing but
 //! lanes before anything else cannot deadlock over what belongs to one customer.
 
-use konverse_model::{CustomerId, Instant};
+use konverse_model::{CustomerId, Instant, Kind};
 
 use crate::Dialect;
 
@@ -19,8 +19,51 @@ pub struct LaneState {
     pub seq: i64,
     /// The newest `updatedAt` given.
     pub at: Instant,
-    /// How many records of a kind have it at most.
+    /// How many records of each kind have it, as it is stored.
     pub used: i64,
+}
+
+/// How many records of each kind have one `updatedAt`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts([i64; COUNTED.len()]);
+
+/// The kinds whose records are stamped. Their order is stored: new ones come last.
+const COUNTED: [Kind; 8] = [
+    Kind::Customer,
+    Kind::Conversation,
+    Kind::Message,
+    Kind::Note,
+    Kind::User,
+    Kind::Team,
+    Kind::Tag,
+    Kind::Token,
+];
+
+/// Bits of a stored count: enough for [`SHARED_STAMP`].
+const COUNT_BITS: usize = 6;
+
+impl Counts {
+    pub(crate) fn of(self, kind: Kind) -> i64 {
+        COUNTED.iter().position(|one| *one == kind).map_or(0, |place| self.0[place])
+    }
+
+    pub(crate) fn add(&mut self, kind: Kind) {
+        if let Some(place) = COUNTED.iter().position(|one| *one == kind) {
+            self.0[place] += 1;
+        }
+    }
+
+    pub(crate) fn any(self) -> bool {
+        self.0.iter().any(|count| *count > 0)
+    }
+
+    fn read(stored: i64) -> Self {
+        Self(std::array::from_fn(|place| (stored >> (COUNT_BITS * place)) & ((1 << COUNT_BITS) - 1)))
+    }
+
+    fn stored(self) -> i64 {
+        self.0.iter().enumerate().fold(0, |stored, (place, count)| stored | (count << (COUNT_BITS * place)))
+    }
 }
 
 impl Dialect {
@@ -56,34 +99,48 @@ impl Dialect {
 pub(crate) struct Stamps {
     share: i64,
     start: Instant,
-    /// Records of a kind that have `start` already.
-    used: i64,
+    /// Records that have `start` already.
+    used: Counts,
+    wanted: Counts,
 }
 
 impl Stamps {
-    /// Stamps for a change of at most `most` records of one kind, in these lanes.
-    pub(crate) fn new(dialect: Dialect, lanes: &[LaneState], now: Instant, most: i64) -> Self {
+    /// Stamps for a change of so many records of each kind, in these lanes.
+    pub(crate) fn new(dialect: Dialect, lanes: &[LaneState], now: Instant, wanted: Counts) -> Self {
         let share = dialect.share();
         let start = lanes.iter().map(|lane| lane.at).max().map_or(now, |at| at.max(now));
-        let used = lanes.iter().filter(|lane| lane.at == start).map(|lane| lane.used).max().unwrap_or(0);
-        if used > 0 && used + most > share {
-            return Self { share, start: start.plus(1), used: 0 };
+        let mut used = Counts::default();
+        for lane in lanes.iter().filter(|lane| lane.at == start) {
+            let counts = Counts::read(lane.used);
+            for (most, count) in used.0.iter_mut().zip(counts.0) {
+                *most = count.max(*most);
+            }
         }
-        Self { share, start, used }
+        // A kind for whose records there is no room at the start begins a millisecond later.
+        for (used, wanted) in used.0.iter_mut().zip(wanted.0) {
+            if *used > 0 && wanted > 0 && *used + wanted > share {
+                *used = share;
+            }
+        }
+        Self { share, start, used, wanted }
+    }
+
+    /// The first moment of the change.
+    pub(crate) const fn start(&self) -> Instant {
+        self.start
     }
 
     /// The stamp of the n-th record of its kind, from 0.
-    pub(crate) fn nth(&self, n: i64) -> Instant {
-        self.start.plus((self.used + n) / self.share)
+    pub(crate) fn nth(&self, kind: Kind, n: i64) -> Instant {
+        self.start.plus((self.used.of(kind) + n) / self.share)
     }
 
-    /// Where the lanes stand after `most` records of the most frequent kind.
-    pub(crate) fn end(&self, most: i64) -> (Instant, i64) {
-        if most == 0 {
-            return (self.start, self.used);
-        }
-        let all = self.used + most;
-        (self.nth(most - 1), (all - 1) % self.share + 1)
+    /// Where the lanes stand after the change: the newest stamp, and what has it, as it is stored.
+    pub(crate) fn end(&self) -> (Instant, i64) {
+        let all: Vec<i64> = self.used.0.iter().zip(&self.wanted.0).map(|(used, wanted)| used + wanted).collect();
+        let steps = all.iter().map(|all| (all - 1).max(0) / self.share).max().unwrap_or(0);
+        let left = Counts(std::array::from_fn(|place| (all[place] - steps * self.share).max(0)));
+        (self.start.plus(steps), left.stored())
     }
 }
 
@@ -100,24 +157,45 @@ mod tests {
     fn few_records_share_a_stamp_and_no_stamp_goes_back() {
         for dialect in [Dialect::Sqlite, Dialect::Postgres] {
             let mut lanes = vec![LaneState { seq: 0, at: at(-5), used: 0 }; usize::from(dialect.lanes())];
-            let mut shared: HashMap<Instant, i64> = HashMap::new();
+            let mut shared: HashMap<(Kind, Instant), i64> = HashMap::new();
             // A clock that stands still, jumps and steps back.
             for (n, now) in [0, 0, 0, 7, 7, 3, 3, 3, 3, 0, 0, 0, 500].into_iter().cycle().take(400).enumerate() {
                 let n_lane = n % lanes.len();
-                let most = [1, 1, 3, 41, 0][n % 5];
+                let mut wanted = Counts::default();
+                (0..[1, 1, 3, 41, 0][n % 5]).for_each(|_| wanted.add(Kind::Message));
+                (0..[1, 0, 2, 1, 25][n % 5]).for_each(|_| wanted.add(Kind::Customer));
                 let before = lanes[n_lane];
-                let stamps = Stamps::new(dialect, &lanes[n_lane..=n_lane], at(now), most);
-                for record in 0..most {
-                    let stamp = stamps.nth(record);
-                    assert!(stamp >= before.at && stamp >= at(now));
-                    *shared.entry(stamp).or_default() += 1;
+                let stamps = Stamps::new(dialect, &lanes[n_lane..=n_lane], at(now), wanted);
+                for kind in [Kind::Message, Kind::Customer] {
+                    for record in 0..wanted.of(kind) {
+                        let stamp = stamps.nth(kind, record);
+                        assert!(stamp >= before.at && stamp >= at(now) && stamp <= stamps.end().0);
+                        *shared.entry((kind, stamp)).or_default() += 1;
+                    }
                 }
-                let (end, used) = stamps.end(most);
+                let (end, used) = stamps.end();
                 assert!(end >= before.at);
                 lanes[n_lane] = LaneState { seq: 0, at: end, used };
             }
             assert!(shared.values().all(|count| *count <= SHARED_STAMP), "{:?}", shared.values().max());
         }
+    }
+
+    #[test]
+    fn kinds_do_not_use_up_each_others_moments() {
+        let mut lane = LaneState { seq: 0, at: at(0), used: 0 };
+        for kind in COUNTED {
+            let mut wanted = Counts::default();
+            wanted.add(kind);
+            let stamps = Stamps::new(Dialect::Postgres, &[lane], at(0), wanted);
+            assert_eq!(stamps.nth(kind, 0), at(0), "{kind:?}");
+            let (end, used) = stamps.end();
+            assert_eq!(Counts::read(used).stored(), used);
+            lane = LaneState { seq: 0, at: end, used };
+        }
+        let mut wanted = Counts::default();
+        wanted.add(Kind::Token);
+        assert_eq!(Stamps::new(Dialect::Postgres, &[lane], at(0), wanted).nth(Kind::Token, 0), at(1));
     }
 
     #[test]

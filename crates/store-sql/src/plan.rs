@@ -4,12 +4,12 @@
 //! moments the lanes gave. A driver runs both in one transaction.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{Applied, Changes, Conflict, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
 
-use crate::lane::{LaneState, Stamps};
+use crate::lane::{Counts, LaneState, Stamps};
 use crate::table::{self, Table};
 use crate::{Dialect, Query, Step, Value};
 
@@ -47,8 +47,8 @@ const COUNT_LANE: &str = "UPDATE lane SET seq = \
 pub struct Work {
     dialect: Dialect,
     lanes: Vec<u8>,
-    /// Records of the most frequent kind that want a stamp.
-    most: i64,
+    /// Records that want a stamp.
+    wanted: Counts,
     part: Part,
 }
 
@@ -61,12 +61,12 @@ impl Work {
     /// Changes of an org's records.
     pub(crate) fn changes(dialect: Dialect, changes: Changes) -> Self {
         let mut lanes = BTreeSet::new();
-        let mut kinds: HashMap<Kind, i64> = HashMap::new();
+        let mut wanted = Counts::default();
         for op in &changes.ops {
             match op {
                 Op::Put(put) => {
                     if put.stamp_at.is_some() {
-                        *kinds.entry(put.now.kind).or_default() += 1;
+                        wanted.add(put.now.kind);
                     }
                     lanes.extend(put.event.iter().map(|event| dialect.lane_of(event.customer)));
                 }
@@ -75,17 +75,16 @@ impl Work {
                 _ => {}
             }
         }
-        let most = kinds.into_values().max().unwrap_or(0);
-        if most > 0 && lanes.is_empty() {
+        if wanted.any() && lanes.is_empty() {
             // Without an event there is no lane; its moment must still be one that some lane gave.
             lanes.insert(0);
         }
-        Self { dialect, lanes: lanes.into_iter().collect(), most, part: Part::Changes(changes) }
+        Self { dialect, lanes: lanes.into_iter().collect(), wanted, part: Part::Changes(changes) }
     }
 
     /// Steps that belong to no org's sequence.
     pub(crate) fn steps_only(dialect: Dialect, steps: Vec<Step>) -> Self {
-        Self { dialect, lanes: Vec::new(), most: 0, part: Part::Steps(steps) }
+        Self { dialect, lanes: Vec::new(), wanted: Counts::default(), part: Part::Steps(steps) }
     }
 
     /// The lanes to lock before anything else, in this order.
@@ -183,8 +182,7 @@ struct Planner<'a> {
     lanes: &'a [u8],
     states: Vec<LaneState>,
     stamps: Stamps,
-    most: i64,
-    given: HashMap<Kind, i64>,
+    given: Counts,
     first: Vec<Step>,
     updates: Vec<Step>,
     inserts: Vec<Step>,
@@ -203,9 +201,8 @@ impl<'a> Planner<'a> {
             org: changes.org,
             lanes: &work.lanes,
             states: states.to_vec(),
-            stamps: Stamps::new(work.dialect, states, changes.at, work.most),
-            most: work.most,
-            given: HashMap::new(),
+            stamps: Stamps::new(work.dialect, states, changes.at, work.wanted),
+            given: Counts::default(),
             first: Vec::new(),
             updates: Vec::new(),
             inserts: Vec::new(),
@@ -267,7 +264,7 @@ impl<'a> Planner<'a> {
                 ],
             )),
             Op::Revoke(token) => self.rest.push(any(REVOKE, vec![org.into(), token.0.into()])),
-            Op::Emit(event) => self.event(event, self.stamps.nth(0))?,
+            Op::Emit(event) => self.event(event, self.stamps.start())?,
         }
         Ok(())
     }
@@ -276,9 +273,8 @@ impl<'a> Planner<'a> {
         let mut now = put.now.clone();
         let at = match put.stamp_at {
             Some(place) => {
-                let given = self.given.entry(now.kind).or_default();
-                let at = self.stamps.nth(*given);
-                *given += 1;
+                let at = self.stamps.nth(now.kind, self.given.of(now.kind));
+                self.given.add(now.kind);
                 stamp(&mut now.doc, place, &at.to_string())?;
                 now.updated_at = at;
                 self.applied.stamps.push(at);
@@ -346,8 +342,8 @@ impl<'a> Planner<'a> {
         steps.extend(claims);
         steps.append(&mut self.rest);
         steps.append(&mut self.events);
-        let (at, used) = self.stamps.end(self.most);
-        let told = self.stamps.nth(0);
+        let (at, used) = self.stamps.end();
+        let told = at;
         for (hide, actor) in &self.hides {
             let lane = self.dialect.lane_of(Some(customer_of(*hide)));
             let seq = self.lanes.iter().position(|one| *one == lane).map_or(0, |place| self.states[place].seq);

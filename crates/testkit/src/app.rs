@@ -32,6 +32,7 @@ pub struct TestApp {
 /// Somebody with a token.
 pub struct Actor {
     app: App,
+    clock: Arc<TestClock>,
     /// The token; empty for nobody.
     pub token: String,
 }
@@ -142,7 +143,7 @@ impl TestApp {
         let roles = roles.iter().map(|role| role.parse().expect("a role")).collect();
         let new = NewToken { name: "test".into(), roles, expires_at: None, cidr: None };
         let minted = self.domain.create_token(org, new).await.expect("the token is made");
-        Actor { app: self.app.clone(), token: minted.secret }
+        Actor { app: self.app.clone(), clock: Arc::clone(&self.clock), token: minted.secret }
     }
 
     /// Somebody who may do everything.
@@ -157,14 +158,14 @@ impl TestApp {
 
     /// Somebody with this token.
     pub fn bearer(&self, token: &str) -> Actor {
-        Actor { app: self.app.clone(), token: token.to_owned() }
+        Actor { app: self.app.clone(), clock: Arc::clone(&self.clock), token: token.to_owned() }
     }
 }
 
 impl Actor {
     /// The same token, spoken to another app.
     pub fn at(&self, app: &App) -> Self {
-        Self { app: app.clone(), token: self.token.clone() }
+        Self { app: app.clone(), clock: Arc::clone(&self.clock), token: self.token.clone() }
     }
 
     /// Sends a request as it is, with the token.
@@ -231,8 +232,11 @@ impl Actor {
         self.post(&format!("/v1/customers/{customer}/conversations"), body).await.created_id()
     }
 
-    /// Records a message and gives the id.
+    /// Records a message and gives the id. One that is sent later than now waits until then: the clock moves on.
     pub async fn message(&self, conversation: &str, body: Value) -> String {
+        if let Some(Ok(sent_at)) = body["sentAt"].as_str().map(str::parse::<Instant>) {
+            self.clock.advance(sent_at.since(self.clock.now()));
+        }
         let mut message = json!({ "channel": "email", "app": "test" });
         for (name, value) in body.as_object().into_iter().flatten() {
             message[name] = value.clone();
