@@ -28,16 +28,8 @@ pub struct LaneState {
 pub(crate) struct Counts([i64; COUNTED.len()]);
 
 /// The kinds whose records are stamped. Their order is stored: new ones come last.
-const COUNTED: [Kind; 8] = [
-    Kind::Customer,
-    Kind::Conversation,
-    Kind::Message,
-    Kind::Note,
-    Kind::User,
-    Kind::Team,
-    Kind::Tag,
-    Kind::Token,
-];
+const COUNTED: [Kind; 8] =
+    [Kind::Customer, Kind::Conversation, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
 
 /// Bits of a stored count: enough for [`SHARED_STAMP`].
 const COUNT_BITS: usize = 6;

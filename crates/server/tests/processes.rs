@@ -1,0 +1,387 @@
+//! Several processes on one database, which is the normal case: what one of them computed is never written over what
+//! another one wrote meanwhile.
+//!
+//! Each story lets one process act in the moment after the other one computed its change and before it is applied, and
+//! sees the conflict that follows happen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use konverse_feed::Position;
+use konverse_store::Verb;
+use konverse_testkit::{Actor, Backend, Interposed, TestApp, on_both_engines};
+use serde_json::{Value, json};
+
+/// A process whose changes can be held back, and a token for it.
+async fn held_back(app: &TestApp, admin: &Actor) -> (Arc<Interposed>, Actor) {
+    let store = Interposed::new(app.store.reopened().await);
+    let process = app.over(store.clone());
+    (store, admin.at(&process))
+}
+
+/// A customer with a conversation of two messages.
+async fn talk(admin: &Actor) -> (String, String, Vec<String>) {
+    let customer = admin.customer().await;
+    let conversation = admin.conversation(&customer, json!({})).await;
+    let mut messages = Vec::new();
+    for n in 0..2 {
+        messages.push(admin.message(&conversation, json!({ "preview": format!("message {n}") })).await);
+    }
+    (customer, conversation, messages)
+}
+
+on_both_engines!(a_message_changed_while_its_conversation_is_deleted_stays_hidden, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    for body in [json!({ "status": "error" }), json!({ "preview": "changed" }), json!({ "custom": { "aStr": "x" } })] {
+        let (customer, conversation, messages) = talk(&admin).await;
+        let (conflicts, other) = (store.conflicts(), admin.at(&app.other_process().await));
+        let path = format!("/v1/conversations/{conversation}");
+        store.before_apply(async move { assert_eq!(other.delete(&path).await.status, 204) }).await;
+        let reply = slow.patch(&format!("/v1/messages/{}", messages[0]), body).await;
+        assert_eq!(reply.error(), (404, "not_found".into(), "id".into()));
+        assert_eq!(store.conflicts(), conflicts + 1, "it computed from what was no longer so");
+        assert_eq!(admin.get(&format!("/v1/messages/{}", messages[0])).await.status, 404);
+        assert!(admin.get(&format!("/v1/customers/{customer}/messages")).await.ids().is_empty());
+    }
+    assert!(admin.get("/v1/messages").await.ids().is_empty());
+});
+
+on_both_engines!(a_note_changed_while_its_customer_is_deleted_stays_hidden, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (customer, conversation, _) = talk(&admin).await;
+    let note = admin.post("/v1/notes", json!({ "conversation": conversation, "body": "a" })).await.created_id();
+    let other = admin.at(&app.other_process().await);
+    let path = format!("/v1/customers/{customer}");
+    store.before_apply(async move { assert_eq!(other.delete(&path).await.status, 204) }).await;
+    assert_eq!(slow.patch(&format!("/v1/notes/{note}"), json!({ "body": "b" })).await.status, 404);
+    assert_eq!(store.conflicts(), 1);
+    assert!(admin.get("/v1/notes").await.ids().is_empty());
+});
+
+on_both_engines!(what_is_added_to_a_deleted_conversation_is_refused, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let message = json!({ "channel": "email", "app": "x", "direction": "in" });
+    for (add, body) in [("messages", message), ("notes", json!({ "body": "n" }))] {
+        let (_, conversation, _) = talk(&admin).await;
+        let (conflicts, other) = (store.conflicts(), admin.at(&app.other_process().await));
+        let path = format!("/v1/conversations/{conversation}");
+        store.before_apply(async move { assert_eq!(other.delete(&path).await.status, 204) }).await;
+        let reply = slow.post(&format!("/v1/conversations/{conversation}/{add}"), body).await;
+        assert_eq!(reply.status, 404);
+        assert_eq!(store.conflicts(), conflicts + 1);
+    }
+    assert!(admin.get("/v1/messages").await.ids().is_empty());
+    assert!(admin.get("/v1/notes").await.ids().is_empty());
+});
+
+on_both_engines!(derived_attributes_are_made_from_rows_as_they_are, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (customer, conversation, messages) = talk(&admin).await;
+    // One process folds the conversation anew while the other adds a message: neither loses the other's.
+    let other = admin.at(&app.other_process().await);
+    let path = format!("/v1/conversations/{conversation}/messages");
+    store
+        .before_apply(async move {
+            let body = json!({ "channel": "sms", "app": "x", "direction": "out", "preview": "reply" });
+            other.post(&path, body).await.created();
+        })
+        .await;
+    slow.patch(&format!("/v1/messages/{}", messages[0]), json!({ "preview": "first" })).await.ok();
+    assert_eq!(store.conflicts(), 1);
+    let it = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
+    assert_eq!((&it["messageCount"], &it["preview"], &it["name"]), (&json!(3), &json!("first"), &json!("first")));
+    assert_eq!((&it["channels"], &it["lastMessageDirection"]), (&json!(["email", "sms"]), &json!("out")));
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!(who["preview"]["text"], "reply");
+
+    // One process works out what remains of a customer while the other makes another conversation theirs.
+    app.clock.advance(1_000);
+    let newer = admin.conversation(&customer, json!({ "name": "newer" })).await;
+    admin.message(&newer, json!({ "preview": "newest" })).await;
+    let (_, elsewhere, _) = talk(&admin).await;
+    app.clock.advance(1_000);
+    admin.message(&elsewhere, json!({ "preview": "from elsewhere" })).await;
+    let other = admin.at(&app.other_process().await);
+    let (path, body) = (format!("/v1/conversations/{elsewhere}"), json!({ "customer": customer }));
+    store.before_apply(async move { drop(other.patch(&path, body).await.ok()) }).await;
+    assert_eq!(slow.delete(&format!("/v1/conversations/{newer}")).await.status, 204);
+    assert_eq!(store.conflicts(), 2);
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!(
+        (&who["preview"]["text"], &who["lastConversation"]["id"]),
+        (&json!("from elsewhere"), &json!(elsewhere))
+    );
+    assert_eq!(who["conversationCounts"]["all"], 2);
+});
+
+on_both_engines!(a_conversation_moved_away_meanwhile_is_changed_where_it_is, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (_, conversation, messages) = talk(&admin).await;
+    let target = admin.customer().await;
+    let other = admin.at(&app.other_process().await);
+    let (path, body) = (format!("/v1/conversations/{conversation}"), json!({ "customer": target }));
+    store.before_apply(async move { drop(other.patch(&path, body).await.ok()) }).await;
+    let it = slow.patch(&format!("/v1/messages/{}", messages[1]), json!({ "preview": "moved along" })).await.ok();
+    assert_eq!(it["data"]["relationships"]["customer"]["data"]["id"], json!(target));
+    assert_eq!(store.conflicts(), 1);
+    let who = admin.attributes(&format!("/v1/customers/{target}")).await;
+    assert_eq!(who["preview"]["text"], "moved along");
+});
+
+on_both_engines!(a_condition_that_no_longer_holds_is_a_conflict, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (customer, ..) = talk(&admin).await;
+    let path = format!("/v1/customers/{customer}");
+    let rev = admin.attributes(&path).await["rev"].clone();
+    let (other, theirs) = (admin.at(&app.other_process().await), path.clone());
+    store.before_apply(async move { drop(other.patch(&theirs, json!({ "name": "Ann" })).await.ok()) }).await;
+    let reply = slow.patch(&path, json!({ "name": "Bea", "rev": rev })).await;
+    assert_eq!(reply.error(), (409, "conflict".into(), "/rev".into()));
+    assert_eq!(admin.attributes(&path).await["name"], "Ann");
+});
+
+/// Writers of two processes, all of one customer: none of them is refused, none is lost.
+async fn writers_wait_their_turn(app: TestApp) {
+    const WRITERS: usize = 48;
+    let admin = app.admin().await;
+    let (customer, conversation, _) = talk(&admin).await;
+    let processes = [admin.at(&app.other_process().await), admin.at(&app.other_process().await)];
+    let processes: Vec<Arc<Actor>> = processes.into_iter().map(Arc::new).collect();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|n| {
+            let (actor, conversation) = (Arc::clone(&processes[n % 2]), conversation.clone());
+            tokio::spawn(async move {
+                let mut written = Vec::new();
+                for _ in 0..3 {
+                    let body =
+                        json!({ "channel": "chat", "app": "x", "direction": if n % 3 == 0 { "out" } else { "in" } });
+                    let path = format!("/v1/conversations/{conversation}/messages");
+                    written.push(actor.post(&path, body).await.created_id());
+                }
+                written
+            })
+        })
+        .collect();
+    let mut written = Vec::new();
+    for writer in writers {
+        written.extend(writer.await.expect("the task ends"));
+    }
+    assert_eq!(written.len(), 3 * WRITERS);
+    let it = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
+    assert_eq!(it["messageCount"], 2 + 3 * WRITERS);
+    assert_eq!(it["outboundMessageCount"], WRITERS);
+    let mut position = Position::default();
+    let events = app.events(&mut position).await;
+    let created = events.iter().filter(|event| event.verb == Verb::Create && event.kind.name() == "message").count();
+    assert_eq!(created, 2 + 3 * WRITERS);
+    // The customer's events tell one story: each revision of the conversation once, in order.
+    let revs: Vec<i64> =
+        events.iter().filter(|event| event.object.to_string() == conversation).map(|event| event.rev).collect();
+    assert_eq!(revs, (1..=revs.len() as i64).collect::<Vec<_>>());
+    assert_eq!(it["rev"], revs.len());
+    let _ = customer;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_customer_wait_their_turn_on_sqlite() {
+    writers_wait_their_turn(TestApp::new(Backend::Sqlite).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_customer_wait_their_turn_on_postgres() {
+    writers_wait_their_turn(TestApp::new(Backend::Postgres).await).await;
+}
+
+on_both_engines!(a_poller_by_from_date_misses_nothing_of_a_customer, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        ids.push(admin.conversation(&customer, json!({ "name": format!("{n}") })).await);
+    }
+    let list = format!("/v1/customers/{customer}/conversations?pageSize=100");
+    let (mut seen, mut since): (HashMap<String, i64>, Option<String>) = (HashMap::new(), None);
+    let mut poll = async |admin: &Actor| {
+        let path = since.as_ref().map_or(list.clone(), |since| format!("{list}&fromDate={since}"));
+        let rows = admin.get(&path).await.ok()["data"].as_array().expect("rows").clone();
+        for row in &rows {
+            let attributes = &row["attributes"];
+            seen.insert(row["id"].to_string(), attributes["rev"].as_i64().expect("a rev"));
+            let at = attributes["updatedAt"].as_str().expect("a moment").to_owned();
+            since = since.take().max(Some(at));
+        }
+        seen.clone()
+    };
+    let processes = [admin.at(&app.other_process().await), admin.at(&app.other_process().await)];
+    poll(&admin).await;
+    for round in 0..12usize {
+        // The clock stands, moves, and steps back.
+        app.clock.advance([0, 0, 7, -5][round % 4]);
+        for (n, process) in processes.iter().enumerate() {
+            let path = format!("/v1/conversations/{}", ids[(round + n) % 6]);
+            process.patch(&path, json!({ "priority": 1 + (round + n) % 5, "name": format!("{round} {n}") })).await.ok();
+            poll(&admin).await;
+        }
+    }
+    let seen = poll(&admin).await;
+    for id in ids {
+        let rev = admin.attributes(&format!("/v1/conversations/{id}")).await["rev"].as_i64();
+        assert_eq!(seen.get(&json!(id).to_string()).copied(), rev, "the newest state of each was seen");
+    }
+});
+
+on_both_engines!(every_kind_of_change_leaves_its_event, |app| async move {
+    let admin = app.admin().await;
+    let mut position = app.feed().newest().await.expect("a position");
+    let mut told = async || {
+        let events = app.events(&mut position).await;
+        let mut told: BTreeMap<String, usize> = BTreeMap::new();
+        for event in &events {
+            *told.entry(event.name()).or_default() += 1;
+        }
+        (told.into_iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>(), events)
+    };
+    let user = admin.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await.created_id();
+    assert_eq!(told().await.0, ["kustomer.user.create 1"]);
+    admin.post("/v1/teams", json!({ "name": "Desk", "members": [user] })).await.created();
+    admin.post("/v1/tags", json!({ "name": "vip" })).await.created();
+    assert_eq!(told().await.0, ["kustomer.tag.create 1", "kustomer.team.create 1"]);
+
+    let customer = admin.customer().await;
+    let path = format!("/v1/customers/{customer}");
+    admin.patch(&path, json!({ "name": "Jane", "tags": ["new one"] })).await.ok();
+    let (names, events) = told().await;
+    assert_eq!(names, ["kustomer.customer.create 1", "kustomer.customer.update 1", "kustomer.tag.create 1"]);
+    let update = events.iter().find(|event| event.verb == Verb::Update).expect("an update");
+    let shown = admin.attributes(&path).await;
+    let changes: Value = serde_json::from_str(update.changes.as_deref().expect("a difference")).expect("JSON");
+    assert_eq!(changes["attributes"]["name"], json!({ "op": "add", "after": "Jane" }));
+    assert_eq!(changes["attributes"]["updatedAt"]["after"], shown["updatedAt"], "the moment of the commit");
+    assert_eq!(update.at.to_string(), shown["updatedAt"]);
+    assert_eq!(update.actor.map(|user| user.to_string()), {
+        let current = admin.get("/v1/users/current").await.ok();
+        current["data"]["id"].as_str().map(str::to_owned)
+    });
+    admin.patch(&path, json!({ "name": "Jane" })).await.ok();
+    assert_eq!(told().await.0, Vec::<String>::new(), "what changes nothing is not told");
+
+    let conversation = admin.conversation(&customer, json!({})).await;
+    let first = admin.message(&conversation, json!({ "preview": "hello" })).await;
+    let note = admin.post("/v1/notes", json!({ "conversation": conversation, "body": "a" })).await.created_id();
+    let (names, events) = told().await;
+    assert_eq!(
+        names,
+        [
+            "kustomer.conversation.create 1",
+            "kustomer.conversation.update 2",
+            "kustomer.customer.update 2",
+            "kustomer.message.create 1",
+            "kustomer.note.create 1"
+        ]
+    );
+    let order: Vec<String> = events.iter().skip(2).take(3).map(|event| event.name()).collect();
+    assert_eq!(order, ["kustomer.message.create", "kustomer.conversation.update", "kustomer.customer.update"]);
+
+    let path = format!("/v1/conversations/{conversation}");
+    admin
+        .patch(
+            &path,
+            json!({ "status": "snoozed", "snooze": { "status": "scheduled", "time": app.now().plus(1_000) } }),
+        )
+        .await
+        .ok();
+    assert_eq!(told().await.0, ["kustomer.conversation.update 1", "kustomer.customer.update 1"]);
+    app.clock.advance(1_000);
+    assert_eq!(app.end_snoozes().await, 1);
+    let (names, events) = told().await;
+    assert_eq!(names, ["kustomer.conversation.update 1", "kustomer.customer.update 1"]);
+    assert!(events.iter().all(|event| event.actor.is_none()), "it happened by itself");
+
+    // Deleting and restoring tell of everything that hides and shows along.
+    assert_eq!(admin.delete(&path).await.status, 204);
+    let hidden = told().await.0;
+    assert_eq!(
+        hidden,
+        [
+            "kustomer.conversation.delete 1",
+            "kustomer.customer.update 1",
+            "kustomer.message.delete 1",
+            "kustomer.note.delete 1"
+        ]
+    );
+    admin.patch(&path, json!({ "deleted": false })).await.ok();
+    let shown: Vec<String> = hidden.iter().map(|name| name.replace("delete", "restore")).collect();
+    assert_eq!(told().await.0, shown, "a restore can be told from an update");
+    assert_eq!(admin.delete(&format!("/v1/notes/{note}")).await.status, 204);
+    admin.patch(&format!("/v1/notes/{note}"), json!({ "deleted": null })).await.ok();
+    let (names, _) = told().await;
+    assert!(
+        names.contains(&"kustomer.note.delete 1".to_owned()) && names.contains(&"kustomer.note.restore 1".to_owned())
+    );
+    admin.patch(&format!("/v1/messages/{first}"), json!({ "lang": "en_us" })).await.ok();
+    assert_eq!(told().await.0, ["kustomer.message.update 1"]);
+
+    let target = admin.customer().await;
+    admin.patch(&path, json!({ "customer": target })).await.ok();
+    let (names, events) = told().await;
+    assert_eq!(
+        names,
+        [
+            "kustomer.conversation.update 1",
+            "kustomer.customer.create 1",
+            "kustomer.customer.update 2",
+            "kustomer.message.update 1",
+            "kustomer.note.update 1"
+        ]
+    );
+    let moved = events.iter().find(|event| event.kind.name() == "conversation").expect("the conversation");
+    assert!(moved.changes.as_deref().is_some_and(|changes| changes.contains(&customer) && changes.contains(&target)));
+
+    assert_eq!(admin.delete(&format!("/v1/customers/{target}")).await.status, 204);
+    assert_eq!(
+        told().await.0,
+        [
+            "kustomer.conversation.delete 1",
+            "kustomer.customer.delete 1",
+            "kustomer.message.delete 1",
+            "kustomer.note.delete 1"
+        ]
+    );
+
+    // Tokens: made, used, revoked.
+    let token = app.actor(&["org.user"]).await;
+    assert_eq!(told().await.0, ["kustomer.auth_token.create 1", "kustomer.user.create 1"]);
+    app.domain.store_token_uses().await.expect("it is stored");
+    told().await;
+    token.get("/v1/users/current").await.ok();
+    app.domain.store_token_uses().await.expect("it is stored");
+    assert_eq!(told().await.0, ["kustomer.auth_token.update 1"]);
+    assert_eq!(token.delete("/v1/auth/tokens/current").await.status, 204);
+    assert_eq!(told().await.0, ["kustomer.auth_token.delete 1"]);
+    // An org's sequence begins with the org.
+    let all = app.events(&mut Position::default()).await;
+    assert_eq!(all[0].name(), "kustomer.org.create");
+});
+
+on_both_engines!(a_names_owner_is_a_kind_and_an_id, |app| async move {
+    let admin = app.admin().await;
+    let tag = admin.post("/v1/tags", json!({ "name": "vip" })).await.created_id();
+    let user = admin.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await.created_id();
+    // Files name ids as they like; over HTTP they are given.
+    let mut importer = konverse_domain::Importer::new(&app.domain, app.org.id).await.expect("an import");
+    let kind = konverse_domain::ImportKind::Customers;
+    let rows = [&tag, &user].map(|id| kind.read(&json!({ "id": id }).to_string()).expect("a row"));
+    importer.take(kind, rows.into()).await.expect("the rows are taken");
+    for id in [&tag, &user] {
+        assert_eq!(admin.delete(&format!("/v1/customers/{id}")).await.status, 204);
+    }
+    assert_eq!(admin.post("/v1/tags", json!({ "name": "VIP" })).await.error().0, 409, "the tag's name is still taken");
+    let again = admin.post("/v1/users", json!({ "name": "Ann", "email": "Ann@acme.example" })).await;
+    assert_eq!(again.error().0, 409, "the user's address is still taken");
+});
