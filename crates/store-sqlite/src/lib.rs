@@ -34,11 +34,12 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens the file, creating it when missing, and brings its schema up to date.
+    ///
+    /// A file of another program is refused and left as it is. A new file is readable and writable by its owner alone.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        let connection = open::for_writing(path)?;
-        open::migrate(&connection)?;
+        let (file, connection) = open::database_file(path)?;
         Ok(SqlStore::new(Self {
-            readers: Readers::new(path.to_owned()),
+            readers: Readers::new(file),
             writer: Writer::start(connection)?,
             blocking: Semaphore::new(BLOCKING_READS),
         }))
