@@ -1,10 +1,13 @@
 //! The storage contract on PostgreSQL 15 or newer.
 //!
 //! The statements of a change are sent without waiting for each other (pipelined), so a transaction costs three round
-//! trips however many rows it writes. Several server processes may share one database.
+//! trips however many rows it writes. Several server processes may share one database. An unbounded read is cancelled
+//! when its caller goes away.
 
 mod bind;
 mod open;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Object, Pool, Transaction};
@@ -12,11 +15,17 @@ use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use konverse_model::{Instant, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
-use konverse_store_sql::{Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
+use konverse_store_sql::{Cost, Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
 use bind::{Bound, Doc, IdColumn, Param};
+
+/// How long the server may take to end a cancelled query. Then the connection is closed all the same.
+const CANCEL: Duration = Duration::from_secs(10);
+
+/// How long until a query that has not ended is cancelled again.
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
@@ -39,6 +48,53 @@ impl Postgres {
 
     async fn client(&self) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(pool_error)
+    }
+
+    async fn reader(&self, cost: Cost) -> Result<Reader, StoreError> {
+        Ok(Reader { client: Some(self.client().await?), cost })
+    }
+}
+
+/// A connection in use by a read. It goes back to the pool with [`Reader::done`], and after a bounded read in any case.
+/// When an unbounded one is dropped before that, its query may run for long: it is cancelled and the connection closed,
+/// since whoever came next would wait for it.
+struct Reader {
+    client: Option<Object>,
+    cost: Cost,
+}
+
+impl Reader {
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.client.as_ref().ok_or_else(|| StoreError::Database("the read is over".into()))
+    }
+
+    fn done(mut self) {
+        self.client = None;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let unfinished = self.client.take().filter(|client| self.cost == Cost::Unbounded && !client.is_closed());
+        // Without a runtime the connection has ended with the one it ran on.
+        let (Some(client), Ok(runtime)) = (unfinished, tokio::runtime::Handle::try_current()) else { return };
+        let token = client.cancel_token();
+        runtime.spawn(async move {
+            let cancel = async {
+                loop {
+                    let _ = token.cancel_query(open::TLS).await;
+                    // The server forgets a cancellation that comes just before the query begins.
+                    let is_free = tokio::time::timeout(CANCEL_AGAIN, client.simple_query("")).await.is_ok();
+                    if is_free {
+                        break;
+                    }
+                }
+            };
+            // The connection keeps its place in the pool meanwhile, so that callers who come and go do not make the
+            // server run more queries than the pool has places.
+            let _ = tokio::time::timeout(CANCEL, cancel).await;
+            drop(Object::take(client));
+        });
     }
 }
 
@@ -105,21 +161,26 @@ impl Driver for Postgres {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        let client = self.client().await?;
-        let statements = prepared(&client, queries.iter().map(|query| &*query.sql)).await?;
-        let (client, statements) = (&client, &statements);
+        let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
+        let reader = self.reader(if unbounded { Cost::Unbounded } else { Cost::Bounded }).await?;
+        let client = reader.client()?;
+        let statements = &prepared(client, queries.iter().map(|query| &*query.sql)).await?;
         let run = |query| {
             let query: &Query = query;
             async move { rows(client, statement(statements, &query.sql)?, query).await }
         };
-        try_join_all(queries.iter().map(run)).await
+        let found = try_join_all(queries.iter().map(run)).await?;
+        reader.done();
+        Ok(found)
     }
 
     async fn splice(&self, query: Query, limit: u32, reversed: bool, mut buffer: Vec<u8>) -> Result<Page, StoreError> {
-        let client = self.client().await?;
+        let reader = self.reader(query.cost).await?;
+        let client = reader.client()?;
         let statement = client.prepare_cached(&query.sql).await.map_err(database)?;
         let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
         let mut rows: Vec<_> = stream.try_collect().await.map_err(database)?;
+        reader.done();
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         if reversed {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
 use konverse_store::StoreError;
 use konverse_store_sql::migrations;
 use tokio_postgres::{Config, NoTls};
@@ -12,10 +12,13 @@ use crate::database;
 /// The advisory lock held while migrating, so that processes starting together do not both migrate: "konverse" in ASCII.
 const MIGRATION_LOCK: i64 = 0x6b6f_6e76_6572_7365;
 
+/// How every connection to the server is made: those of the pool, and those that only cancel a query.
+pub(crate) const TLS: NoTls = NoTls;
+
 pub(crate) fn pool(url: &str, connections: usize) -> Result<Pool, StoreError> {
     let mut config = Config::from_str(url).map_err(|error| StoreError::Database(format!("database URL: {error}")))?;
     config.application_name("konverse");
-    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let manager = Manager::from_config(config, TLS, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
         .max_size(connections)
         .runtime(Runtime::Tokio1)
@@ -48,6 +51,9 @@ pub(crate) async fn migrate(client: &mut Object) -> Result<(), StoreError> {
             "the database has schema {seen}, this konverse knows up to {known}: use a newer konverse"
         )));
     }
+    if seen == 0 {
+        refuse_taken_names(&transaction).await?;
+    }
     for (n, migration) in migrations::POSTGRES.iter().enumerate().skip(seen as usize) {
         transaction.batch_execute(migration).await.map_err(database)?;
         transaction
@@ -56,4 +62,25 @@ pub(crate) async fn migrate(client: &mut Object) -> Result<(), StoreError> {
             .map_err(database)?;
     }
     transaction.commit().await.map_err(database)
+}
+
+/// A schema of another program may lie beside ours, but not have tables of the same names: the migrations would stop
+/// half-way with less to say.
+async fn refuse_taken_names(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let ours: Vec<&str> = migrations::POSTGRES
+        .iter()
+        .flat_map(|migration| migration.lines())
+        .filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split_whitespace().next())
+        .collect();
+    let taken = "SELECT current_schema()::text, string_agg(relname::text, ', ' ORDER BY relname) FROM pg_class \
+        WHERE relnamespace = current_schema()::regnamespace AND relname = ANY($1::text[])";
+    let row = transaction.query_one(taken, &[&ours]).await.map_err(database)?;
+    match row.get::<_, Option<String>>(1) {
+        None => Ok(()),
+        Some(names) => Err(StoreError::Database(format!(
+            "the schema {} is another program's: it has {names}, but no schema version of konverse; \
+             name an empty database",
+            row.get::<_, String>(0)
+        ))),
+    }
 }

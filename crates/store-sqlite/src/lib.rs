@@ -2,7 +2,8 @@
 //!
 //! One thread owns the only writing connection and commits what is waiting together (group commit, `synchronous=FULL`:
 //! an answered write is on disk). Reads run on read-only connections: bounded ones inline, where the request is, since
-//! a hop to another thread costs several times the read; unbounded ones on a few blocking threads.
+//! a hop to another thread costs several times the read; unbounded ones on a few blocking threads, for as long as their
+//! caller waits.
 
 mod bind;
 mod open;
@@ -10,13 +11,14 @@ mod read;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use konverse_store::{Applied, Page, StoreError};
 use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
 use tokio::sync::Semaphore;
 
-use read::Readers;
+use read::{Caller, Readers};
 use write::Writer;
 
 /// A store in one SQLite file.
@@ -27,20 +29,21 @@ const BLOCKING_READS: usize = 4;
 
 /// The SQLite driver.
 pub struct Sqlite {
-    readers: Readers,
+    readers: Arc<Readers>,
     writer: Writer,
-    blocking: Semaphore,
+    blocking: Arc<Semaphore>,
 }
 
 impl Sqlite {
     /// Opens the file, creating it when missing, and brings its schema up to date.
+    ///
+    /// A file of another program is refused and left as it is. A new file is readable and writable by its owner alone.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        let connection = open::for_writing(path)?;
-        open::migrate(&connection)?;
+        let (file, connection) = open::database_file(path)?;
         Ok(SqlStore::new(Self {
-            readers: Readers::new(path.to_owned()),
+            readers: Arc::new(Readers::new(file)),
             writer: Writer::start(connection)?,
-            blocking: Semaphore::new(BLOCKING_READS),
+            blocking: Arc::new(Semaphore::new(BLOCKING_READS)),
         }))
     }
 
@@ -49,16 +52,19 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let reader = self.readers.take()?;
-        match cost {
-            Cost::Bounded => reader.run(work),
-            Cost::Unbounded => {
-                let _permit = self.blocking.acquire().await.map_err(|_| StoreError::Database("closing".into()))?;
-                tokio::task::spawn_blocking(move || reader.run(work))
-                    .await
-                    .map_err(|error| StoreError::Database(error.to_string()))?
-            }
+        if cost == Cost::Bounded {
+            return self.readers.run(work);
         }
+        let blocking = Arc::clone(&self.blocking);
+        let permit = blocking.acquire_owned().await.map_err(|_| StoreError::Database("closing".into()))?;
+        let readers = Arc::clone(&self.readers);
+        let (_caller, wanted) = Caller::new();
+        let read = tokio::task::spawn_blocking(move || {
+            // Held by the read, not by its caller: a caller who has gone leaves it running for a moment.
+            let _permit = permit;
+            readers.run_while(wanted, work)
+        });
+        read.await.map_err(|error| StoreError::Database(error.to_string()))?
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use konverse_model::{Instant, Position};
 use konverse_store::{Page, StoreError};
@@ -10,41 +12,87 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::{bind, database, open};
+use crate::{BLOCKING_READS, bind, database, open};
+
+/// Instructions of SQLite between two looks at whether a read is still wanted: some tens of microseconds.
+const INSTRUCTIONS_PER_LOOK: i32 = 4096;
 
 /// The read-only connections that are not in use. The one used last is taken first: its statements are warm.
-/// There are never more than reads at one moment, which the runtime's threads and the blocking permits bound.
+/// A read takes one only when it runs, so there are never more than the threads that read: the runtime's own, and
+/// those the blocking permits allow.
 pub(crate) struct Readers {
     path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Mutex<Vec<Connection>>,
+    /// How many may lie idle; one that comes back to more is closed.
+    most_idle: usize,
 }
 
-/// A connection in use; it goes back when the work is done.
-pub(crate) struct Reader {
-    connection: Connection,
-    idle: Arc<Mutex<Vec<Connection>>>,
+/// Whoever waits for an unbounded read. When it is dropped, the read ends.
+pub(crate) struct Caller(Arc<AtomicBool>);
+
+/// The read's side of a [`Caller`].
+pub(crate) struct Wanted(Arc<AtomicBool>);
+
+impl Caller {
+    pub(crate) fn new() -> (Self, Wanted) {
+        let wanted = Arc::new(AtomicBool::new(true));
+        (Self(Arc::clone(&wanted)), Wanted(wanted))
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Arc::default() }
+        // As many as the runtime has threads, unless it was told otherwise.
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self { path, idle: Mutex::default(), most_idle: threads + BLOCKING_READS }
     }
 
-    pub(crate) fn take(&self) -> Result<Reader, StoreError> {
+    /// Runs `work` on a connection.
+    pub(crate) fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with(|connection| work(connection))
+    }
+
+    /// Runs `work` until it ends or nobody wants it any more.
+    ///
+    /// The read looks at a flag of its own instead of being interrupted from outside: SQLite forgets an interrupt that
+    /// comes just before a statement begins, and one that comes late would hit the connection's next user.
+    pub(crate) fn run_while<T>(
+        &self,
+        wanted: Wanted,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Wanted(wanted) = wanted;
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(StoreError::Database("the caller has gone".into()));
+        }
+        self.with(|connection| {
+            let unwanted = move || !wanted.load(Ordering::Relaxed);
+            connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(unwanted)).map_err(database)?;
+            let result = work(connection);
+            connection.progress_handler(0, None::<fn() -> bool>).map_err(database)?;
+            result
+        })
+    }
+
+    /// A connection on which something failed is closed: nobody knows in what state it is.
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let idle = self.idle.lock().pop();
-        let connection = match idle {
+        let mut connection = match idle {
             Some(connection) => connection,
             None => open::for_reading(&self.path)?,
         };
-        Ok(Reader { connection, idle: Arc::clone(&self.idle) })
-    }
-}
-
-impl Reader {
-    pub(crate) fn run<T>(self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let result = work(&self.connection);
-        self.idle.lock().push(self.connection);
-        result
+        let result = work(&mut connection)?;
+        let mut idle = self.idle.lock();
+        if idle.len() < self.most_idle {
+            idle.push(connection);
+        }
+        Ok(result)
     }
 }
 
@@ -104,4 +152,73 @@ pub(crate) fn splice(
         (first, last) = (last, first);
     }
     Ok(Page { buffer, count, first, last, more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readers(folder: &tempfile::TempDir) -> Readers {
+        let (file, _) = open::database_file(&folder.path().join("test.db")).expect("it opens");
+        Readers::new(file)
+    }
+
+    /// Long enough to be looked at many times.
+    fn count(connection: &Connection) -> Result<i64, StoreError> {
+        let sql =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT sum(i) FROM n";
+        connection.query_row(sql, [], |row| row.get(0)).map_err(database)
+    }
+
+    #[test]
+    fn no_more_lie_idle_than_are_used_again() {
+        fn nested(readers: &Readers, depth: usize) {
+            let inner = |_: &Connection| {
+                if depth > 1 {
+                    nested(readers, depth - 1);
+                }
+                Ok(())
+            };
+            readers.run(inner).expect("a read");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder);
+        nested(&readers, 3);
+        assert_eq!(readers.idle.lock().len(), 3);
+        nested(&readers, 3 * readers.most_idle);
+        assert_eq!(readers.idle.lock().len(), readers.most_idle);
+    }
+
+    #[test]
+    fn a_connection_that_failed_is_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder);
+        readers.run(|_| Ok(())).expect("a read");
+        assert_eq!(readers.idle.lock().len(), 1);
+        readers.run(|_| Err::<(), _>(StoreError::Database("disk I/O error".into()))).expect_err("the failure");
+        assert_eq!(readers.idle.lock().len(), 0);
+    }
+
+    #[test]
+    fn a_read_ends_with_its_caller_and_leaves_the_next_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder);
+        let (caller, wanted) = Caller::new();
+        let mut caller = Some(caller);
+        let read = readers.run_while(wanted, |connection| {
+            drop(caller.take());
+            count(connection)
+        });
+        assert!(read.expect_err("it ends early").to_string().contains("interrupted"));
+
+        let (caller, wanted) = Caller::new();
+        readers.run_while(wanted, count).expect("a read somebody waits for");
+        drop(caller);
+        assert_eq!(readers.idle.lock().len(), 1);
+        readers.run(count).expect("the next read on the same connection");
+
+        let (caller, wanted) = Caller::new();
+        drop(caller);
+        readers.run_while(wanted, |_| -> Result<(), _> { panic!("it is not begun") }).expect_err("nobody waits");
+    }
 }

@@ -1,0 +1,199 @@
+//! Reads of unknown length: how many run at once, and that they end with whoever asked for them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
+use konverse_api::{ApiSettings, App};
+use konverse_domain::{Domain, Ids, Settings};
+use konverse_store::{Store, StoreError};
+use konverse_store_postgres::Postgres;
+use konverse_store_sql::{Cost, Driver, Query, SqlStore, Value};
+use konverse_store_sqlite::Sqlite;
+use konverse_testkit::{Backend, TestApp, TestStore, seeded};
+use serde_json::json;
+use tokio::task::{JoinHandle, JoinSet};
+use tower::{Service, ServiceExt};
+
+/// Counts; it looks at a table, so it holds the state it began with.
+const COUNTING: &str = "WITH RECURSIVE n (i) AS (SELECT count(*) FROM org UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+    SELECT count(*) AS counted FROM n";
+
+/// Minutes of counting: longer than any test waits, and yet a test that fails comes to its end.
+const ENOUGH: i64 = 1_000_000_000;
+
+fn counting_to(most: i64) -> Query {
+    Query { sql: COUNTING.into(), params: vec![Value::Int(most)], cost: Cost::Unbounded }
+}
+
+/// Begins a long read, of rows or of a page, on a task of its own. It stands for a request: aborting it is its
+/// caller going away.
+fn begin<D: Driver>(store: &Arc<SqlStore<D>>, of_a_page: bool) -> JoinHandle<Result<(), StoreError>> {
+    let store = Arc::clone(store);
+    tokio::spawn(async move {
+        let query = counting_to(ENOUGH);
+        if of_a_page {
+            store.driver().splice(query, 1, false, Vec::new()).await.map(drop)
+        } else {
+            store.driver().read(vec![query]).await.map(drop)
+        }
+    })
+}
+
+async fn answers<D: Driver>(store: &SqlStore<D>) {
+    let read = tokio::time::timeout(Duration::from_secs(60), store.driver().read(vec![counting_to(9)]));
+    let rows = read.await.expect("there is room for another read").expect("it succeeds");
+    assert_eq!(rows, [[[Value::Int(10)]]]);
+}
+
+/// Looks until it is so.
+async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..3_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} for half a minute");
+}
+
+/// The connections this process has to a SQLite file.
+fn connections(file: &Path) -> usize {
+    let file = file.canonicalize().expect("a path");
+    let open = std::fs::read_dir("/proc/self/fd").expect("the open files").flatten();
+    open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_hundred_filtered_lists_share_a_few_connections() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let conversation = admin.conversation(&customer, json!({ "name": "Late parcel" })).await;
+
+    let url = app.store.url();
+    let path = Path::new(url.strip_prefix("sqlite:").expect("a file"));
+    let store = Arc::new(Sqlite::open(path).expect("it opens"));
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(11)), Settings::default());
+    // The router is made once, as for a listener: making it costs more than a request.
+    let peer: SocketAddr = ([127, 0, 0, 1], 40_000).into();
+    let mut listener = konverse_api::serve(App::new(Arc::new(domain), ApiSettings::default()));
+    let service = listener.call(peer).await.expect("a service");
+    let get = |path: &str| {
+        let authorization = format!("Bearer {}", admin.token);
+        let request = Request::get(path).header("authorization", authorization).body(Body::empty());
+        let answer = service.clone().oneshot(request.expect("a request"));
+        async move {
+            let (head, body) = answer.await.expect("an answer").into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            assert_eq!(head.status, 200, "{}", String::from_utf8_lossy(&body));
+            serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")["data"].clone()
+        }
+    };
+
+    // With all permits taken, every list waits at the same moment.
+    let long: Vec<_> = (0..4).map(|_| begin(&store, false)).collect();
+    becomes("the long reads have not begun", async || connections(path) >= 2 + 4).await;
+    let mut lists = JoinSet::new();
+    for _ in 0..600 {
+        lists.spawn(get(&format!("/v1/customers/{customer}/conversations?fromDate=2026-01-01T00:00:00Z")));
+    }
+    // Two writers, and a reader for each thread and each permit; few in any case.
+    let most = 16;
+    for _ in 0..50 {
+        // Reads by key do not wait behind them.
+        assert_eq!(get(&format!("/v1/conversations/{conversation}")).await["id"], *conversation);
+        assert!(connections(path) <= most, "{} connections", connections(path));
+    }
+    assert!(lists.try_join_next().is_none(), "they wait");
+    long.iter().for_each(JoinHandle::abort);
+    while let Some(list) = lists.join_next().await {
+        assert_eq!(list.expect("no panic")[0]["id"], *conversation);
+        assert!(connections(path) <= most, "{} connections", connections(path));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_read_ends_when_its_caller_goes_away() {
+    let test = TestStore::new(Backend::Sqlite).await;
+    let url = test.url();
+    let path = Path::new(url.strip_prefix("sqlite:").expect("a file"));
+    let store = Arc::new(Sqlite::open(path).expect("it opens"));
+    // A log cannot be emptied while somebody reads the state in it: that shows whether the reading goes on.
+    let other = rusqlite::Connection::open(path).expect("the file opens");
+    other.busy_timeout(Duration::ZERO).expect("a setting");
+    let is_being_read = || {
+        let busy: i64 = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).expect("an answer");
+        busy == 1
+    };
+    for of_a_page in [false, true] {
+        other.execute("INSERT INTO tally VALUES (randomblob(12), '', 0, 0)", []).expect("a row");
+        let running: Vec<_> = (0..4).map(|_| begin(&store, of_a_page)).collect();
+        becomes("nothing is read", async || is_being_read()).await;
+        // Those who wait for their turn give it up as well.
+        let waiting: Vec<_> = (0..20).map(|_| begin(&store, of_a_page)).collect();
+        tokio::task::yield_now().await;
+        assert!(running.iter().chain(&waiting).all(|read| !read.is_finished()));
+        running.iter().chain(&waiting).for_each(JoinHandle::abort);
+        becomes("the file is being read", async || !is_being_read()).await;
+        answers(&store).await;
+        assert!(connections(path) <= 16, "{} connections", connections(path));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_read_ends_when_its_caller_goes_away() {
+    let test = TestStore::new(Backend::Postgres).await;
+    let store = Arc::new(Postgres::open(&test.url(), 1).await.expect("it opens"));
+    let (other, connection) =
+        tokio_postgres::connect(&test.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    let is_being_read = async || {
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%counted%'";
+        other.query_one(running, &[]).await.expect("an answer").get::<_, i64>(0) > 0
+    };
+    let pid = async || {
+        let sql = "SELECT pg_backend_pid()::bigint";
+        let query = |cost| Query { sql: sql.into(), params: Vec::new(), cost };
+        let read = async |cost| store.driver().read(vec![query(cost)]).await.expect("a read");
+        let pid = read(Cost::Bounded).await;
+        assert_eq!(read(Cost::Unbounded).await, pid, "a read that ends by itself gives its connection back");
+        pid
+    };
+    for of_a_page in [false, true] {
+        let before = pid().await;
+        let running = begin(&store, of_a_page);
+        becomes("nothing is read", is_being_read).await;
+        let waiting: Vec<_> = (0..20).map(|_| begin(&store, of_a_page)).collect();
+        tokio::task::yield_now().await;
+        assert!(!running.is_finished() && waiting.iter().all(|read| !read.is_finished()));
+        running.abort();
+        waiting.iter().for_each(JoinHandle::abort);
+        becomes("the query runs", async || !is_being_read().await).await;
+        answers(&*store).await;
+        assert_ne!(pid().await, before, "the connection was not handed on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_read_leaves_room_for_others() {
+    async fn fail<D: Driver>(store: &SqlStore<D>) {
+        for cost in [Cost::Bounded, Cost::Unbounded] {
+            for _ in 0..20 {
+                let query = Query { sql: "SELECT nothing FROM nowhere".into(), params: Vec::new(), cost };
+                store.driver().read(vec![query.clone()]).await.expect_err("no such table");
+                store.driver().splice(query, 1, false, Vec::new()).await.expect_err("no such table");
+            }
+        }
+        answers(store).await;
+        store.ping().await.expect("a read");
+    }
+    let (sqlite, postgres) = tokio::join!(TestStore::new(Backend::Sqlite), TestStore::new(Backend::Postgres));
+    fail(&Sqlite::open(Path::new(sqlite.url().strip_prefix("sqlite:").expect("a file"))).expect("it opens")).await;
+    fail(&Postgres::open(&postgres.url(), 1).await.expect("it opens")).await;
+}
