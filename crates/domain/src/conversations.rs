@@ -532,7 +532,7 @@ impl Domain {
             leaving.now = now;
             let mut arriving = match Timeline::load(self, org, author.clone(), target).await {
                 Err(DomainError::NotFound(..)) => {
-                    return Err(DomainError::invalid("/customer", format!("Customer {target} not found")));
+                    return Err(DomainError::invalid("/customer", format!("names no customer of this org: {target}")));
                 }
                 other => other?,
             };

@@ -75,10 +75,10 @@ impl ImportKind {
     pub fn read(self, line: &str) -> Result<ImportRow, RowError> {
         let value: Value = serde_json::from_str(line).map_err(|error| RowError(format!("is not JSON: {error}")))?;
         let body = match self {
-            Self::Users => Body::User(read(&input::USER_CREATE, value)?),
-            Self::Teams => Body::Team(read(&input::TEAM_CREATE, value)?),
-            Self::Tags => Body::Tag(read(&input::TAG_CREATE, value)?),
-            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_CREATE, value)?)),
+            Self::Users => Body::User(read(&input::USER_IMPORT, value)?),
+            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, value)?),
+            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, value)?),
+            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, value)?)),
             Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, value)?)),
             Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, value)?)),
             Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, value)?)),
@@ -276,8 +276,9 @@ impl<'a> Importer<'a> {
                 let (found, lost): (Vec<_>, Vec<_>) = new.into_iter().partition(|(_, row)| known(row).is_some());
                 for (n, row) in lost {
                     let id = row.conversation().map_or_else(String::new, |id| id.to_string());
-                    outcomes[n] =
-                        Some(RowOutcome::Rejected(RowError(format!("/conversation Conversation {id} not found"))));
+                    outcomes[n] = Some(RowOutcome::Rejected(RowError(format!(
+                        "/conversation names no conversation of this org: {id}"
+                    ))));
                 }
                 let groups = group(found, known);
                 self.take_groups(groups, &conversations, &mut outcomes).await?;
@@ -427,8 +428,9 @@ impl<'a> Importer<'a> {
         for (customer, group) in groups {
             let Some(row) = customers.get(&customer) else {
                 for (n, _) in group.rows {
-                    outcomes[n] =
-                        Some(RowOutcome::Rejected(RowError(format!("/customer Customer {customer} not found"))));
+                    outcomes[n] = Some(RowOutcome::Rejected(RowError(format!(
+                        "/customer names no customer of this org: {customer}"
+                    ))));
                 }
                 continue;
             };
