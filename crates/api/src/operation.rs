@@ -217,6 +217,13 @@ impl Operation {
         self
     }
 
+    /// A list that is known whole: its pages are found by number alone.
+    pub(crate) fn answers_whole_list<A: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::List(schema_of::<A>);
+        self.params.splice(0..0, [PAGE, PAGE_SIZE]);
+        self
+    }
+
     /// One record, or a list when the path names several, with the parameters of its pages.
     pub(crate) fn answers_one_or_several<A: JsonSchema>(mut self) -> Self {
         self.answer = Answer::OneOrSeveral(schema_of::<A>);

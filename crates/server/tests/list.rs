@@ -458,7 +458,7 @@ on_both_engines!(a_list_known_whole_has_pages_too, |app| async move {
     assert_eq!((&past["data"], &past["links"]["next"]), (&json!([]), &Value::Null), "past the end");
 
     let by_email = "/v1/users?email=ANN@acme.example";
-    assert_eq!(admin.get(by_email).await.ids(), [user.clone()]);
+    assert_eq!(admin.get(by_email).await.ids(), [user.as_str()]);
     let second = admin.get(&format!("{by_email}&page=2&pageSize=1")).await;
     assert_eq!(second.ids(), Vec::<String>::new());
     assert_eq!(second.json()["links"]["prev"], "/v1/users?page=1&pageSize=1&email=ANN@acme.example");
@@ -470,9 +470,9 @@ on_both_engines!(a_list_known_whole_has_pages_too, |app| async move {
     let asked = [ids[2].clone(), ids[0].clone(), ids[1].clone()];
     assert_eq!(admin.get(&path).await.ids(), asked);
     assert_eq!(walk(&admin, &format!("{path}?pageSize=2"), "next").await, [asked[..2].to_vec(), asked[2..].to_vec()]);
-    assert_eq!(admin.get(&format!("/v1/users/{user},{user}")).await.ids(), [user.clone()]);
+    assert_eq!(admin.get(&format!("/v1/users/{user},{user}")).await.ids(), [user.as_str()]);
     let same = vec![ids[0].as_str(); 101].join(",");
-    assert_eq!(admin.get(&format!("/v1/conversations/{same}")).await.ids(), [ids[0].clone()]);
+    assert_eq!(admin.get(&format!("/v1/conversations/{same}")).await.ids(), [ids[0].as_str()]);
     let many: Vec<String> = (0..101).map(|n| format!("{}{n:03x}", &customer[..21])).collect();
     let reply = admin.get(&format!("/v1/conversations/{}", many.join(","))).await;
     assert_eq!(reply.error(), (400, "bad_request".into(), "id".into()), "more than a hundred");

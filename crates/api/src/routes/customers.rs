@@ -24,9 +24,11 @@ async fn list(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, query
     Ok(paging.answer_with_total(page, total))
 }
 
+type MakeFilter = fn(Instant) -> Filter;
+
 /// The filters there are, in the order the statement and the links have them. Each counts once, so that there are few
 /// statements to prepare.
-const FILTERS: [(&str, fn(Instant) -> Filter); 8] = [
+const FILTERS: [(&str, MakeFilter); 8] = [
     ("filter[createdAt][gte]", |at| Filter::From(Field::CreatedAt, at)),
     ("filter[createdAt][gt]", |at| Filter::After(Field::CreatedAt, at)),
     ("filter[createdAt][lte]", |at| Filter::UpTo(Field::CreatedAt, at)),

@@ -141,7 +141,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .answers_one_or_several::<UserAttributes>(),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
             .roles::<ReadTeams>()
-            .answers_list::<TeamAttributes>(),
+            .answers_whole_list::<TeamAttributes>(),
         Operation::get("/v1/teams", "list-teams", "The org's teams", list_teams)
             .roles::<ReadTeams>()
             .answers_list::<TeamAttributes>(),
