@@ -116,6 +116,14 @@ impl ApiError {
         this
     }
 
+    /// The error of a look-up, which names what was looked up by.
+    pub(crate) fn of_look_up(error: DomainError, parameter: &'static str) -> Self {
+        match error {
+            DomainError::NotFound(..) => Self::new(Code::NotFound, &error.to_string(), Source::Parameter(parameter)),
+            other => other.into(),
+        }
+    }
+
     /// The error of the rules, with the status a missing role has here.
     pub(crate) fn of(error: DomainError, missing_role_status: u16) -> Self {
         match error {
@@ -157,7 +165,9 @@ impl From<DomainError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(json!({ "errors": self.entries }).to_string()));
+        // Some clients read a top-level `error` and nothing else (contract README §15).
+        let first = self.entries.first().map(|entry| &entry["message"]);
+        let mut response = Response::new(Body::from(json!({ "error": first, "errors": self.entries }).to_string()));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, crate::answer::JSON);
         if let Some(seconds) = self.retry_after {

@@ -1,6 +1,5 @@
 //! What handlers take from a request: the caller with a proof, ids, query values, a checked body.
 
-use std::borrow::Cow;
 use std::str::FromStr;
 
 use axum::body::Bytes;
@@ -65,7 +64,7 @@ impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for PathId<I> {
     }
 }
 
-/// Ids from the path, separated by commas.
+/// Ids from the path, separated by commas; each counts once.
 pub(crate) enum PathIds<I> {
     One(I),
     Several(Vec<I>),
@@ -74,7 +73,7 @@ pub(crate) enum PathIds<I> {
 /// Most ids a path may name.
 const MOST_IDS: usize = 100;
 
-impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for PathIds<I> {
+impl<I: FromStr<Err = IdError> + PartialEq + Send> FromRequestParts<App> for PathIds<I> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
@@ -83,10 +82,16 @@ impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for PathIds<I> {
         if !text.contains(',') {
             return text.parse().map(Self::One).map_err(wrong);
         }
-        let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
-        let ids: Vec<I> = ids.map(str::parse).collect::<Result<_, _>>().map_err(wrong)?;
-        if ids.len() > MOST_IDS {
-            return Err(ApiError::parameter("id", &format!("must not name more than {MOST_IDS} ids")));
+        let mut ids: Vec<I> = Vec::new();
+        for id in text.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+            let id = id.parse().map_err(wrong)?;
+            if ids.contains(&id) {
+                continue;
+            }
+            if ids.len() == MOST_IDS {
+                return Err(ApiError::parameter("id", &format!("must not name more than {MOST_IDS} ids")));
+            }
+            ids.push(id);
         }
         Ok(Self::Several(ids))
     }
@@ -170,10 +175,10 @@ impl Query {
         }
     }
 
-    /// A whole number of at least 1; `2.0` is 2.
-    pub(crate) fn number(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
+    /// A whole number of at least `least`; `2.0` is 2.
+    pub(crate) fn number(&self, name: &'static str, least: u64) -> Result<Option<u64>, ApiError> {
         self.get(name)
-            .map(|text| positive(&text).ok_or_else(|| ApiError::parameter(name, "must be a whole number from 1")))
+            .map(|text| whole_from(least, &text).map_err(|message| ApiError::parameter(name, &message)))
             .transpose()
     }
 
@@ -187,17 +192,19 @@ impl Query {
         }
     }
 
-    /// All values, in the order sent, with decoded names.
-    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        self.values
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name.as_str(), Cow::Owned(decode(&value.replace('+', " ")))))
+    /// The names that have a value, decoded.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
     }
 }
 
-/// A whole number of at least 1, also written `2.0`. Numbers too large for a page are as good as the largest.
-pub(crate) fn positive(text: &str) -> Option<u64> {
+/// A whole number of at least `least`, or what it must be.
+pub(crate) fn whole_from(least: u64, text: &str) -> Result<u64, String> {
+    whole(text).filter(|number| *number >= least).ok_or_else(|| format!("must be a whole number from {least}"))
+}
+
+/// A whole number, also written `2.0`. Numbers too large for a page are as good as the largest.
+fn whole(text: &str) -> Option<u64> {
     let whole = match text.split_once('.') {
         Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
         Some(_) => return None,
@@ -206,7 +213,7 @@ pub(crate) fn positive(text: &str) -> Option<u64> {
     if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    whole.parse().or(Ok::<_, ()>(u64::MAX)).ok().filter(|number| *number > 0)
+    Some(whole.parse().unwrap_or(u64::MAX))
 }
 
 /// The body as JSON, not yet checked against a shape.
@@ -253,21 +260,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_whole_and_positive() {
+    fn numbers_are_whole() {
         for (text, expected) in [("1", 1), ("2.0", 2), ("100", 100), ("007", 7), ("99999999999999999999999", u64::MAX)]
         {
-            assert_eq!(positive(text), Some(expected), "{text}");
+            assert_eq!(whole_from(1, text), Ok(expected), "{text}");
         }
-        for text in ["0", "-1", "1.5", "one", "", "1e3", " 1", "+1", "."] {
-            assert_eq!(positive(text), None, "{text}");
+        assert_eq!((whole_from(0, "0"), whole_from(0, "0.0")), (Ok(0), Ok(0)));
+        for text in ["0", "0.0", "-1", "1.5", "one", "", "1e3", " 1", "+1", "."] {
+            assert!(whole_from(1, text).is_err(), "{text}");
+        }
+        for text in ["-1", "-0", "0.5", "none"] {
+            assert!(whole_from(0, text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn the_last_value_wins_and_an_empty_one_is_absent() {
         let query = Query::parse("/v1/x", "page=1&page=2&pageSize=&junk=%zz&a%5Bb%5D=c+d");
-        assert_eq!(query.number("page").ok().flatten(), Some(2));
-        assert_eq!(query.number("pageSize").ok().flatten(), None);
+        assert_eq!(query.number("page", 1).ok().flatten(), Some(2));
+        assert_eq!(query.number("pageSize", 0).ok().flatten(), None);
         assert_eq!(query.get("a[b]").as_deref(), Some("c d"));
     }
 

@@ -62,16 +62,18 @@ const LOOK_UPS: [&str; 5] = [
     "/v1/messages/externalid=",
 ];
 
-/// Brings a path into the form the router knows: no trailing slash, and a slash after a look-up's `=`.
+/// Brings a path into the form the router knows: no trailing slash, and a look-up's value as one segment of its own.
 fn normalise(mut request: Request) -> Request {
     let path = request.uri().path();
-    let look_up = LOOK_UPS.into_iter().find(|prefix| path.starts_with(prefix));
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    // Without a value it is no look-up: what is left is taken for an id, and refused as one.
+    let look_up = LOOK_UPS.into_iter().find_map(|prefix| Some((prefix, trimmed.strip_prefix(prefix)?)));
+    let look_up = look_up.filter(|(_, value)| !value.is_empty());
     if look_up.is_none() && trimmed.len() == path.len() {
         return request;
     }
     let mut changed = match look_up {
-        Some(prefix) => format!("{prefix}/{}", &trimmed[prefix.len().min(trimmed.len())..]),
+        Some((prefix, value)) => format!("{prefix}/{}", value.replace('/', "%2F")),
         None if trimmed.is_empty() => "/".to_owned(),
         None => trimmed.to_owned(),
     };
@@ -79,7 +81,7 @@ fn normalise(mut request: Request) -> Request {
         changed.push('?');
         changed.push_str(query);
     }
-    // It was a valid path before and got only shorter, or a slash longer.
+    // It was a valid path before and got only shorter, or longer by slashes.
     if let Ok(path_and_query) = PathAndQuery::try_from(changed) {
         let mut parts = request.uri().clone().into_parts();
         parts.path_and_query = Some(path_and_query);

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 pub use error::{CODES, Code};
 pub use gate::{Served, serve};
-pub use operation::Operation;
+pub use operation::{Answer, MakeSchema, Operation, Param};
 pub use project::project;
 
 /// Bytes a request body may have (contract README §2).

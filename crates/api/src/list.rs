@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use konverse_domain::{ListPage, ListRequest};
+use konverse_model::CursorError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::json;
 
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Query;
 
-/// Rows a page when none are asked for.
+/// Rows a page when no number is asked for.
 const PAGE_SIZE: u32 = 100;
 
 /// Largest page of most lists; larger requests are cut to it, and the answer says so.
@@ -49,10 +51,19 @@ pub(crate) struct Paging {
 impl Paging {
     /// Reads `page`, `pageSize` and `cursor`; pages are cut to `most` rows.
     pub(crate) fn of(query: &Query, most: u32) -> Result<Self, ApiError> {
-        let page = query.number("page")?.unwrap_or(1);
-        let page_size = query.number("pageSize")?.unwrap_or(u64::from(PAGE_SIZE));
+        let page = query.number("page", 1)?.unwrap_or(1);
+        let page_size = query.number("pageSize", 0)?.unwrap_or(u64::from(PAGE_SIZE));
         let page_size = u32::try_from(page_size).unwrap_or(u32::MAX).min(most);
         Ok(Self { path: query.path().to_owned(), page, page_size, cursor: query.get("cursor"), extra: String::new() })
+    }
+
+    /// The same for a list that is known whole. Its pages are found by number alone, so no cursor is one of its own.
+    pub(crate) fn of_whole(query: &Query, most: u32) -> Result<Self, ApiError> {
+        let paging = Self::of(query, most)?;
+        match paging.cursor {
+            None => Ok(paging),
+            Some(_) => Err(ApiError::parameter("cursor", &CursorError.to_string())),
+        }
     }
 
     /// The paging of a list that is not asked for by a query.
@@ -70,10 +81,14 @@ impl Paging {
     pub(crate) fn request(&self) -> ListRequest {
         // Room for some two dozen ordinary conversations: most answers fit, and none asks for much more than it needs.
         let mut buffer = Vec::with_capacity(1024 + self.page_size.min(24) as usize * 4096);
-        buffer.extend_from_slice(
+        self.open(&mut buffer);
+        self.request_into(buffer)
+    }
+
+    fn open(&self, body: &mut Vec<u8>) {
+        body.extend_from_slice(
             format!("{{\"meta\":{{\"pageSize\":{},\"page\":{}}},\"data\":[", self.page_size, self.page).as_bytes(),
         );
-        self.request_into(buffer)
     }
 
     /// The same, with the rows' texts appended to `buffer` and nothing else.
@@ -93,19 +108,23 @@ impl Paging {
         let mut link = String::with_capacity(192);
         let _ = write!(link, "{}?page={page}&pageSize={}{}", self.path, self.page_size, self.extra);
         if let Some(cursor) = cursor {
-            let _ = write!(link, "&cursor={cursor}");
+            let _ = write!(link, "&cursor={}", utf8_percent_encode(cursor, ILLEGAL));
         }
         link
     }
 
     /// The links of a page: self, first, prev, next.
     pub(crate) fn links(&self, page: &ListPage) -> [(&'static str, Option<String>); 4] {
+        let next = page.next.map(|cursor| self.link(self.page.saturating_add(1), Some(&cursor.to_string())));
+        self.links_with(page.prev.map(|cursor| cursor.to_string()).as_deref(), next)
+    }
+
+    fn links_with(&self, before: Option<&str>, next: Option<String>) -> [(&'static str, Option<String>); 4] {
         let prev = match self.page {
             1 => None,
             2 => Some(self.link(1, None)),
-            number => Some(self.link(number - 1, page.prev.map(|cursor| cursor.to_string()).as_deref())),
+            number => Some(self.link(number - 1, before)),
         };
-        let next = page.next.map(|cursor| self.link(self.page.saturating_add(1), Some(&cursor.to_string())));
         [
             ("self", Some(self.link(self.page, self.cursor.as_deref()))),
             ("first", Some(self.link(1, None))),
@@ -123,7 +142,11 @@ impl Paging {
 
     /// The answer of a list whose total is known: `total` and `totalPages` in `meta`, and a link to the last page.
     pub(crate) fn answer_with_total(&self, mut page: ListPage, total: u64) -> Json {
-        let pages = total.div_ceil(u64::from(self.page_size)).max(1);
+        // There is always a first page. Pages of no rows would never end, so they count as that one alone.
+        let pages = match self.page_size {
+            0 => 1,
+            size => total.div_ceil(size.into()).max(1),
+        };
         let rows = std::mem::take(&mut page.buffer);
         let mut body = format!(
             "{{\"meta\":{{\"pageSize\":{},\"page\":{},\"total\":{total},\"totalPages\":{pages}}},\"data\":[",
@@ -137,13 +160,16 @@ impl Paging {
         Json::of(body)
     }
 
-    /// The answer of several records asked for by id: all on one page.
-    pub(crate) fn several(path: &str, rows: &[String]) -> Json {
-        let count = rows.len();
-        let mut body = format!("{{\"meta\":{{\"pageSize\":{count},\"page\":1}},\"data\":[").into_bytes();
-        body.extend_from_slice(rows.join(",").as_bytes());
-        let own = Some(path.to_owned());
-        close(&mut body, &[("self", own.clone()), ("first", own), ("prev", None), ("next", None)]);
+    /// The answer of a list that is known whole.
+    pub(crate) fn answer_whole(&self, rows: &[String]) -> Json {
+        let size = self.page_size as usize;
+        let start = usize::try_from(self.page - 1).unwrap_or(usize::MAX).saturating_mul(size).min(rows.len());
+        let end = start.saturating_add(size).min(rows.len());
+        let mut body = Vec::new();
+        self.open(&mut body);
+        body.extend_from_slice(rows[start..end].join(",").as_bytes());
+        let next = (start < end && end < rows.len()).then(|| self.link(self.page.saturating_add(1), None));
+        close(&mut body, &self.links_with(None, next));
         Json::of(body)
     }
 }
@@ -154,11 +180,34 @@ fn close(body: &mut Vec<u8>, links: &[(&str, Option<String>)]) {
         if n > 0 {
             body.push(b',');
         }
-        match link {
-            // Paths and escaped values hold nothing JSON would have to escape.
-            Some(link) => body.extend_from_slice(format!("\"{name}\":\"{link}\"").as_bytes()),
-            None => body.extend_from_slice(format!("\"{name}\":null").as_bytes()),
-        }
+        // A path is repeated as it was sent, and may hold what JSON has to escape.
+        body.extend_from_slice(format!("\"{name}\":{}", json!(link)).as_bytes());
     }
     body.extend_from_slice(b"}}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use serde_json::Value;
+
+    /// Paths and cursors are checked before they get here. Should a check be forgotten, the answer is still JSON.
+    #[tokio::test]
+    async fn links_are_json_whatever_is_in_them() {
+        let hostile = "\",\"x\":\"\\\n&page=9";
+        let mut paging = Paging::given(format!("/v1/{hostile}"), 1, Some(2));
+        paging.cursor = Some(hostile.to_owned());
+        paging.repeat(hostile, hostile);
+        let body = paging.answer_whole(&[]).into_response().into_body();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let document: Value = serde_json::from_slice(&bytes).unwrap();
+        let links = document["links"].as_object().unwrap();
+        assert_eq!(links.len(), 4);
+        let (path, query) = links["self"].as_str().unwrap().split_once('?').unwrap();
+        assert_eq!(path, format!("/v1/{hostile}"));
+        let query = Query::parse(path, query);
+        assert_eq!((query.get("cursor").as_deref(), query.get(hostile).as_deref()), (Some(hostile), Some(hostile)));
+        assert_eq!(query.get("page").as_deref(), Some("1"));
+    }
 }

@@ -13,8 +13,12 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
     for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_lowercase()] = described(operation, &mut attributes);
-        if let Some((name, schema)) = &operation.body {
-            bodies.insert((*name).to_owned(), schema.clone());
+        if let Some((name, schemas)) = &operation.body {
+            let schema = match schemas.as_slice() {
+                [one] => (*one).clone(),
+                several => json!({ "oneOf": several }),
+            };
+            bodies.insert((*name).to_owned(), schema);
         }
     }
     let mut schemas = shared_schemas();
@@ -51,7 +55,11 @@ fn shared_schemas() -> Map<String, Value> {
         "required": ["status", "code", "title", "message", "detail", "meta"],
     });
     let shared = json!({
-        "Error": { "type": "object", "properties": { "errors": { "type": "array", "items": error } }, "required": ["errors"] },
+        "Error": {
+            "type": "object",
+            "properties": { "error": text, "errors": { "type": "array", "items": error, "minItems": 1 } },
+            "required": ["error", "errors"],
+        },
         "Links": {
             "type": "object",
             "properties": { "self": text, "first": text, "prev": nullable, "next": nullable, "last": text },
@@ -81,27 +89,13 @@ fn described(operation: &Operation, attributes: &mut Map<String, Value>) -> Valu
     }));
     let success = match &operation.answer {
         Answer::Nothing => json!({ "description": "Done" }),
-        Answer::One(schema) => {
-            let resource = resource(schema, attributes);
-            content(
-                "The record",
-                &json!({ "type": "object", "properties": { "data": resource }, "required": ["data"] }),
-            )
+        Answer::One(schema) => content("The record", &one(&resource(&schema(), attributes))),
+        Answer::List(schema) => content("A page of the list", &list(&resource(&schema(), attributes))),
+        Answer::OneOrSeveral(schema) => {
+            let resource = resource(&schema(), attributes);
+            content("The record, or a page of several", &json!({ "oneOf": [one(&resource), list(&resource)] }))
         }
-        Answer::List(schema) => {
-            let resource = resource(schema, attributes);
-            let list = json!({
-                "type": "object",
-                "properties": {
-                    "meta": { "$ref": "#/components/schemas/Meta" },
-                    "data": { "type": "array", "items": resource },
-                    "links": { "$ref": "#/components/schemas/Links" },
-                },
-                "required": ["meta", "data", "links"],
-            });
-            content("A page of the list", &list)
-        }
-        Answer::Document(schema) => content("The document", schema),
+        Answer::Document(schema) => content("The document", &schema()),
     };
     let failure = content("What went wrong", &json!({ "$ref": "#/components/schemas/Error" }));
     let mut described = json!({
@@ -121,6 +115,22 @@ fn described(operation: &Operation, attributes: &mut Map<String, Value>) -> Valu
         described["x-roles"] = json!(operation.roles);
     }
     described
+}
+
+fn one(resource: &Value) -> Value {
+    json!({ "type": "object", "properties": { "data": resource }, "required": ["data"] })
+}
+
+fn list(resource: &Value) -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "meta": { "$ref": "#/components/schemas/Meta" },
+            "data": { "type": "array", "items": resource },
+            "links": { "$ref": "#/components/schemas/Links" },
+        },
+        "required": ["meta", "data", "links"],
+    })
 }
 
 fn content(description: &str, schema: &Value) -> Value {

@@ -7,7 +7,7 @@ use konverse_domain::Permission;
 use konverse_model::input::Shape;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::App;
 
@@ -22,15 +22,20 @@ pub struct Param {
     pub kind: &'static str,
 }
 
+/// Makes a JSON Schema. Schemas are large and wanted once, by `openapi.json`; the table is made more often.
+pub type MakeSchema = fn() -> Value;
+
 /// What an operation answers when it succeeds.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// `{"data": record}`; the schema of the attributes.
-    One(Value),
+    One(MakeSchema),
     /// `{"meta", "data", "links"}`; the schema of the attributes.
-    List(Value),
+    List(MakeSchema),
+    /// One record or, when several were asked for, a list of them; the schema of the attributes.
+    OneOrSeveral(MakeSchema),
     /// A document of its own schema.
-    Document(Value),
+    Document(MakeSchema),
     /// Nothing.
     Nothing,
 }
@@ -52,8 +57,8 @@ pub struct Operation {
     pub roles: &'static [&'static str],
     /// Query parameters.
     pub params: Vec<Param>,
-    /// The body's name and schema.
-    pub body: Option<(&'static str, Value)>,
+    /// The body's name, and the schemas of which it must match one.
+    pub body: Option<(&'static str, Vec<&'static Value>)>,
     /// The success status.
     pub status: u16,
     /// The success answer.
@@ -64,7 +69,7 @@ pub struct Operation {
 const PAGE: Param = Param { name: "page", description: "Which page, from 1", kind: "integer" };
 const PAGE_SIZE: Param = Param {
     name: "pageSize",
-    description: "Rows a page; larger requests are cut to the list's maximum",
+    description: "Rows a page, from 0; larger requests are cut to the list's maximum",
     kind: "integer",
 };
 const CURSOR: Param = Param {
@@ -184,35 +189,49 @@ impl Operation {
         self
     }
 
-    pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &Shape<T>) -> Self {
-        self.body = Some((shape.name(), shape.schema().clone()));
+    pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &'static Shape<T>) -> Self {
+        self.body = Some((shape.name(), vec![shape.schema()]));
         self
     }
 
     /// A body of one of two shapes.
-    pub(crate) fn bodies<T, U>(mut self, name: &'static str, one: &Shape<T>, other: &Shape<U>) -> Self
+    pub(crate) fn bodies<T, U>(mut self, name: &'static str, one: &'static Shape<T>, other: &'static Shape<U>) -> Self
     where
         T: JsonSchema + serde::de::DeserializeOwned,
         U: JsonSchema + serde::de::DeserializeOwned,
     {
-        self.body = Some((name, json!({ "oneOf": [one.schema(), other.schema()] })));
+        self.body = Some((name, vec![one.schema(), other.schema()]));
         self
     }
 
     pub(crate) fn answers_one<A: JsonSchema>(mut self) -> Self {
-        self.answer = Answer::One(schema_of::<A>());
+        self.answer = Answer::One(schema_of::<A>);
         self
     }
 
     /// A list, with its page parameters in front of its own.
     pub(crate) fn answers_list<A: JsonSchema>(mut self) -> Self {
-        self.answer = Answer::List(schema_of::<A>());
+        self.answer = Answer::List(schema_of::<A>);
         self.params.splice(0..0, [PAGE, PAGE_SIZE]);
         self.params.push(CURSOR);
         self
     }
 
-    pub(crate) fn answers_document(mut self, schema: Value) -> Self {
+    /// A list that is known whole: its pages are found by number alone.
+    pub(crate) fn answers_whole_list<A: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::List(schema_of::<A>);
+        self.params.splice(0..0, [PAGE, PAGE_SIZE]);
+        self
+    }
+
+    /// One record, or a list when the path names several, with the parameters of its pages.
+    pub(crate) fn answers_one_or_several<A: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::OneOrSeveral(schema_of::<A>);
+        self.params.extend([PAGE, PAGE_SIZE]);
+        self
+    }
+
+    pub(crate) fn answers_document(mut self, schema: MakeSchema) -> Self {
         self.answer = Answer::Document(schema);
         self
     }

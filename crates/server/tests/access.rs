@@ -26,7 +26,8 @@ fn refused(reply: &Reply, status: u16, code: &str) -> String {
     assert_eq!(reply.status, status, "{}", String::from_utf8_lossy(&reply.body));
     assert_eq!(reply.headers["content-type"], "application/json; charset=utf-8");
     let document = reply.json();
-    assert_eq!(document.as_object().expect("an object").len(), 1, "{document}");
+    assert_eq!(document.as_object().expect("an object").len(), 2, "{document}");
+    assert_eq!(document["error"], document["errors"][0]["message"], "for clients that read nothing else");
     let errors = document["errors"].as_array().expect("a list of errors");
     assert!(!errors.is_empty());
     for error in errors {
@@ -692,6 +693,44 @@ on_both_engines!(unknown_paths_and_methods_are_told_apart, |app| async move {
         assert!(status == 400 || status == 404, "{look_up}: {status}");
         let status = admin.get(&format!("/v1/{look_up}")).await.status;
         assert!(status == 400 || status == 404, "{look_up}: {status}");
+    }
+});
+
+on_both_engines!(a_look_up_takes_all_that_follows_its_sign, |app| async move {
+    let admin = app.admin().await;
+    // A value with a slash, percent-encoded or not, for every look-up; and the name it goes by in errors.
+    let email = json!({ "emails": [{ "email": "a/b@acme.example" }] });
+    let by_email = admin.post("/v1/customers", email).await.created_id();
+    let by_phone = admin.post("/v1/customers", json!({ "phones": [{ "phone": "1/2" }] })).await.created_id();
+    let by_key = admin.post("/v1/customers", json!({ "externalId": "a/b" })).await.created_id();
+    let conversation = admin.conversation(&by_key, json!({ "externalId": "a//b" })).await;
+    let message = admin.message(&conversation, json!({ "externalId": "a/b/c" })).await;
+    for (look_up, value, id, name) in [
+        ("/v1/customers/email=", "a/b@acme.example", &by_email, "email"),
+        ("/v1/customers/phone=", "1/2", &by_phone, "phone"),
+        ("/v1/customers/externalId=", "a/b", &by_key, "externalId"),
+        ("/v1/conversations/externalId=", "a//b", &conversation, "externalId"),
+        ("/v1/messages/externalid=", "a/b/c", &message, "externalId"),
+    ] {
+        for value in [value.to_owned(), value.replace('/', "%2F"), value.replacen('/', "%2f", 1), format!("{value}/")] {
+            let path = format!("{look_up}{value}");
+            assert_eq!(admin.get(&path).await.ok()["data"]["id"], id.as_str(), "{path}");
+            refused(&app.nobody().get(&path).await, 401, "unauthorized");
+            refused(&app.actor(&["org.tracking"]).await.get(&path).await, 403, "forbidden");
+        }
+        for value in ["none", "x/y", "%2F", "a%2Fb%22%5C", "=", "%00", "..%2F..", "a?b=c"] {
+            let path = format!("{look_up}{value}");
+            let reply = admin.get(&path).await;
+            refused(&reply, 404, "not_found");
+            assert_eq!(reply.json()["errors"][0]["source"], json!({ "parameter": name }), "{path}");
+            refused(&app.nobody().get(&path).await, 401, "unauthorized");
+        }
+        // Without a value there is nothing to look up.
+        for path in [look_up.to_owned(), format!("{look_up}/"), format!("{look_up}//")] {
+            refused(&app.nobody().get(&path).await, 401, "unauthorized");
+            let reply = admin.get(&path).await;
+            assert_eq!(reply.error(), (400, "bad_request".into(), "id".into()), "{path}");
+        }
     }
 });
 

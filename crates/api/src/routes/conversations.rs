@@ -53,13 +53,13 @@ async fn list(Caller(auth): Caller<ReadConversations>, State(app): State<App>, q
     Ok(paging.answer(page))
 }
 
-/// `sort=desc` reverses a list that is oldest first.
+/// `sort=desc` or `sort=-createdAt` reverses a list that is oldest first.
 pub(super) fn descending(query: &Query, paging: &mut Paging) -> Result<bool, ApiError> {
     let Some(sort) = query.get("sort") else { return Ok(false) };
     let descending = match sort.as_str() {
-        "asc" => false,
-        "desc" => true,
-        _ => return Err(ApiError::parameter("sort", "must be asc or desc")),
+        "asc" | "createdAt" => false,
+        "desc" | "-createdAt" => true,
+        _ => return Err(ApiError::parameter("sort", "must be asc, desc, createdAt or -createdAt")),
     };
     paging.repeat("sort", &sort);
     Ok(descending)
@@ -72,7 +72,9 @@ async fn create(Caller(auth): Caller<CreateConversations>, State(app): State<App
     match app.domain().create_conversation(&auth, customer, body).await {
         Ok(conversation) => Ok(answer::created(&conversation)),
         // Named by the body, so it is the body that is wrong.
-        Err(konverse_domain::DomainError::NotFound(..)) => Err(missing("is no customer of this org")),
+        Err(konverse_domain::DomainError::NotFound(..)) => {
+            Err(missing(&format!("names no customer of this org: {customer}")))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -86,8 +88,8 @@ async fn read(
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().conversation(&auth, id).await?)),
         PathIds::Several(ids) => {
-            let rows = app.domain().conversations(&auth, &ids).await?;
-            Ok(Paging::several(query.path(), &rows))
+            let paging = Paging::of_whole(&query, MOST)?;
+            Ok(paging.answer_whole(&app.domain().conversations(&auth, &ids).await?))
         }
     }
 }
@@ -97,7 +99,8 @@ async fn by_external_id(
     State(app): State<App>,
     PathText(external_id): PathText,
 ) -> Answered {
-    Ok(answer::one(&app.domain().conversation_by_external_id(&auth, &external_id).await?))
+    let found = app.domain().conversation_by_external_id(&auth, &external_id).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "externalId"))
 }
 
 fn edit(body: JsonBody, replace: bool) -> Result<ConversationEdit, ApiError> {
@@ -178,7 +181,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .body(&CONVERSATION_CREATE_FOR_CUSTOMER)
         .answers_one::<Shown>(),
         Operation::get("/v1/conversations", "list-conversations", "The org's conversations", list)
-            .param("sort", "string", "asc (default) or desc, by creation")
+            .param("sort", "string", "asc (default) or desc, by creation; createdAt and -createdAt say the same")
             .roles::<ReadConversations>()
             .answers_list::<Shown>(),
         Operation::post("/v1/conversations", "create-conversation", "Creates a conversation", create)
@@ -200,7 +203,7 @@ pub(super) fn operations() -> Vec<Operation> {
             read,
         )
         .roles::<ReadConversations>()
-        .answers_one::<Shown>(),
+        .answers_one_or_several::<Shown>(),
         Operation::patch(
             "/v1/conversations/{id}",
             "update-conversation",

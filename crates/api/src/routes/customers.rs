@@ -24,6 +24,21 @@ async fn list(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, query
     Ok(paging.answer_with_total(page, total))
 }
 
+type MakeFilter = fn(Instant) -> Filter;
+
+/// The filters there are, in the order the statement and the links have them. Each counts once, so that there are few
+/// statements to prepare.
+const FILTERS: [(&str, MakeFilter); 8] = [
+    ("filter[createdAt][gte]", |at| Filter::From(Field::CreatedAt, at)),
+    ("filter[createdAt][gt]", |at| Filter::After(Field::CreatedAt, at)),
+    ("filter[createdAt][lte]", |at| Filter::UpTo(Field::CreatedAt, at)),
+    ("filter[createdAt][lt]", |at| Filter::Before(Field::CreatedAt, at)),
+    ("filter[updatedAt][gte]", |at| Filter::From(Field::UpdatedAt, at)),
+    ("filter[updatedAt][gt]", |at| Filter::After(Field::UpdatedAt, at)),
+    ("filter[updatedAt][lte]", |at| Filter::UpTo(Field::UpdatedAt, at)),
+    ("filter[updatedAt][lt]", |at| Filter::Before(Field::UpdatedAt, at)),
+];
+
 /// `filter[createdAt][gte]=…`, `filter[updatedAt][lt]=…` and `sort=±field` (2026 documentation).
 fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiError> {
     let field = |name: &str| match name {
@@ -31,24 +46,20 @@ fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiEr
         "updatedAt" => Some(Field::UpdatedAt),
         _ => None,
     };
+    // Other unknown parameters are ignored; a comparison that is ignored would show what was to be left out.
+    let is_unknown = |name: &&str| {
+        name.starts_with("filter[") && name.contains("][") && FILTERS.iter().all(|(known, _)| known != name)
+    };
+    if let Some(name) = query.names().find(is_unknown) {
+        let message = "is no filter: createdAt and updatedAt can be compared by gte, gt, lte or lt";
+        return Err(ApiError::parameter(name, message));
+    }
     let mut conditions = CustomerQuery::default();
-    for (name, value) in query.values() {
-        let Some((attribute, operator)) =
-            name.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']')).and_then(|rest| rest.split_once("]["))
-        else {
-            continue;
-        };
-        let wrong = |message: &str| Err(ApiError::parameter(name, message));
-        let Some(attribute) = field(attribute) else { return wrong("must filter by createdAt or updatedAt") };
-        let Ok(at) = value.parse::<Instant>() else { return wrong("must be an ISO 8601 date-time") };
-        conditions.filters.push(match operator {
-            "gte" => Filter::From(attribute, at),
-            "gt" => Filter::After(attribute, at),
-            "lte" => Filter::UpTo(attribute, at),
-            "lt" => Filter::Before(attribute, at),
-            _ => return wrong("must use gte, gt, lte or lt"),
-        });
-        paging.repeat(name, &value);
+    for (name, filter) in FILTERS {
+        if let Some((at, text)) = query.read::<Instant>(name)? {
+            conditions.filters.push(filter(at));
+            paging.repeat(name, &text);
+        }
     }
     if let Some(sort) = query.get("sort") {
         let (descending, name) = match sort.strip_prefix('-') {
@@ -77,11 +88,13 @@ async fn read(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathI
 }
 
 async fn by_email(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(email): PathText) -> Answered {
-    Ok(answer::one(&app.domain().customer_by_email(&auth, &email).await?))
+    let found = app.domain().customer_by_email(&auth, &email).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "email"))
 }
 
 async fn by_phone(Caller(auth): Caller<ReadCustomers>, State(app): State<App>, PathText(phone): PathText) -> Answered {
-    Ok(answer::one(&app.domain().customer_by_phone(&auth, &phone).await?))
+    let found = app.domain().customer_by_phone(&auth, &phone).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "phone"))
 }
 
 async fn by_external_id(
@@ -89,7 +102,8 @@ async fn by_external_id(
     State(app): State<App>,
     PathText(id): PathText,
 ) -> Answered {
-    Ok(answer::one(&app.domain().customer_by_external_id(&auth, &id).await?))
+    let found = app.domain().customer_by_external_id(&auth, &id).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "externalId"))
 }
 
 async fn patch(

@@ -16,19 +16,20 @@ use crate::operation::Operation;
 
 type Answered = Result<Json, ApiError>;
 
+/// The filters do not combine: the narrowest that is given counts.
 async fn list_users(Caller(auth): Caller<ReadUsers>, State(app): State<App>, query: Query) -> Answered {
+    if let Some(email) = query.get("email") {
+        let mut paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
+        paging.repeat("email", &email);
+        return Ok(paging.answer_whole(&app.domain().users_by_email(&auth, &email).await?));
+    }
     let mut paging = Paging::of(&query, MOST_OF_DIRECTORY)?;
     let filter = user_filter(&query, &mut paging)?;
     let page = app.domain().list_users(&auth, filter, paging.request()).await?;
     Ok(paging.answer(page))
 }
 
-/// The filters do not combine: the narrowest that is given counts.
 fn user_filter(query: &Query, paging: &mut Paging) -> Result<UserFilter, ApiError> {
-    if let Some(email) = query.get("email") {
-        paging.repeat("email", &email);
-        return Ok(UserFilter::Email(email));
-    }
     if let Some(user_type) = query.get("userType") {
         if !["user", "machine", "limited", "hourly"].contains(&user_type.as_str()) {
             return Err(ApiError::parameter("userType", "must be user, machine, limited or hourly"));
@@ -64,7 +65,10 @@ async fn read_user(
 ) -> Answered {
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().user(&auth, id).await?)),
-        PathIds::Several(ids) => Ok(Paging::several(query.path(), &app.domain().users(&auth, &ids).await?)),
+        PathIds::Several(ids) => {
+            let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
+            Ok(paging.answer_whole(&app.domain().users(&auth, &ids).await?))
+        }
     }
 }
 
@@ -74,7 +78,8 @@ async fn teams_of_user(
     PathId(id): PathId<UserId>,
     query: Query,
 ) -> Answered {
-    Ok(Paging::several(query.path(), &app.domain().teams_of_user(&auth, id).await?))
+    let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
+    Ok(paging.answer_whole(&app.domain().teams_of_user(&auth, id).await?))
 }
 
 async fn list_teams(Caller(auth): Caller<ReadTeams>, State(app): State<App>, query: Query) -> Answered {
@@ -133,10 +138,10 @@ pub(super) fn operations() -> Vec<Operation> {
             read_user,
         )
         .roles::<ReadUsers>()
-        .answers_one::<UserAttributes>(),
+        .answers_one_or_several::<UserAttributes>(),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
             .roles::<ReadTeams>()
-            .answers_list::<TeamAttributes>(),
+            .answers_whole_list::<TeamAttributes>(),
         Operation::get("/v1/teams", "list-teams", "The org's teams", list_teams)
             .roles::<ReadTeams>()
             .answers_list::<TeamAttributes>(),

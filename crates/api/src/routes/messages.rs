@@ -53,7 +53,7 @@ async fn create(Caller(auth): Caller<CreateMessages>, State(app): State<App>, bo
     match app.domain().create_message(&auth, conversation, body).await {
         Ok(message) => Ok(answer::created(&message)),
         // Named by the body, so it is the body that is wrong.
-        Err(DomainError::NotFound(..)) => Err(wrong("is no conversation of this org")),
+        Err(DomainError::NotFound(..)) => Err(wrong(&format!("names no conversation of this org: {conversation}"))),
         Err(error) => Err(error.into()),
     }
 }
@@ -87,7 +87,8 @@ async fn by_external_id(
     State(app): State<App>,
     PathText(id): PathText,
 ) -> Answered {
-    Ok(answer::one(&app.domain().message_by_external_id(&auth, &id).await?))
+    let found = app.domain().message_by_external_id(&auth, &id).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "externalId"))
 }
 
 async fn patch(
@@ -116,7 +117,7 @@ pub(super) fn operations() -> Vec<Operation> {
     type Shown = MessageAttributes;
     vec![
         Operation::get("/v1/messages", "list-messages", "The org's messages", list)
-            .param("sort", "string", "asc (default) or desc, by creation")
+            .param("sort", "string", "asc (default) or desc, by creation; createdAt and -createdAt say the same")
             .roles::<ReadMessages>()
             .answers_list::<Shown>(),
         Operation::post("/v1/messages", "create-message", "Records a message in a conversation", create)

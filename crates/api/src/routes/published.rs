@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::answer::Json;
 use crate::error::{ApiError, Code, Source};
-use crate::extract::{Caller, JsonBody, PathText, positive};
+use crate::extract::{Caller, JsonBody, PathText, whole_from};
 use crate::list::Paging;
 use crate::operation::Operation;
 use crate::project::project;
@@ -44,21 +44,18 @@ async fn run(
     }
     let OperationParameters { id, page, page_size, from_date } = body.read(&OPERATION_INPUT)?.parameters;
     let mut errors = Vec::new();
-    let number = |value: Option<Value>, name: &str, errors: &mut Vec<FieldError>| {
+    let number = |value: Option<Value>, name: &str, least: u64, errors: &mut Vec<FieldError>| {
         let text = match value? {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        let number = positive(&text);
-        if number.is_none() {
-            errors.push(FieldError::at(format!("/parameters/{name}"), "must be a whole number from 1"));
-        }
-        number
+        let wrong = |message| errors.push(FieldError::at(format!("/parameters/{name}"), message));
+        whole_from(least, &text).map_err(wrong).ok()
     };
     let customer =
         id.parse::<CustomerId>().map_err(|error| errors.push(FieldError::at("/parameters/id", error.to_string())));
-    let page = number(page.0, "page", &mut errors);
-    let page_size = number(page_size.0, "pageSize", &mut errors);
+    let page = number(page.0, "page", 1, &mut errors);
+    let page_size = number(page_size.0, "pageSize", 0, &mut errors);
     let from = from_date.0.as_deref().filter(|text| !text.is_empty()).map(str::parse::<Instant>).transpose();
     let from = from.map_err(|error| errors.push(FieldError::at("/parameters/fromDate", error.to_string())));
     let (Ok(customer), Ok(from), true) = (customer, from, errors.is_empty()) else {
@@ -90,10 +87,13 @@ pub(super) fn operations() -> Vec<Operation> {
             "The published operations with roles and both schemas",
             list,
         )
-        .answers_document(json!({
-            "type": "object",
-            "properties": { "data": { "type": "array", "items": { "type": "object" } } },
-        })),
+        .answers_document(|| {
+            json!({
+                "type": "object",
+                "properties": { "data": { "type": "array", "items": { "type": "object" } } },
+                "required": ["data"],
+            })
+        }),
         Operation::post(
             "/v1/operations/{key}/run",
             "run-operation",
@@ -103,6 +103,6 @@ pub(super) fn operations() -> Vec<Operation> {
         .status(200)
         .roles::<ReadConversations>()
         .body(&OPERATION_INPUT)
-        .answers_document(GET_CONVERSATIONS_BY_CUSTOMER["output"].clone()),
+        .answers_document(|| GET_CONVERSATIONS_BY_CUSTOMER["output"].clone()),
     ]
 }

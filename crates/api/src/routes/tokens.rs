@@ -73,12 +73,17 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers_one::<Shown>(),
         Operation::delete("/v1/auth/tokens/{id}", "revoke-token", "Revokes a token", revoke).roles::<ManageTokens>(),
         Operation::get("/v1/auth/roles", "list-roles", "The roles a token can be given", roles).answers_document(
-            json!({
-                "type": "object",
-                "properties": { "data": { "type": "array", "items": {
-                    "type": "object", "properties": { "type": { "const": "role" }, "id": { "type": "string" } },
-                } } },
-            }),
+            || {
+                json!({
+                    "type": "object",
+                    "properties": { "data": { "type": "array", "items": {
+                        "type": "object",
+                        "properties": { "type": { "const": "role" }, "id": { "type": "string" } },
+                        "required": ["type", "id"],
+                    } } },
+                    "required": ["data"],
+                })
+            },
         ),
     ]
 }

@@ -46,7 +46,10 @@ impl References {
         for (n, id) in ids.iter().enumerate() {
             let id = (*id).into();
             if !self.exists(kind, id).await? {
-                errors.push(FieldError::at(format!("{pointer}/{n}"), format!("{} {id} not found", kind.title())));
+                errors.push(FieldError::at(
+                    format!("{pointer}/{n}"),
+                    format!("names no {} of this org: {id}", kind.name()),
+                ));
             }
         }
         Ok(())
@@ -66,7 +69,7 @@ impl References {
         if let Some(id) = id.map(Into::into)
             && !self.exists(kind, id).await?
         {
-            errors.push(FieldError::at(pointer, format!("{} {id} not found", kind.title())));
+            errors.push(FieldError::at(pointer, format!("names no {} of this org: {id}", kind.name())));
         }
         Ok(())
     }
@@ -97,7 +100,8 @@ impl References {
             let id = match name.parse::<Id>() {
                 Ok(id) => {
                     if !self.exists(Kind::Tag, id).await? {
-                        errors.push(FieldError::at(format!("{pointer}/{n}"), format!("Tag {id} not found")));
+                        errors
+                            .push(FieldError::at(format!("{pointer}/{n}"), format!("names no tag of this org: {id}")));
                     }
                     id
                 }

@@ -17,8 +17,6 @@ pub enum UserFilter {
     Active,
     /// Of one type.
     Type(String),
-    /// The one with this address.
-    Email(String),
     /// Deactivated ones.
     Deleted,
     /// Invited ones who have not signed in yet. Nobody signs in here, so there are none.

@@ -76,10 +76,10 @@ impl ImportKind {
     pub fn read(self, line: &str) -> Result<ImportRow, RowError> {
         let value: Value = serde_json::from_str(line).map_err(|error| RowError(format!("is not JSON: {error}")))?;
         let body = match self {
-            Self::Users => Body::User(read(&input::USER_CREATE, value)?),
-            Self::Teams => Body::Team(read(&input::TEAM_CREATE, value)?),
-            Self::Tags => Body::Tag(read(&input::TAG_CREATE, value)?),
-            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_CREATE, value)?)),
+            Self::Users => Body::User(read(&input::USER_IMPORT, value)?),
+            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, value)?),
+            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, value)?),
+            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, value)?)),
             Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, value)?)),
             Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, value)?)),
             Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, value)?)),

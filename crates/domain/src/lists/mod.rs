@@ -17,7 +17,7 @@ use crate::{Authorized, Domain, DomainError, UserFilter};
 pub struct ListRequest {
     /// Its number, from 1.
     pub page: u64,
-    /// Rows a page.
+    /// Rows a page; 0 asks for none.
     pub page_size: u32,
     /// Where it continues from, as a link of the list gave it.
     pub cursor: Option<String>,
@@ -178,19 +178,21 @@ impl Domain {
             UserFilter::Active => list,
             UserFilter::Type(label) => list.with(Filter::Label(label)),
             UserFilter::Deleted => list.with(Filter::Deleted),
-            UserFilter::Pending => return Ok(ListPage::of(request.buffer, Vec::new())),
-            UserFilter::Email(email) => {
-                let holder =
-                    self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
-                let row = match holder {
-                    Some(id) => self.store.get(org, Kind::User, id).await?.filter(Row::shows),
-                    None => None,
-                };
-                let rows = if request.page == 1 { row.map(|row| row.doc).into_iter().collect() } else { Vec::new() };
-                return Ok(ListPage::of(request.buffer, rows));
-            }
+            // No user has the empty type, so this is a list like any other, with nobody in it.
+            UserFilter::Pending => list.with(Filter::Label(String::new())),
         };
         self.page(org, &list, OLDEST_FIRST, request).await
+    }
+
+    /// The users with this address, as texts: one or none.
+    pub async fn users_by_email(&self, auth: &Authorized<ReadUsers>, email: &str) -> Result<Vec<String>, DomainError> {
+        let org = auth.org();
+        let Some(id) = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten()
+        else {
+            return Ok(Vec::new());
+        };
+        let row = self.store.get(org, Kind::User, id).await?.filter(Row::shows);
+        Ok(row.map(|row| row.doc).into_iter().collect())
     }
 
     /// The org's teams by creation.
@@ -240,6 +242,9 @@ impl Domain {
                 }
             }
         };
+        if request.page_size == 0 {
+            return Ok(ListPage { buffer: request.buffer, count: 0, next: None, prev: None });
+        }
         let window = Window { order, start, limit: request.page_size };
         let Page { buffer, count, first, last, more } = self.store.page(org, list, &window, request.buffer).await?;
         // Read backwards, "more" speaks of the rows before; the row it was read from lies after.
@@ -248,13 +253,6 @@ impl Domain {
         let next = last.filter(|_| more || backwards).map(|position| cursor(Direction::After, position));
         let prev = first.map(|position| cursor(Direction::Before, position));
         Ok(ListPage { buffer, count, next, prev })
-    }
-}
-
-impl ListPage {
-    fn of(mut buffer: Vec<u8>, docs: Vec<String>) -> Self {
-        buffer.extend_from_slice(docs.join(",").as_bytes());
-        Self { buffer, count: docs.len() as u32, next: None, prev: None }
     }
 }
 

@@ -18,7 +18,7 @@ impl Domain {
         let conversation = body.conversation.0.ok_or_else(|| DomainError::invalid("/conversation", "is required"))?;
         match self.add_note_to(auth.actor(), auth.is_admin(), conversation, body).await {
             Err(DomainError::NotFound(Kind::Conversation, id)) => {
-                Err(DomainError::invalid("/conversation", format!("Conversation {id} not found")))
+                Err(DomainError::invalid("/conversation", format!("names no conversation of this org: {id}")))
             }
             other => other,
         }

@@ -124,7 +124,7 @@ pub struct ConversationUpdate {
     /// Whether it is locked.
     pub locked: Opt<bool>,
     /// The revision this update is based on.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub rev: Opt<i64>,
     /// Its language.
     #[schemars(length(max = 100))]
@@ -141,11 +141,11 @@ pub struct ConversationMove {
     pub customer: CustomerId,
 }
 
-/// `POST /v1/customers`, `PATCH` and `PUT /v1/customers/{id}`.
+/// `POST /v1/customers`, `PATCH` and `PUT /v1/customers/{id}`, and the customers of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CustomerBody {
-    /// The id to use, at creation.
+    /// The id to use, in import files.
     pub id: Opt<CustomerId>,
     /// The name.
     #[schemars(length(max = 256))]
@@ -231,7 +231,7 @@ pub struct CustomerBody {
     /// When they were brought in from elsewhere.
     pub imported_at: Opt<Instant>,
     /// The revision this update is based on.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub rev: Opt<i64>,
     /// Language.
     #[schemars(length(max = 100))]
@@ -268,6 +268,7 @@ pub struct MessageCreate {
     /// Which way it went.
     pub direction: Opt<Direction>,
     /// Characters of its text.
+    #[schemars(range(max = MAX_INTEGER))]
     pub size: Opt<u64>,
     /// The message at its producer.
     #[schemars(length(max = 2048))]
@@ -347,6 +348,7 @@ pub struct MessageUpdate {
     /// When it was sent.
     pub sent_at: Opt<Instant>,
     /// Characters of its text.
+    #[schemars(range(max = MAX_INTEGER))]
     pub size: Opt<u64>,
     /// Attachment ids, or records with an `_id`.
     #[schemars(length(max = 100), extend("uniqueItems" = true))]
@@ -376,7 +378,7 @@ pub struct MessageUpdate {
     #[schemars(length(max = 100))]
     pub lang: Patch<String>,
     /// The revision this update is based on.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub rev: Opt<i64>,
     /// Whether it is spam.
     pub spam: Opt<bool>,
@@ -456,15 +458,15 @@ pub struct NoteUpdate {
     #[schemars(length(max = 100))]
     pub lang: Patch<String>,
     /// The revision this update is based on.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub rev: Opt<i64>,
 }
 
-/// `POST /v1/users`.
+/// `POST /v1/users`, and the users of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UserCreate {
-    /// The id to use, as import files name it.
+    /// The id to use, in import files.
     pub id: Opt<UserId>,
     /// The name.
     #[schemars(length(min = 1, max = 256))]
@@ -492,15 +494,15 @@ pub struct UserCreate {
     /// Role names; cut down to the caller's own.
     #[schemars(length(max = 100), inner(length(min = 1, max = 128)))]
     pub roles: Opt<Vec<String>>,
-    /// When they came to be.
+    /// When they came to be, in import files.
     pub created_at: Opt<Instant>,
 }
 
-/// `POST /v1/teams`.
+/// `POST /v1/teams`, and the teams of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TeamCreate {
-    /// The id to use, as import files name it.
+    /// The id to use, in import files.
     pub id: Opt<TeamId>,
     /// The name; unique in the org.
     #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
@@ -523,11 +525,11 @@ pub struct TeamCreate {
     pub imported_at: Opt<Instant>,
 }
 
-/// `POST /v1/tags`.
+/// `POST /v1/tags`, and the tags of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TagCreate {
-    /// The id to use, as import files name it.
+    /// The id to use, in import files.
     pub id: Opt<TagId>,
     /// The name; unique in the org, whatever the case.
     #[schemars(length(min = 1, max = 64))]
@@ -535,7 +537,7 @@ pub struct TagCreate {
     /// A colour such as `#26c281`.
     #[schemars(length(max = 64))]
     pub color: Patch<String>,
-    /// When it came to be.
+    /// When it came to be, in import files.
     pub created_at: Opt<Instant>,
 }
 

@@ -10,6 +10,9 @@ use crate::{FieldError, Id, Instant, Opt, TeamId, UserId};
 /// What names have to match: records are found by them, and not every database keeps a NUL.
 pub(super) const NO_NUL: &str = r"^[^\x00]*$";
 
+/// The largest whole number that any JSON reader keeps exactly: the limit of those that have no narrower one.
+pub(super) const MAX_INTEGER: i64 = (1 << 53) - 1;
+
 /// Kind of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -465,7 +468,7 @@ fn check_custom_value(name: &str, value: &Value) -> Result<(), &'static str> {
     let suffix = SUFFIXES
         .into_iter()
         .find(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
-        .ok_or("a custom attribute's name must end in Str, Txt, Num, At, Bool, Url, Id or Tree")?;
+        .ok_or("must end in Str, Txt, Num, At, Bool, Url, Id or Tree: the ending says what it holds")?;
     let text_within = |max: usize| value.as_str().is_some_and(|text| text.chars().count() <= max);
     let fits = match suffix {
         "Str" => text_within(1024).then_some(()).ok_or("must be a text of at most 1,024 characters"),

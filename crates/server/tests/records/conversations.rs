@@ -745,9 +745,8 @@ on_both_engines!(a_conversation_imported_closed_stays_closed_when_it_was, |app| 
 /// What a shuffled story leaves behind, less what tells when it was stored.
 async fn told(app: &TestApp, messages: &[Value]) -> (Value, Value, Vec<Value>) {
     let agent = app.admin().await;
-    let who = "671a2c40a3f1b20012c4d001";
-    agent.post("/v1/customers", json!({ "id": who, "createdAt": "2026-01-01T00:00:00Z" })).await.created();
-    let id = agent.conversation(who, json!({ "id": "671a2d10a3f1b20012c4d0a7" })).await;
+    let who = agent.post("/v1/customers", json!({ "createdAt": "2026-01-01T00:00:00Z" })).await.created_id();
+    let id = agent.conversation(&who, json!({ "id": "671a2d10a3f1b20012c4d0a7" })).await;
     for message in messages {
         agent.message(&id, message.clone()).await;
     }
@@ -760,7 +759,7 @@ async fn told(app: &TestApp, messages: &[Value]) -> (Value, Value, Vec<Value>) {
     let mut said: Vec<_> = agent.get("/v1/messages").await.ok()["data"].as_array().expect("messages").clone();
     said.sort_by_key(|one| one["id"].to_string());
     let said = said.into_iter().map(|one| strip(one["attributes"].clone())).collect();
-    (strip(conversation(&agent, &id).await), strip(customer(&agent, who).await), said)
+    (strip(conversation(&agent, &id).await), strip(customer(&agent, &who).await), said)
 }
 
 proptest! {
