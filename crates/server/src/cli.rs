@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use konverse_api::ApiSettings;
 use konverse_domain::{Field, NewToken, Settings};
@@ -233,7 +234,7 @@ struct ConversationsOptions {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
     let run = || -> anyhow::Result<ExitCode> {
         telemetry::log(&cli.log, cli.log_format)?;
         let runtime =
@@ -244,6 +245,31 @@ pub fn main() -> ExitCode {
         eprintln!("konverse: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Takes out of a complaint about the command line what it repeats of it: a database's URL may hold a password, also when
+/// it is misspelt or stands in the wrong place.
+fn without_urls(mut error: clap::Error) -> clap::Error {
+    let of_database = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--database"));
+    let secret = |kind, value: &ContextValue| match value {
+        ContextValue::String(text) => text.contains("://") || (of_database && kind == ContextKind::InvalidValue),
+        ContextValue::Strings(texts) => texts.iter().any(|text| text.contains("://")),
+        ContextValue::StyledStr(text) => text.to_string().contains("://"),
+        ContextValue::StyledStrs(texts) => texts.iter().any(|text| text.to_string().contains("://")),
+        _ => false,
+    };
+    let secrets: Vec<_> = error
+        .context()
+        .filter(|(kind, value)| secret(*kind, value))
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in secrets {
+        match value {
+            ContextValue::String(_) => drop(error.insert(kind, ContextValue::String("…".to_owned()))),
+            _ => drop(error.remove(kind)),
+        }
+    }
+    error
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {

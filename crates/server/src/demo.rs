@@ -15,10 +15,9 @@ use anyhow::Context;
 use konverse_api::ApiSettings;
 use konverse_domain::{Access, Domain, Ids, ImportKind, ImportRow, Importer, NewToken, Org, RowOutcome, Settings};
 use konverse_model::{Clock, Id, Instant};
-use konverse_store::Store;
-use konverse_store_sqlite::Sqlite;
 use serde_json::{Value, json};
 
+use crate::database::open_file;
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -42,7 +41,7 @@ impl Clock for Fixed {
 
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
-    let store: Arc<dyn Store> = Arc::new(Sqlite::open(file).with_context(|| format!("opening {}", file.display()))?);
+    let store = open_file(file)?;
     let domain =
         Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {

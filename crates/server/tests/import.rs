@@ -503,15 +503,103 @@ fn every_command_has_help() {
     assert!(!help.contains("s3cret"), "{help}");
 }
 
+/// An address no machine has: what would serve on it ends at once.
+const NOWHERE: &str = "192.0.2.1:80";
+
+/// Every command that opens a database, but for `--database` and its value.
+const COMMANDS: [&[&str]; 8] = [
+    &["serve", "--listen", NOWHERE],
+    &["org", "create", "acme"],
+    &["org", "list"],
+    &["token", "create", "--org", "acme", "--name", "x", "--role", "org"],
+    &["token", "list", "--org", "acme"],
+    &["token", "revoke", "58228e05d4e9671100a00001", "--org", "acme"],
+    &["import", "--org", "acme", "/missing/users.jsonl"],
+    &["conversations", "jane@example.com", "--org", "acme"],
+];
+
 #[test]
 fn a_database_that_cannot_be_opened_is_named_without_its_password() {
-    for url in ["postgres://ada:s3cret@127.0.0.1:1/x", "sqlite:/missing/folder/x.db", "postgres://ada:s3cret@[bad"] {
+    // Each with the exit status: 1 when the server was asked, 2 when the URL itself is refused.
+    let urls = [
+        ("postgres://ada:s3cret@127.0.0.1:1/shop", 1),
+        ("postgres://ada:%40%2Fs3cret%40@127.0.0.1:1/shop", 1),
+        ("postgresql://127.0.0.1:1/shop?user=ada&password=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?password=s3cret&user=ada", 1),
+        ("postgres://ada@127.0.0.1:1/shop?password=a@s3cret", 1),
+        ("postgres:///shop?host=127.0.0.1&port=1&user=ada&password=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?sslpassword=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?passfile=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?sslmode=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?PASSWORD=s3cret", 2),
+        ("postgres://127.0.0.1:1/shop?Password=s3cret", 2),
+        ("postgres://127.0.0.1:1/shop?password=a&s3cret=b", 2),
+        ("postgres://127.0.0.1:1/shop?password=a@s3cret", 2),
+        ("postgres://ada:a@s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:a/s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:a?s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:s3cret", 2),
+        ("postgres://ada:s3cret/shop", 2),
+        ("postgres://ada%3As3cret%40127.0.0.1:1/shop", 2),
+        ("postgres://ada:s3cret@[bad", 2),
+        ("Postgres://ada:s3cret@127.0.0.1/shop", 2),
+        ("postgres:ada:s3cret@127.0.0.1/shop", 2),
+        ("mysql://ada:s3cret@127.0.0.1/shop", 2),
+    ];
+    for (url, status) in urls {
         let ran = command(&["org", "list", "--database", url], &[]);
-        assert_eq!(ran.status, 1, "{}", ran.err);
-        assert!(!ran.err.contains("s3cret") && !ran.err.contains("panicked"), "{}", ran.err);
+        assert_eq!(ran.status, status, "{url}: {}", ran.err);
+        assert!(!ran.err.contains("s3cret") && !ran.err.contains("panicked"), "{url}: {}", ran.err);
+        if status == 1 {
+            let place = ["postgres://127.0.0.1:1/shop", "postgres:///shop?host=127.0.0.1&port=1;"];
+            assert!(place.iter().any(|place| ran.err.contains(place)), "{url}: {}", ran.err);
+        } else {
+            assert!(ran.err.contains("--database"), "{url}: {}", ran.err);
+        }
+    }
+    // Whichever command it is, wherever the URL comes from, however much is logged.
+    for url in [urls[0].0, urls[2].0, urls[10].0, urls[13].0, urls[22].0] {
+        for args in COMMANDS {
+            let given = command(&[args, &["--log", "trace", "--database", url]].concat(), &[]);
+            let environment = command(args, &[("KONVERSE_DATABASE", url)]);
+            let misplaced = command(&[args, &[url]].concat(), &[]);
+            for ran in [given, environment, misplaced] {
+                assert_ne!(ran.status, 0);
+                assert!(!ran.out.contains("s3cret") && !ran.err.contains("s3cret"), "{args:?}: {}{}", ran.out, ran.err);
+            }
+        }
     }
     for url in ["mysql://x", "sqlite:", "sqlite::memory:", "postgres:s3cret@x"] {
         let ran = command(&["org", "list", "--database", url], &[]);
         assert_eq!(ran.status, 2, "{}", ran.err);
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_a_database_is_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::create_dir(path("folder")).expect("a folder");
+    command(&["org", "create", "acme", "--database", &format!("sqlite:{}", path("ours.db"))], &[]).ok();
+    let mut permissions = std::fs::metadata(path("ours.db")).expect("the file").permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(path("ours.db"), permissions).expect("it is read-only");
+    std::fs::write(path("text.db"), "no database, but long enough to be looked at as one".repeat(40)).expect("a file");
+    for (name, says) in [
+        ("folder", "is a folder"),
+        ("missing/x.db", "there is no folder"),
+        ("text.db/x.db", "there is no folder"),
+        ("ours.db", "is read-only"),
+        ("text.db", "not a database"),
+    ] {
+        let named = path(name);
+        let url = format!("sqlite:{named}");
+        for args in COMMANDS {
+            let error = command(&[args, &["--database", &url]].concat(), &[]).failed();
+            assert!(error.contains(&named) && error.contains(says), "{args:?}: {error}");
+        }
+        let error = command(&["demo", "--listen", NOWHERE, "--file", &named], &[]).failed();
+        assert!(error.contains(&named) && error.contains(says), "{error}");
+    }
+    assert!(!folder.path().join("missing").exists());
 }
