@@ -45,14 +45,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves a made-up org from a local file, and prints a token and a first request to try.
+    /// Serves a made-up org from a local file, and prints a first request to try.
     ///
-    /// The data is the same every time, ids included. What you change stays in the file: a second start finds it again.
+    /// The data is the same every time, ids included. What you change stays in the file: a second start finds it again. A
+    /// token is kept beside it, in a file that ends in .token and that only its owner may read.
     Demo(DemoOptions),
     /// Serves the API.
     ///
-    /// Brings the database's schema up to date first. SIGTERM or SIGINT lets running requests finish and then stops; a
-    /// second signal stops at once.
+    /// Brings the database's schema up to date first. SIGTERM or SIGINT refuses new connections, lets running requests
+    /// finish and then stops; a second signal cuts them off.
     Serve(ServeOptions),
     /// Manages orgs: the walls between tenants.
     #[command(subcommand)]
@@ -72,7 +73,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct DatabaseOption {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. In a password, write @ / ? & = as %40 %2F
+    /// %3F %26 %3D.
     #[arg(long, env = "KONVERSE_DATABASE", hide_env_values = true, value_name = "URL")]
     database: Database,
     /// Connections to hold to a PostgreSQL server.
@@ -120,10 +122,10 @@ struct ServeOptions {
     /// The address to serve on.
     #[arg(long, env = "KONVERSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
-    /// The address to serve Prometheus metrics on, or `off`.
-    #[arg(long, env = "KONVERSE_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDR", value_parser = address_or_off)]
+    /// The address to serve Prometheus metrics on, such as 127.0.0.1:9464. They are not collected without.
+    #[arg(long, env = "KONVERSE_METRICS_LISTEN", default_value = "off", value_name = "ADDR", value_parser = address_or_off)]
     metrics_listen: OptionalAddress,
-    /// Seconds running requests may still take after a signal to stop.
+    /// Seconds running requests may still take after a signal to stop; 0 cuts them off.
     #[arg(long, env = "KONVERSE_DRAIN_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     drain_seconds: u64,
     /// What the list's `fromDate` compares.
