@@ -15,7 +15,7 @@ use anyhow::Context;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use konverse_api::ApiSettings;
-use konverse_domain::{Field, NewToken, Settings};
+use konverse_domain::{Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
 use crate::database::Database;
@@ -66,6 +66,9 @@ enum Command {
     /// Each line of a file is the JSON body of the API's create operation. Ids, instants, status and authors are kept as
     /// given, derived attributes are computed, nothing is reopened. Rows that exist are left alone, so an import can be
     /// run again. Refused rows are reported with file, line and reason; then the exit status is 3.
+    ///
+    /// A row is at most 4 MiB of UTF-8. A file that cannot be read to its end (cut off, or unpacking to more than 400 times
+    /// its size) is taken up to there; the import stops with exit status 1.
     Import(ImportOptions),
     /// Shows a customer's conversations, newest first.
     Conversations(ConversationsOptions),
@@ -347,7 +350,9 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
     let domain = options.org.database.domain(Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
-    let report = import::import(&domain, &org, &options.paths, &|line| eprintln!("{line}")).await?;
+    let sources = import::sources(&options.paths)?;
+    let mut report = ImportReport::default();
+    let ended = import::import(&domain, &org, &sources, &mut report, &|line| eprintln!("{line}")).await;
     println!(
         "{} created, {} already there, {} refused, in {:.1} s",
         report.created,
@@ -355,6 +360,7 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
         report.rejected,
         started.elapsed().as_secs_f64()
     );
+    ended?;
     Ok(if report.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(ROWS_REFUSED) })
 }
 
