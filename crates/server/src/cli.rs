@@ -12,9 +12,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use konverse_api::ApiSettings;
-use konverse_domain::{Field, NewToken, Settings};
+use konverse_domain::{Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
 use crate::database::Database;
@@ -44,14 +45,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves a made-up org from a local file, and prints a token and a first request to try.
+    /// Serves a made-up org from a local file, and prints a first request to try.
     ///
-    /// The data is the same every time, ids included. What you change stays in the file: a second start finds it again.
+    /// The data is the same every time, ids included. What you change stays in the file: a second start finds it again. A
+    /// token is kept beside it, in a file that ends in .token and that only its owner may read.
     Demo(DemoOptions),
     /// Serves the API.
     ///
-    /// Brings the database's schema up to date first. SIGTERM or SIGINT lets running requests finish and then stops; a
-    /// second signal stops at once.
+    /// Brings the database's schema up to date first. SIGTERM or SIGINT refuses new connections, lets running requests
+    /// finish and then stops; a second signal cuts them off.
     Serve(ServeOptions),
     /// Manages orgs: the walls between tenants.
     #[command(subcommand)]
@@ -64,6 +66,9 @@ enum Command {
     /// Each line of a file is the JSON body of the API's create operation. Ids, instants, status and authors are kept as
     /// given, derived attributes are computed, nothing is reopened. Rows that exist are left alone, so an import can be
     /// run again. Refused rows are reported with file, line and reason; then the exit status is 3.
+    ///
+    /// A row is at most 4 MiB of UTF-8. A file that cannot be read to its end (cut off, or unpacking to more than 400 times
+    /// its size) is taken up to there; the import stops with exit status 1.
     Import(ImportOptions),
     /// Shows a customer's conversations, newest first.
     Conversations(ConversationsOptions),
@@ -71,7 +76,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct DatabaseOption {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. In a password, write @ / ? & = as %40 %2F
+    /// %3F %26 %3D.
     #[arg(long, env = "KONVERSE_DATABASE", hide_env_values = true, value_name = "URL")]
     database: Database,
     /// Connections to hold to a PostgreSQL server.
@@ -119,10 +125,10 @@ struct ServeOptions {
     /// The address to serve on.
     #[arg(long, env = "KONVERSE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
-    /// The address to serve Prometheus metrics on, or `off`.
-    #[arg(long, env = "KONVERSE_METRICS_LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDR", value_parser = address_or_off)]
+    /// The address to serve Prometheus metrics on, such as 127.0.0.1:9464. They are not collected without.
+    #[arg(long, env = "KONVERSE_METRICS_LISTEN", default_value = "off", value_name = "ADDR", value_parser = address_or_off)]
     metrics_listen: OptionalAddress,
-    /// Seconds running requests may still take after a signal to stop.
+    /// Seconds running requests may still take after a signal to stop; 0 cuts them off.
     #[arg(long, env = "KONVERSE_DRAIN_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     drain_seconds: u64,
     /// What the list's `fromDate` compares.
@@ -233,7 +239,7 @@ struct ConversationsOptions {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
     let run = || -> anyhow::Result<ExitCode> {
         telemetry::log(&cli.log, cli.log_format)?;
         let runtime =
@@ -244,6 +250,31 @@ pub fn main() -> ExitCode {
         eprintln!("konverse: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Takes out of a complaint about the command line what it repeats of it: a database's URL may hold a password, also when
+/// it is misspelt or stands in the wrong place.
+fn without_urls(mut error: clap::Error) -> clap::Error {
+    let of_database = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--database"));
+    let secret = |kind, value: &ContextValue| match value {
+        ContextValue::String(text) => text.contains("://") || (of_database && kind == ContextKind::InvalidValue),
+        ContextValue::Strings(texts) => texts.iter().any(|text| text.contains("://")),
+        ContextValue::StyledStr(text) => text.to_string().contains("://"),
+        ContextValue::StyledStrs(texts) => texts.iter().any(|text| text.to_string().contains("://")),
+        _ => false,
+    };
+    let secrets: Vec<_> = error
+        .context()
+        .filter(|(kind, value)| secret(*kind, value))
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in secrets {
+        match value {
+            ContextValue::String(_) => drop(error.insert(kind, ContextValue::String("…".to_owned()))),
+            _ => drop(error.remove(kind)),
+        }
+    }
+    error
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -319,7 +350,9 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
     let domain = options.org.database.domain(Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
-    let report = import::import(&domain, &org, &options.paths, &|line| eprintln!("{line}")).await?;
+    let sources = import::sources(&options.paths)?;
+    let mut report = ImportReport::default();
+    let ended = import::import(&domain, &org, &sources, &mut report, &|line| eprintln!("{line}")).await;
     println!(
         "{} created, {} already there, {} refused, in {:.1} s",
         report.created,
@@ -327,6 +360,7 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
         report.rejected,
         started.elapsed().as_secs_f64()
     );
+    ended?;
     Ok(if report.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(ROWS_REFUSED) })
 }
 

@@ -3,11 +3,11 @@
 //! Its records go in as an import does, with ids that follow from their number, so that a second start finds them all
 //! and an interrupted first one is completed.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +15,9 @@ use anyhow::Context;
 use konverse_api::ApiSettings;
 use konverse_domain::{Access, Domain, Ids, ImportKind, ImportRow, Importer, NewToken, Org, RowOutcome, Settings};
 use konverse_model::{Clock, Id, Instant};
-use konverse_store::Store;
-use konverse_store_sqlite::Sqlite;
 use serde_json::{Value, json};
 
+use crate::database::open_file;
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -28,6 +27,9 @@ const ORG: &str = "demo";
 const BEGINNING: i64 = 1_735_689_600_000; // 2025-01-01T00:00:00Z
 
 const MINUTE: i64 = 60_000;
+
+/// The mode of a file that only its owner may read and write.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Conversations of the first customer: enough for several pages.
 const MANY: usize = 250;
@@ -42,7 +44,7 @@ impl Clock for Fixed {
 
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
-    let store: Arc<dyn Store> = Arc::new(Sqlite::open(file).with_context(|| format!("opening {}", file.display()))?);
+    let store = open_file(file)?;
     let domain =
         Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {
@@ -56,34 +58,62 @@ pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String
         }
     };
     seed(&domain, &org).await?;
-    let token = token(&domain, &org, &file.with_extension("token")).await?;
+    let token_file = token_file(file);
+    keep_token(&domain, &org, &token_file).await?;
     let serving = Serving { listen, metrics_listen: None, drain: Duration::from_secs(5), api: ApiSettings::default() };
-    let shown = file.display().to_string();
     serve::serve(domain, serving, |address| {
+        let list = format!("http://{address}/v1/customers/{}/conversations", id("customer", 0));
         print(format!(
-            "konverse demo: org {ORG}, data in {shown}\n\ntoken: {token}\n\nTry a customer's conversations:\n\n  \
-             curl -H 'Authorization: Bearer {token}' \\\n    'http://{address}/v1/customers/{}/conversations?pageSize=3'\n\n\
+            "konverse demo: org {ORG}, data in {}, token in {}\n\nTry a customer's conversations:\n\n  \
+             curl -G -d pageSize=3 \\\n    -H \"Authorization: Bearer $(cat {})\" \\\n    {}\n\n\
              What else there is: http://{address}/openapi.json. Stop with Ctrl-C.",
-            id("customer", 0)
+            file.display(),
+            token_file.display(),
+            for_shell(&operand(&token_file)),
+            for_shell(&list),
         ));
     })
     .await
 }
 
-/// The demo's token: kept beside the data, readable by its owner only, since the database keeps only its hash.
-async fn token(domain: &Domain, org: &Org, path: &Path) -> anyhow::Result<String> {
-    if let Ok(token) = fs::read_to_string(path) {
-        let token = token.trim().to_owned();
-        if domain.authenticate(Access { token: &token, address: None }).await.is_ok() {
-            return Ok(token);
-        }
+/// Where the token is: beside the data, under the same name.
+fn token_file(data: &Path) -> PathBuf {
+    let file = data.with_extension("token");
+    if file == data { data.with_extension("token.token") } else { file }
+}
+
+/// Sees to it that the file holds a token that works. Only its owner may read it, since the database keeps only a hash.
+async fn keep_token(domain: &Domain, org: &Org, path: &Path) -> anyhow::Result<()> {
+    let about = || format!("the token's file {}", path.display());
+    if let Ok(token) = fs::read_to_string(path)
+        && domain.authenticate(Access { token: token.trim(), address: None }).await.is_ok()
+    {
+        return fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)).with_context(about);
     }
     let roles = ["org.user", "org.admin", "org.permission"].iter().filter_map(|role| role.parse().ok()).collect();
     let new = NewToken { name: "demo".into(), roles, expires_at: None, cidr: None };
+    // Before there is a token to lose: the mode below counts only for a file that is new.
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(path);
+    let mut file = open.with_context(about)?;
+    file.set_permissions(Permissions::from_mode(OWNER_ONLY)).with_context(about)?;
     let minted = orgs::create_token(domain, org, new).await?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", minted.secret).with_context(|| format!("writing {}", path.display()))?;
-    Ok(minted.secret)
+    writeln!(file, "{}", minted.secret).with_context(about)
+}
+
+/// A file's name as a program takes it that would take a leading dash for an option.
+fn operand(path: &Path) -> String {
+    let name = path.display().to_string();
+    if name.starts_with('-') { format!("./{name}") } else { name }
+}
+
+/// A word as a shell reads it back.
+fn for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 async fn seed(domain: &Domain, org: &Org) -> anyhow::Result<()> {

@@ -1,8 +1,15 @@
 //! `konverse import`: files of history into an org.
+//!
+//! A file is read line by line in memory that does not grow with it, whatever it unpacks to. A line that is no row is
+//! refused alone. A file that cannot be read on ends the import after the rows before that point: later files build on
+//! earlier ones.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,46 +20,68 @@ use tokio::sync::mpsc;
 /// Rows taken at once: enough that rows of one conversation meet in one transaction, few enough to hold in memory.
 const BATCH: usize = 5_000;
 
+/// Bytes of lines after which a batch is full before it has all its rows.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
 /// Batches read ahead.
 const AHEAD: usize = 2;
 
-/// Bytes of a line at most: far beyond any record's limits.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
+/// Bytes of a line at most, its end not counted: far beyond any record's limits.
+const LONGEST_LINE: usize = 4 * 1024 * 1024;
+
+/// A file may unpack to this many bytes, and for each byte of its own to `UNPACKED_PER_BYTE` more. Records pack to a
+/// tenth or a hundredth; what packs better by far was made to fill memory or time.
+const UNPACKED_FREELY: u64 = 64 * 1024 * 1024;
+const UNPACKED_PER_BYTE: u64 = 400;
+
+/// How far back a zstd file may refer, as a power of two: what has to be held in memory to unpack it. The zstd program
+/// takes no more either, unless it is told to.
+const ZSTD_WINDOW: u32 = 27;
+
+/// A byte order mark, which some programs put at the beginning of a text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Characters shown of the reason for which a row was refused: it may repeat what the row says.
+const REASON: usize = 500;
 
 /// Refused rows told of per file; beyond, only their number.
 const TOLD: u64 = 20;
 
 /// A file to import.
 #[derive(Debug)]
-struct Source {
+pub(crate) struct Source {
     kind: ImportKind,
     path: PathBuf,
 }
 
 type Line = (u64, Result<ImportRow, RowError>);
 
-/// Imports files and folders; `tell` is given a line for people about each refused row.
+/// Imports files; `tell` is given a line for people about each refused row, `report` counts what was done, also when
+/// the import fails.
 pub(crate) async fn import(
     domain: &Domain,
     org: &Org,
-    paths: &[PathBuf],
+    sources: &[Source],
+    report: &mut ImportReport,
     tell: &(dyn Fn(String) + Sync),
-) -> anyhow::Result<ImportReport> {
-    let sources = sources(paths)?;
+) -> anyhow::Result<()> {
     let mut importer = Importer::new(domain, org.id).await.context("beginning the import")?;
-    let mut report = ImportReport::default();
     let bytes = sources.iter().filter_map(|source| source.path.metadata().ok()).map(|data| data.len()).sum();
     let bar = ProgressBar::new(bytes).with_style(
         ProgressStyle::with_template("{msg:14} {wide_bar} {percent:>3}% {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.enable_steady_tick(Duration::from_millis(200));
-    for source in &sources {
+    let mut ended = Ok(());
+    for source in sources {
         bar.set_message(source.kind.name());
-        take(&mut importer, source, &bar, &mut report, tell).await?;
+        ended = take(&mut importer, source, &bar, report, tell).await;
+        if ended.is_err() {
+            break;
+        }
     }
     bar.finish_and_clear();
-    Ok(report)
+    ended
 }
 
 async fn take(
@@ -72,7 +101,7 @@ async fn take(
     let mut refuse = |line: u64, error: &RowError| {
         refused += 1;
         if refused <= TOLD {
-            bar.suspend(|| tell(format!("{name}:{line}: {}", error.0)));
+            bar.suspend(|| tell(format!("{name}:{line}: {}", shown(&error.0))));
         }
     };
     while let Some(batch) = batches.recv().await {
@@ -108,46 +137,139 @@ async fn take(
     reader.await.context("the reading thread failed")?
 }
 
-/// Reads a file line by line, checks the shape of each, and sends them on in batches.
-fn read(path: &Path, kind: ImportKind, bar: &ProgressBar, batches: &mpsc::Sender<Vec<Line>>) -> anyhow::Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let file = BufReader::with_capacity(1 << 16, bar.wrap_read(file));
-    let text: Box<dyn Read> = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        Some("zst") => Box::new(zstd::Decoder::with_buffer(file).context("zstd")?),
-        _ => Box::new(file),
-    };
-    let mut text = BufReader::with_capacity(1 << 18, text);
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let read = (&mut text).take(LONGEST_LINE).read_line(&mut line);
-        let read = read.with_context(|| format!("{}:{number}: the file cannot be read on", path.display()))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == LONGEST_LINE {
-            bail!("{}:{number}: the line is longer than {LONGEST_LINE} bytes", path.display());
-        }
-        let content = line.trim();
-        if content.is_empty() {
-            continue;
-        }
-        batch.push((number, kind.read(content)));
-        if batch.len() == BATCH && batches.blocking_send(std::mem::take(&mut batch)).is_err() {
-            // The taking side has given up and says why.
-            return Ok(());
+/// A reason as a line of a terminal: what it repeats of the row neither fills the screen nor steers it.
+fn shown(reason: &str) -> String {
+    let mut text = String::new();
+    for c in reason.chars().take(REASON) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
         }
     }
-    if !batch.is_empty() {
-        let _ = batches.blocking_send(batch);
+    if reason.chars().nth(REASON).is_some() {
+        text.push('…');
     }
-    Ok(())
+    text
 }
 
-/// The files to import, in the order their kinds depend on each other.
-fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+/// Reads a file and sends its lines on in batches.
+fn read(path: &Path, kind: ImportKind, bar: &ProgressBar, batches: &mpsc::Sender<Vec<Line>>) -> anyhow::Result<()> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+    let packed = Rc::new(Cell::new(0));
+    let file = BufReader::with_capacity(1 << 16, Counted { reader: bar.wrap_read(file), count: Rc::clone(&packed) });
+    let text: Box<dyn Read> = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(Unpacked { reader: flate2::bufread::MultiGzDecoder::new(file), packed, unpacked: 0 }),
+        Some("zst") => {
+            let mut reader = zstd::Decoder::with_buffer(file).context("zstd")?;
+            reader.window_log_max(ZSTD_WINDOW).context("zstd")?;
+            Box::new(Unpacked { reader, packed, unpacked: 0 })
+        }
+        _ => Box::new(file),
+    };
+    // Closed when the taking side has given up; it says why.
+    let send = |batch| batches.blocking_send(batch).is_ok();
+    batch(BufReader::with_capacity(1 << 18, text), kind, send).map_err(|(line, error)| {
+        anyhow::Error::new(error).context(format!("{shown}:{line}: the file cannot be read on"))
+    })
+}
+
+/// Checks the shape of every line and hands them on, as many at once as a batch holds, until `send` has had enough. What
+/// was read before an error is handed on as well. An error comes with the line it is in.
+fn batch(
+    mut text: impl BufRead,
+    kind: ImportKind,
+    mut send: impl FnMut(Vec<Line>) -> bool,
+) -> Result<(), (u64, io::Error)> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut line = Vec::new();
+    let mut number = 0;
+    let ended = loop {
+        number += 1;
+        let whole = match next_line(&mut text, &mut line) {
+            Ok(None) => break Ok(()),
+            Ok(Some(whole)) => whole,
+            Err(error) => break Err((number, error)),
+        };
+        let row = if whole {
+            let content = if number == 1 { line.strip_prefix(MARK).unwrap_or(&line) } else { &line };
+            if content.trim_ascii().is_empty() {
+                continue;
+            }
+            match str::from_utf8(content) {
+                Ok(content) => kind.read(content.trim()).map_err(|error| RowError(shown(&error.0))),
+                Err(error) => Err(RowError(format!("is not UTF-8 from its byte {} on", error.valid_up_to() + 1))),
+            }
+        } else {
+            Err(RowError(format!("is longer than {LONGEST_LINE} bytes")))
+        };
+        batch.push((number, row));
+        bytes += line.len();
+        if batch.len() == BATCH || bytes >= BATCH_BYTES {
+            bytes = 0;
+            if !send(std::mem::take(&mut batch)) {
+                return Ok(());
+            }
+        }
+    };
+    if !batch.is_empty() {
+        send(batch);
+    }
+    ended
+}
+
+/// Reads the next line, whose end may be missing in the last one, and says whether it is whole: of one that is too long
+/// only the beginning is kept, the rest is dropped as it is read. `None` is the end of the text.
+fn next_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    if text.take(LONGEST_LINE as u64 + 1).read_until(b'\n', line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') || line.len() <= LONGEST_LINE {
+        return Ok(Some(true));
+    }
+    text.skip_until(b'\n')?;
+    Ok(Some(false))
+}
+
+/// Counts what is read of a file.
+struct Counted<R> {
+    reader: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.count.set(self.count.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// What comes out of a packed file, until it is more than can be meant.
+struct Unpacked<R> {
+    reader: R,
+    packed: Rc<Cell<u64>>,
+    unpacked: u64,
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.unpacked += read as u64;
+        if self.unpacked > UNPACKED_FREELY + UNPACKED_PER_BYTE * self.packed.get() {
+            return Err(io::Error::other(format!(
+                "it unpacks to more than {UNPACKED_PER_BYTE} times its size; if that is meant, unpack it first"
+            )));
+        }
+        Ok(read)
+    }
+}
+
+/// The files to import, each once however often it is named, in the order their kinds depend on each other.
+pub(crate) fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -162,14 +284,26 @@ fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
                 bail!("{} holds no files to import: {NAMES}", path.display());
             }
         } else if let Some(kind) = kind_of(path) {
-            File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
             sources.push(Source { kind, path: path.clone() });
         } else {
             bail!("{}: cannot tell what it holds; name it {NAMES}", path.display());
         }
     }
     sources.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-    Ok(sources)
+    let mut known = HashSet::new();
+    let mut once = Vec::new();
+    for source in sources {
+        // All are looked at before anything is taken.
+        let cannot = || format!("cannot open {}", source.path.display());
+        let file = source.path.canonicalize().with_context(cannot)?;
+        if file.is_file() {
+            File::open(&file).with_context(cannot)?;
+        }
+        if known.insert(file) {
+            once.push(source);
+        }
+    }
+    Ok(once)
 }
 
 const NAMES: &str = "{users,teams,tags,customers,conversations,messages,notes}.jsonl, .jsonl.gz or .jsonl.zst";
@@ -198,5 +332,51 @@ mod tests {
         ] {
             assert_eq!(kind_of(Path::new(name)), kind, "{name}");
         }
+    }
+    /// The batches made of a text: each row's line, and whether it was taken.
+    fn batches(text: impl Read) -> Vec<Vec<(u64, bool)>> {
+        let mut batches = Vec::new();
+        let text = BufReader::with_capacity(1 << 18, text);
+        let ended = batch(text, ImportKind::Tags, |rows| {
+            batches.push(rows.into_iter().map(|(line, row)| (line, row.is_ok())).collect());
+            true
+        });
+        ended.expect("it ends");
+        batches
+    }
+
+    /// A row of so many bytes.
+    fn row(length: usize) -> String {
+        let row = r#"{"name":"x"}"#;
+        row.to_owned() + &" ".repeat(length - row.len())
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_takes_no_memory() {
+        let mut text = BufReader::new(io::repeat(b' ').take(100 << 20).chain(&b"\n{}"[..]));
+        let mut line = Vec::new();
+        assert_eq!(next_line(&mut text, &mut line).unwrap(), Some(false));
+        assert!(line.capacity() <= 2 * LONGEST_LINE + 2, "{}", line.capacity());
+        assert_eq!(next_line(&mut text, &mut line).unwrap(), Some(true));
+        assert_eq!(line, b"{}");
+        assert_eq!(next_line(&mut text, &mut line).unwrap(), None);
+    }
+
+    #[test]
+    fn the_longest_line_is_taken_and_one_byte_more_is_not() {
+        for ending in ["\n", ""] {
+            let text = format!("{}\n{}{ending}", row(LONGEST_LINE), row(LONGEST_LINE));
+            assert_eq!(batches(text.as_bytes()), [[(1, true), (2, true)]]);
+            let text = format!("{}\n{}{ending}", row(LONGEST_LINE + 1), row(LONGEST_LINE + 1));
+            assert_eq!(batches(text.as_bytes()), [[(1, false), (2, false)]]);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_full_by_rows_or_by_bytes() {
+        let short = format!("{}\n", row(12)).repeat(BATCH + 1);
+        assert_eq!(batches(short.as_bytes()).iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, 1]);
+        let long = format!("{}\n", row(BATCH_BYTES / 16 - 1)).repeat(20);
+        assert_eq!(batches(long.as_bytes()).iter().map(Vec::len).collect::<Vec<_>>(), [16, 4]);
     }
 }

@@ -9,12 +9,19 @@ use konverse_api::{ApiSettings, App};
 use konverse_domain::Domain;
 use konverse_jobs::{Rerender, Runner, Snoozes};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::telemetry;
 
 /// How often the uses of tokens are stored.
 const TOKEN_USE_TICK: Duration = Duration::from_secs(10);
+
+/// How often old samples of the metrics are folded away.
+const METRICS_TICK: Duration = Duration::from_secs(10);
+
+/// What a server in which nothing runs needs to close its connections: asked to drain for no time, it has cut nothing off.
+const SHORTEST_DRAIN: Duration = Duration::from_millis(100);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -27,20 +34,18 @@ pub(crate) struct Serving {
 
 /// Serves until a signal comes, then lets running requests finish. `ready` is told the address once it is bound.
 pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    let mut signals = Signals::watch()?;
     let listener = bind(serving.listen, "--listen").await?;
-    let handle = telemetry::metrics()?;
-    let metrics = match serving.metrics_listen {
-        Some(address) => Some(bind(address, "--metrics-listen").await?),
-        None => None,
-    };
     let (stop, stopped) = watch::channel(false);
     let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), stopped.clone()))];
-    let upkeep = handle.clone();
-    tasks.push(tokio::spawn(every(TOKEN_USE_TICK, stopped.clone(), move || {
-        upkeep.run_upkeep();
-        std::future::ready(())
-    })));
-    if let Some(listener) = metrics {
+    if let Some(address) = serving.metrics_listen {
+        let listener = bind(address, "--metrics-listen").await?;
+        let handle = telemetry::metrics()?;
+        let upkeep = handle.clone();
+        tasks.push(tokio::spawn(every(METRICS_TICK, stopped.clone(), move || {
+            upkeep.run_upkeep();
+            std::future::ready(())
+        })));
         tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
         let end = ended(stopped.clone());
         let served = axum::serve(listener, telemetry::routes(handle)).with_graceful_shutdown(end);
@@ -58,13 +63,15 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     let server = axum::serve(listener, service).with_graceful_shutdown(ended(stopped));
     let server = tokio::spawn(async move { server.await });
 
-    signal().await?;
+    signals.next().await;
     tracing::info!("stopping: finishing the requests that are running; a second signal ends them");
     let _ = stop.send(true);
     tokio::select! {
         result = server => result.context("the server failed")??,
-        () = tokio::time::sleep(serving.drain) => tracing::warn!("requests were still running after {:?}", serving.drain),
-        result = signal() => result?,
+        () = tokio::time::sleep(serving.drain.max(SHORTEST_DRAIN)) => {
+            tracing::warn!("cutting off requests that still run after {} s", serving.drain.as_secs());
+        }
+        () = signals.next() => tracing::warn!("a second signal: cutting off requests that still run"),
     }
     for task in tasks {
         let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
@@ -110,12 +117,23 @@ async fn clockwork(domain: Arc<Domain>, stopped: watch::Receiver<bool>) {
     tokio::join!(runner.run(&snoozes, stopped.clone()), runner.run(&outdated, stopped.clone()), uses);
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result.context("cannot watch for signals"),
+/// The signals that ask to stop. Watched from the start and by one pair of streams, so that none is lost between two.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watched = |kind| signal(kind).context("cannot watch for signals");
+        Ok(Self { terminate: watched(SignalKind::terminate())?, interrupt: watched(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next SIGTERM or SIGINT.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Logs and metrics.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
@@ -17,10 +19,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them.
+/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them. Colours are for
+/// people at a terminal who did not ask to be spared them (no-color.org), not for files.
 pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !spared;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let result = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -53,14 +53,18 @@ fn write(folder: &Path, name: &str, rows: &[Value]) -> PathBuf {
 }
 
 fn write_text(folder: &Path, name: &str, text: &str) -> PathBuf {
+    write_bytes(folder, name, text.as_bytes())
+}
+
+fn write_bytes(folder: &Path, name: &str, text: &[u8]) -> PathBuf {
     let path = folder.join(name);
     let file = std::fs::File::create(&path).expect("a file");
     if name.ends_with(".gz") {
         let mut file = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-        file.write_all(text.as_bytes()).expect("it is written");
+        file.write_all(text).expect("it is written");
         file.finish().expect("it is written");
     } else if name.ends_with(".zst") {
-        std::fs::write(&path, zstd::encode_all(text.as_bytes(), 1).expect("it is compressed")).expect("it is written");
+        std::fs::write(&path, zstd::encode_all(text, 1).expect("it is compressed")).expect("it is written");
     } else {
         std::fs::write(&path, text).expect("it is written");
     }
@@ -402,23 +406,137 @@ on_both_engines!(files_that_cannot_be_taken_are_named, |app| async move {
     let error = import(&app, &[&odd]).failed();
     assert!(error.contains("people.csv") && error.contains("jsonl"), "{error}");
 
-    let rows: Vec<Value> =
-        (0..2_000).map(|n| json!({ "id": id(CUSTOMER, n), "name": format!("name {}", n * 7_919 % 1_000) })).collect();
     for name in ["customers.jsonl.gz", "customers.jsonl.zst"] {
-        let whole = write(folder.path(), name, &rows);
-        let bytes = std::fs::read(&whole).expect("the file");
-        std::fs::write(&whole, &bytes[..bytes.len() / 2]).expect("it is written");
-        let error = import(&app, &[&whole]).failed();
-        assert!(error.contains(name), "{error}");
-        std::fs::write(&whole, "no archive").expect("it is written");
-        let error = import(&app, &[&whole]).failed();
-        assert!(error.contains(name), "{error}");
-        std::fs::remove_file(&whole).expect("it is removed");
+        let path = folder.path().join(name);
+        std::fs::write(&path, "no archive").expect("it is written");
+        let error = import(&app, &[&path]).failed();
+        assert!(error.contains(&format!("{name}:1: the file cannot be read on")), "{error}");
+        std::fs::remove_file(&path).expect("it is removed");
     }
-    let path = write_text(folder.path(), "customers.jsonl", "");
-    std::fs::write(&path, b"{\"name\":\"\xff\"}\n").expect("it is written");
+});
+
+/// How many rows a run says it created.
+fn created(ran: &Ran) -> u32 {
+    ran.out.split(' ').next().and_then(|count| count.parse().ok()).expect("a number")
+}
+
+on_both_engines!(a_file_that_breaks_off_is_taken_up_to_there, |app| async move {
+    let folder = tempfile::tempdir().expect("a folder");
+    let admin = app.admin().await;
+    let mut all = 0;
+    for (n, name) in ["customers-1.jsonl.gz", "customers-2.jsonl.zst"].into_iter().enumerate() {
+        let first = n as u32 * 10_000;
+        // Enough that a packer has written some of it out by the middle.
+        let row = |n: u32| json!({ "id": id(CUSTOMER, first + n), "name": format!("{:x}", n.wrapping_mul(2_654_435_761)).repeat(20) });
+        let rows: Vec<Value> = (0..4_000).map(row).collect();
+        let path = write(folder.path(), name, &rows);
+        let whole = std::fs::read(&path).expect("the file");
+        std::fs::write(&path, &whole[..whole.len() / 2]).expect("it is written");
+        // What follows builds on what is missing, so it is not begun.
+        let next = write(folder.path(), "notes.jsonl", &[json!({})]);
+        let ran = import(&app, &[&next, &path]);
+        let created = created(&ran);
+        summary(&ran.out, created, 0, 0);
+        assert!(created > 100 && created < 4_000, "{}", ran.out);
+        let error = ran.failed();
+        assert!(error.contains(&format!("{name}:{}: the file cannot be read on", created + 1)), "{error}");
+        all += created as usize;
+        assert_eq!(admin.get("/v1/customers?pageSize=1").await.ok()["meta"]["total"], all, "{name}");
+        // The rest follows when the file is whole.
+        std::fs::write(&path, whole).expect("it is written");
+        std::fs::remove_file(next).expect("it is removed");
+        summary(&import(&app, &[&path]).ok(), 4_000 - created, created, 0);
+        all += 4_000 - created as usize;
+    }
+});
+
+on_both_engines!(a_line_that_is_no_row_is_refused_alone, |app| async move {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = |n: u32| json!({ "id": id(CUSTOMER, n), "name": format!("name {n}") }).to_string().into_bytes();
+    let mut text = b"\xef\xbb\xbf".to_vec();
+    // An attribute's name that would turn a terminal red.
+    let odd = json!({ format!("\x1b[31m{}", "x".repeat(2_000)): 1 }).to_string().into_bytes();
+    let lines: [&[u8]; 9] = [
+        &good(1),
+        b"",
+        &good(2),
+        &[&b"{\"name\":\""[..], &vec![b'a'; 5 << 20], b"\"}"].concat(),
+        &good(3),
+        b"{\"name\":\"\xff\"}",
+        b"  ",
+        &odd,
+        &good(4),
+    ];
+    text.extend(lines.join(&b"\r\n"[..]));
+    for (n, name) in ["customers.jsonl", "customers.jsonl.gz", "customers.jsonl.zst"].into_iter().enumerate() {
+        let path = write_bytes(folder.path(), name, &text);
+        let ran = import(&app, &[&path]);
+        assert_eq!(ran.status, 3, "{}", ran.err);
+        let taken = if n == 0 { (4, 0) } else { (0, 4) };
+        summary(&ran.out, taken.0, taken.1, 3);
+        let told: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        for (line, (number, what)) in
+            told.iter().zip([(4, "longer than 4194304 bytes"), (6, "not UTF-8 from its byte 10 on"), (8, "[31m")])
+        {
+            assert!(line.starts_with(&format!("{}:{number}: ", path.display())) && line.contains(what), "{line}");
+        }
+        assert!(told.iter().all(|line| !line.contains(char::is_control) && line.chars().count() < 1_000), "{told:#?}");
+    }
+});
+
+on_both_engines!(a_file_that_unpacks_without_end_is_given_up, |app| async move {
+    let folder = tempfile::tempdir().expect("a folder");
+    let row = |n: u32| format!("{}\n", json!({ "id": id(CUSTOMER, n), "name": "Jane Doe" }));
+    let gzip = |text: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(text).expect("it is packed");
+        packed.finish().expect("it is packed")
+    };
+    let zstandard = |text: &[u8]| zstd::encode_all(text, 1).expect("it is packed");
+    let line = vec![b' '; 16 << 20];
+    let lines = format!("{{\"name\":\"{}\"}}\n", "a".repeat((1 << 16) - 12)).repeat(256);
+    type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    for (n, (name, pack)) in
+        [("customers.jsonl.gz", &gzip as Pack), ("customers.jsonl.zst", &zstandard as Pack)].into_iter().enumerate()
+    {
+        for (m, bomb) in [&line[..], lines.as_bytes()].into_iter().enumerate() {
+            // 512 MiB, as many small archives in one file.
+            let packed = [pack(row((2 * n + m) as u32).as_bytes()), pack(bomb).repeat(32)].concat();
+            let path = folder.path().join(name);
+            std::fs::write(&path, packed).expect("it is written");
+            let ran = import(&app, &[&path]);
+            assert_eq!((ran.status, created(&ran)), (1, 1), "{}{}", ran.out, ran.err);
+            let complaint = ran.err.lines().last().expect("a complaint");
+            assert!(
+                complaint.starts_with("konverse: ")
+                    && complaint.contains(name)
+                    && complaint.contains("unpacks to more than"),
+                "{}",
+                ran.err
+            );
+        }
+    }
+    // A frame that asks for a window of 2 GiB to be held: its header, then the row as a block that is not packed.
+    let row = row(9);
+    let block = (row.len() as u32) << 3 | 1;
+    let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3][..], &block.to_le_bytes()[..3], row.as_bytes()].concat();
+    let path = folder.path().join("customers.jsonl.zst");
+    std::fs::write(&path, frame).expect("it is written");
     let error = import(&app, &[&path]).failed();
-    assert!(error.contains("customers.jsonl:1"), "{error}");
+    assert!(error.contains("customers.jsonl.zst:1: the file cannot be read on"), "{error}");
+});
+
+on_both_engines!(a_file_named_twice_is_taken_once, |app| async move {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write_text(folder.path(), "tags.jsonl", "{\"name\":\"refund\"}\n{}\n");
+    let link = folder.path().join("tags-again.jsonl");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let around = folder.path().join(".").join("tags.jsonl");
+    let ran = import(&app, &[&path, &path, folder.path(), &around, &link, folder.path()]);
+    assert_eq!(ran.status, 3, "{}", ran.err);
+    summary(&ran.out, 1, 0, 1);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
 });
 
 on_both_engines!(conversations_are_shown_to_people_and_programs, |app| async move {
@@ -503,15 +621,103 @@ fn every_command_has_help() {
     assert!(!help.contains("s3cret"), "{help}");
 }
 
+/// An address no machine has: what would serve on it ends at once.
+const NOWHERE: &str = "192.0.2.1:80";
+
+/// Every command that opens a database, but for `--database` and its value.
+const COMMANDS: [&[&str]; 8] = [
+    &["serve", "--listen", NOWHERE],
+    &["org", "create", "acme"],
+    &["org", "list"],
+    &["token", "create", "--org", "acme", "--name", "x", "--role", "org"],
+    &["token", "list", "--org", "acme"],
+    &["token", "revoke", "58228e05d4e9671100a00001", "--org", "acme"],
+    &["import", "--org", "acme", "/missing/users.jsonl"],
+    &["conversations", "jane@example.com", "--org", "acme"],
+];
+
 #[test]
 fn a_database_that_cannot_be_opened_is_named_without_its_password() {
-    for url in ["postgres://ada:s3cret@127.0.0.1:1/x", "sqlite:/missing/folder/x.db", "postgres://ada:s3cret@[bad"] {
+    // Each with the exit status: 1 when the server was asked, 2 when the URL itself is refused.
+    let urls = [
+        ("postgres://ada:s3cret@127.0.0.1:1/shop", 1),
+        ("postgres://ada:%40%2Fs3cret%40@127.0.0.1:1/shop", 1),
+        ("postgresql://127.0.0.1:1/shop?user=ada&password=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?password=s3cret&user=ada", 1),
+        ("postgres://ada@127.0.0.1:1/shop?password=a@s3cret", 1),
+        ("postgres:///shop?host=127.0.0.1&port=1&user=ada&password=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?sslpassword=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?passfile=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?sslmode=s3cret", 1),
+        ("postgres://127.0.0.1:1/shop?PASSWORD=s3cret", 2),
+        ("postgres://127.0.0.1:1/shop?Password=s3cret", 2),
+        ("postgres://127.0.0.1:1/shop?password=a&s3cret=b", 2),
+        ("postgres://127.0.0.1:1/shop?password=a@s3cret", 2),
+        ("postgres://ada:a@s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:a/s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:a?s3cret@127.0.0.1:1/shop", 2),
+        ("postgres://ada:s3cret", 2),
+        ("postgres://ada:s3cret/shop", 2),
+        ("postgres://ada%3As3cret%40127.0.0.1:1/shop", 2),
+        ("postgres://ada:s3cret@[bad", 2),
+        ("Postgres://ada:s3cret@127.0.0.1/shop", 2),
+        ("postgres:ada:s3cret@127.0.0.1/shop", 2),
+        ("mysql://ada:s3cret@127.0.0.1/shop", 2),
+    ];
+    for (url, status) in urls {
         let ran = command(&["org", "list", "--database", url], &[]);
-        assert_eq!(ran.status, 1, "{}", ran.err);
-        assert!(!ran.err.contains("s3cret") && !ran.err.contains("panicked"), "{}", ran.err);
+        assert_eq!(ran.status, status, "{url}: {}", ran.err);
+        assert!(!ran.err.contains("s3cret") && !ran.err.contains("panicked"), "{url}: {}", ran.err);
+        if status == 1 {
+            let place = ["postgres://127.0.0.1:1/shop", "postgres:///shop?host=127.0.0.1&port=1;"];
+            assert!(place.iter().any(|place| ran.err.contains(place)), "{url}: {}", ran.err);
+        } else {
+            assert!(ran.err.contains("--database"), "{url}: {}", ran.err);
+        }
+    }
+    // Whichever command it is, wherever the URL comes from, however much is logged.
+    for url in [urls[0].0, urls[2].0, urls[10].0, urls[13].0, urls[22].0] {
+        for args in COMMANDS {
+            let given = command(&[args, &["--log", "trace", "--database", url]].concat(), &[]);
+            let environment = command(args, &[("KONVERSE_DATABASE", url)]);
+            let misplaced = command(&[args, &[url]].concat(), &[]);
+            for ran in [given, environment, misplaced] {
+                assert_ne!(ran.status, 0);
+                assert!(!ran.out.contains("s3cret") && !ran.err.contains("s3cret"), "{args:?}: {}{}", ran.out, ran.err);
+            }
+        }
     }
     for url in ["mysql://x", "sqlite:", "sqlite::memory:", "postgres:s3cret@x"] {
         let ran = command(&["org", "list", "--database", url], &[]);
         assert_eq!(ran.status, 2, "{}", ran.err);
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_a_database_is_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::create_dir(path("folder")).expect("a folder");
+    command(&["org", "create", "acme", "--database", &format!("sqlite:{}", path("ours.db"))], &[]).ok();
+    let mut permissions = std::fs::metadata(path("ours.db")).expect("the file").permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(path("ours.db"), permissions).expect("it is read-only");
+    std::fs::write(path("text.db"), "no database, but long enough to be looked at as one".repeat(40)).expect("a file");
+    for (name, says) in [
+        ("folder", "is a folder"),
+        ("missing/x.db", "there is no folder"),
+        ("text.db/x.db", "there is no folder"),
+        ("ours.db", "is read-only"),
+        ("text.db", "not a database"),
+    ] {
+        let named = path(name);
+        let url = format!("sqlite:{named}");
+        for args in COMMANDS {
+            let error = command(&[args, &["--database", &url]].concat(), &[]).failed();
+            assert!(error.contains(&named) && error.contains(says), "{args:?}: {error}");
+        }
+        let error = command(&["demo", "--listen", NOWHERE, "--file", &named], &[]).failed();
+        assert!(error.contains(&named) && error.contains(says), "{error}");
+    }
+    assert!(!folder.path().join("missing").exists());
 }

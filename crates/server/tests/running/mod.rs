@@ -1,0 +1,124 @@
+//! A child process that serves, and what a client needs to speak to it. Every wait has an end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up: generous, since nothing is concluded from how long it took.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program, serving. It is killed when this is dropped.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    /// Lines of standard error; the channel ends with the process.
+    lines: Receiver<String>,
+    /// What was logged until it served.
+    pub(crate) log: String,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts the program in a folder and waits until it serves.
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_konverse"))
+            .args(args)
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        // Reads on to the end, so that the program never waits for a reader of its log.
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Self { child, lines, log: String::new(), address };
+        running.address = loop {
+            let Ok(line) = running.lines.recv_timeout(PATIENCE) else { panic!("{args:?} does not serve: {running:?}") };
+            running.log += &format!("{line}\n");
+            if let Some((_, address)) = line.split_once("serving on http://") {
+                // In JSON, quotes follow.
+                break address.split('"').next().and_then(|text| text.parse().ok()).expect("an address");
+            }
+        };
+        running
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell's own kill: not every machine has one as a program.
+        let kill = ["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()].map(str::to_owned);
+        assert!(Command::new("sh").args(kill).status().expect("a shell").success());
+    }
+
+    /// Waits for its end: the exit status, if it ended by itself, and everything it logged.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.log += &format!("{line}\n"),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it does not end: {self:?}"),
+            }
+        }
+        let status = self.child.wait().expect("it has ended").code();
+        (status, std::mem::take(&mut self.log))
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> TcpStream {
+        connection(self.address).expect("it accepts connections")
+    }
+
+    /// GET: the status and the body.
+    pub(crate) fn get(&self, path: &str, token: &str) -> (u16, Value) {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: konverse\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        )
+        .expect("it is sent");
+        let (status, body) = answer(&mut stream);
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.log)
+    }
+}
+
+/// A connection that does not wait for ever.
+pub(crate) fn connection(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Reads an answer up to the end of the connection: the status and the body.
+pub(crate) fn answer(stream: &mut TcpStream) -> (u16, String) {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
