@@ -131,6 +131,10 @@ struct ServeOptions {
     /// Seconds running requests may still take after a signal to stop; 0 cuts them off.
     #[arg(long, env = "KONVERSE_DRAIN_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     drain_seconds: u64,
+    /// How long events are kept: 90d, 12h or 30m. Without it, for good. What follows the events and was away for longer
+    /// begins anew.
+    #[arg(long, env = "KONVERSE_KEEP_EVENTS", value_name = "SPAN", value_parser = orgs::span)]
+    keep_events: Option<i64>,
     /// What the list's `fromDate` compares.
     #[arg(long, env = "KONVERSE_FROM_DATE_FIELD", default_value = "updatedAt", value_name = "FIELD")]
     from_date_field: FromDateField,
@@ -197,8 +201,8 @@ enum TokenCommand {
         #[arg(long, env = "KONVERSE_TOKEN_ROLES", value_delimiter = ',', required = true, value_name = "ROLE")]
         role: Vec<Role>,
         /// When it stops working: 90d, 12h or 30m from now. Without it, never.
-        #[arg(long, env = "KONVERSE_TOKEN_EXPIRES", value_name = "SPAN")]
-        expires: Option<String>,
+        #[arg(long, env = "KONVERSE_TOKEN_EXPIRES", value_name = "SPAN", value_parser = orgs::span)]
+        expires: Option<i64>,
         /// The only addresses it may be used from, such as 203.0.113.0/24.
         #[arg(long, env = "KONVERSE_TOKEN_CIDR", value_name = "CIDR")]
         cidr: Option<ipnet::IpNet>,
@@ -314,6 +318,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,
         drain: Duration::from_secs(options.drain_seconds),
+        keep_events: options.keep_events,
         api: ApiSettings {
             missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
             requests_per_minute: options.requests_per_minute,
@@ -327,7 +332,7 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { org, name, role, expires, cidr } => {
             let domain = org.database.domain(Settings::default()).await?;
-            let expires_at = expires.map(|span| orgs::expiry(&span, domain.now())).transpose().context("--expires")?;
+            let expires_at = expires.map(|span| domain.now().plus(span));
             let org = orgs::org_named(&domain, &org.org).await?;
             let minted = orgs::create_token(&domain, &org, NewToken { name, roles: role, expires_at, cidr }).await?;
             println!("{}", minted.secret);

@@ -60,7 +60,13 @@ pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String
     seed(&domain, &org).await?;
     let token_file = token_file(file);
     keep_token(&domain, &org, &token_file).await?;
-    let serving = Serving { listen, metrics_listen: None, drain: Duration::from_secs(5), api: ApiSettings::default() };
+    let serving = Serving {
+        listen,
+        metrics_listen: None,
+        drain: Duration::from_secs(5),
+        keep_events: None,
+        api: ApiSettings::default(),
+    };
     serve::serve(domain, serving, |address| {
         let list = format!("http://{address}/v1/customers/{}/conversations", id("customer", 0));
         print(format!(

@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 /// Rows taken at once: enough that rows of one conversation meet in one transaction, few enough to hold in memory.
 const BATCH: usize = 5_000;
 
+/// A batch goes on for as many rows more while they belong together: what a reader sees appear at once is whole then.
+const TOGETHER: usize = 4 * BATCH;
+
 /// Bytes of lines after which a batch is full before it has all its rows.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
@@ -185,6 +188,7 @@ fn batch(
     let mut batch = Vec::new();
     let mut bytes = 0;
     let mut line = Vec::new();
+    let mut last = None;
     let mut number = 0;
     let ended = loop {
         number += 1;
@@ -205,14 +209,17 @@ fn batch(
         } else {
             Err(RowError(format!("is longer than {LONGEST_LINE} bytes")))
         };
-        batch.push((number, row));
-        bytes += line.len();
-        if batch.len() == BATCH || bytes >= BATCH_BYTES {
+        let belongs_to = row.as_ref().ok().and_then(ImportRow::belongs_to);
+        let full = batch.len() >= BATCH && (belongs_to.is_none() || belongs_to != last);
+        if full || batch.len() >= TOGETHER || bytes >= BATCH_BYTES {
             bytes = 0;
             if !send(std::mem::take(&mut batch)) {
                 return Ok(());
             }
         }
+        last = belongs_to;
+        batch.push((number, row));
+        bytes += line.len();
     };
     if !batch.is_empty() {
         send(batch);

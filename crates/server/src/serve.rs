@@ -20,6 +20,9 @@ const TOKEN_USE_TICK: Duration = Duration::from_secs(10);
 /// How often old samples of the metrics are folded away.
 const METRICS_TICK: Duration = Duration::from_secs(10);
 
+/// How often events are looked for that need not be kept any longer.
+const FORGET_TICK: Duration = Duration::from_secs(3600);
+
 /// What a server in which nothing runs needs to close its connections: asked to drain for no time, it has cut nothing off.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(100);
 
@@ -29,6 +32,8 @@ pub(crate) struct Serving {
     pub(crate) listen: SocketAddr,
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) drain: Duration,
+    /// How long events are kept, in milliseconds; for good without.
+    pub(crate) keep_events: Option<i64>,
     pub(crate) api: ApiSettings,
 }
 
@@ -37,7 +42,7 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     let mut signals = Signals::watch()?;
     let listener = bind(serving.listen, "--listen").await?;
     let (stop, stopped) = watch::channel(false);
-    let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), stopped.clone()))];
+    let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), serving.keep_events, stopped.clone()))];
     if let Some(address) = serving.metrics_listen {
         let listener = bind(address, "--metrics-listen").await?;
         let handle = telemetry::metrics()?;
@@ -105,16 +110,24 @@ where
     }
 }
 
-/// What happens by itself: snoozes end, outdated texts are rendered anew, uses of tokens are stored.
-async fn clockwork(domain: Arc<Domain>, stopped: watch::Receiver<bool>) {
+/// What happens by itself: snoozes end, outdated texts are rendered anew, uses of tokens are stored, old events go.
+async fn clockwork(domain: Arc<Domain>, keep_events: Option<i64>, stopped: watch::Receiver<bool>) {
     let runner = Runner::of(&domain);
+    let forgetting = every(FORGET_TICK, stopped.clone(), || async {
+        let Some(keep) = keep_events else { return };
+        match konverse_feed::forget_old(&**runner.store(), runner.now().plus(-keep)).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old events were forgotten"),
+            Err(error) => tracing::error!(%error, "cannot forget old events"),
+        }
+    });
     let (snoozes, outdated) = (Snoozes(Arc::clone(&domain)), Rerender(Arc::clone(&domain)));
     let uses = every(TOKEN_USE_TICK, stopped.clone(), || async {
         if let Err(error) = domain.store_token_uses().await {
             tracing::error!(?error, "cannot store when tokens were last used");
         }
     });
-    tokio::join!(runner.run(&snoozes, stopped.clone()), runner.run(&outdated, stopped.clone()), uses);
+    tokio::join!(runner.run(&snoozes, stopped.clone()), runner.run(&outdated, stopped.clone()), uses, forgetting);
 }
 
 /// The signals that ask to stop. Watched from the start and by one pair of streams, so that none is lost between two.

@@ -192,6 +192,14 @@ impl ImportRow {
         }
     }
 
+    /// The customer of a conversation, the conversation of a message or a note.
+    pub fn belongs_to(&self) -> Option<Id> {
+        match &self.0 {
+            Body::Conversation(body) => body.customer.0.map(Id::from),
+            _ => self.conversation().map(Id::from),
+        }
+    }
+
     /// The conversation a message or note belongs to.
     fn conversation(&self) -> Option<ConversationId> {
         match &self.0 {
