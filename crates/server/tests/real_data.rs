@@ -89,15 +89,58 @@ struct Expected {
     notes: u64,
 }
 
+/// How many records of one kind have the same `updatedAt`, at most.
+async fn most_that_share_a_moment(backend: Backend, database: &str) -> i64 {
+    let sql = |kind: &str| {
+        format!("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM {kind} GROUP BY org, updated_at) AS shared")
+    };
+    let mut most = 0;
+    for kind in ["customer", "conversation", "message", "note"] {
+        let count: i64 = match backend {
+            Backend::Sqlite => {
+                let path = database.strip_prefix("sqlite:").expect("a file");
+                let connection = rusqlite::Connection::open(path).expect("the file opens");
+                connection.query_row(&sql(kind), [], |row| row.get(0)).expect("a count")
+            }
+            Backend::Postgres => {
+                let (client, connection) =
+                    tokio_postgres::connect(database, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+                tokio::spawn(connection);
+                client.query_one(&sql(kind), &[]).await.expect("a count").get(0)
+            }
+        };
+        most = most.max(count);
+    }
+    most
+}
+
 async fn every_list_is_right(backend: Backend) {
     let folder = PathBuf::from(std::env::var("KONVERSE_DATA").expect("KONVERSE_DATA names the folder of the data set"));
     let store = TestStore::new(backend).await;
     let database = store.url();
     konverse(&["org", "create", "real", "--database", &database]);
-    let arguments = ["import", "--org", "real", "--database", &database, folder.to_str().unwrap()];
-    let first = konverse(&arguments);
+    let import = |kinds: &[&str]| {
+        let files = kinds.iter().map(|kind| folder.join(format!("{kind}.jsonl.gz")).display().to_string());
+        let arguments =
+            ["import", "--org", "real", "--database", &database].map(str::to_owned).into_iter().chain(files);
+        konverse(&arguments.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let first = import(&["users", "teams", "tags", "customers", "conversations"]);
     println!("{backend:?}: {first}");
     assert!(first.contains("0 already there, 0 refused"), "{first}");
+    // Messages and notes of the same conversations, by two processes at once.
+    std::thread::scope(|scope| {
+        let both = [["messages"], ["notes"]].map(|kinds| scope.spawn(move || import(&kinds)));
+        for one in both {
+            let done = one.join().expect("the import ends");
+            println!("{backend:?}: {done}");
+            assert!(done.contains("0 already there, 0 refused"), "{done}");
+        }
+    });
+    let shared = most_that_share_a_moment(backend, &database).await;
+    println!("{backend:?}: at most {shared} records of a kind share an updatedAt");
+    assert!((1..=20).contains(&shared), "clients that page by updatedAt would loop");
+    let arguments = ["import", "--org", "real", "--database", &database, folder.to_str().unwrap()];
     let token = konverse(&[
         "token",
         "create",
