@@ -4,6 +4,9 @@
 //! may use what they like, so dev-dependencies are no arrows; a dependency that is declared both ways counts.
 //! What a crate reaches through another one is not looked at.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -37,14 +40,112 @@ const NEVER_USE: &[(&[&str], &[&str])] = &[
     (&["konverse-model", "konverse-store", "konverse-domain", "konverse-jobs", "konverse-feed"],                 &["axum", "hyper"]),
 ];
 
-/// Asks cargo about the workspace of the current directory; the answer is a sentence for people, the error names every forbidden arrow.
+/// The folders of `domain`, from what everything rests on to what rests on everything, and those each may use. What is
+/// exported at the root (`crate::Domain`, `crate::Actor`) is everybody's.
+#[rustfmt::skip]
+const DOMAIN: &[(&str, &[&str])] = &[
+    ("error",         &[]),
+    ("ids",           &[]),
+    ("unit",          &[]),
+    ("access",        &["unit"]),
+    ("directory",     &["unit", "access"]),
+    ("timeline",      &["unit", "directory"]),
+    ("customers",     &["unit", "access", "directory", "timeline"]),
+    ("conversations", &["unit", "access", "directory", "timeline"]),
+    ("messages",      &["unit", "access", "directory", "timeline"]),
+    ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
+    ("lists",         &["access", "customers"]),
+    ("render",        &["unit"]),
+    ("intake",        &["unit", "directory", "timeline"]),
+];
+
+const DOMAIN_SOURCE: &str = "crates/domain/src";
+
+/// Asks cargo about the workspace of the current directory and reads the source of `domain`; the answer is a sentence for
+/// people, the error names every forbidden arrow.
 pub(crate) fn check() -> Result<String> {
     let packages = read_workspace()?;
-    let violations = violations(&packages);
+    let files = read_source(Path::new(DOMAIN_SOURCE))?;
+    let mut violations = violations(&packages);
+    violations.extend(folder_violations(&files));
     if !violations.is_empty() {
         bail!("crates/xtask/src/arch.rs does not allow:\n  {}", violations.join("\n  "));
     }
-    Ok(format!("arch: the dependencies of {} packages are as the table says", packages.len()))
+    Ok(format!(
+        "arch: the dependencies of {} packages and of {} folders in domain are as the tables say",
+        packages.len(),
+        DOMAIN.len()
+    ))
+}
+
+/// A source file: the folder (or the file's name) right below the root, and its text.
+type SourceFile = (String, String);
+
+fn read_source(root: &Path) -> Result<Vec<SourceFile>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(root).context("a file outside of its root")?;
+                let first = inside.iter().next().and_then(|first| first.to_str()).context("a name that is no text")?;
+                files.push((first.trim_end_matches(".rs").to_owned(), fs::read_to_string(&path)?));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn folder_violations(files: &[SourceFile]) -> Vec<String> {
+    let mut violations = BTreeSet::new();
+    for (folder, text) in files.iter().filter(|(folder, _)| folder != "lib") {
+        let Some((_, may_use)) = DOMAIN.iter().find(|(name, _)| name == folder) else {
+            violations.insert(format!("domain/{folder}, because the table has no line for it"));
+            continue;
+        };
+        for used in modules_used(text).filter(|used| used != folder && !may_use.contains(&&**used)) {
+            violations.insert(format!("domain/{folder} -> domain/{used}"));
+        }
+    }
+    violations.into_iter().collect()
+}
+
+/// The modules of the crate that a text names: `crate::unit::…`, also in `use crate::{access, unit::Draft}`. Names in
+/// capitals are exports of the root.
+fn modules_used(text: &str) -> impl Iterator<Item = String> {
+    let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let code = code.collect::<Vec<_>>().join(" ");
+    let mut used = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let (mut depth, mut start) = (0, 0);
+                for (at, character) in group.char_indices() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' | ',' if depth == 0 => {
+                            used.push(first_word(group[start..at].trim()));
+                            start = at + 1;
+                            if character == '}' {
+                                break;
+                            }
+                        }
+                        '}' => depth -= 1,
+                        _ => {}
+                    }
+                }
+            }
+            None => used.push(first_word(rest)),
+        }
+    }
+    used.into_iter().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
 struct Package {
@@ -211,6 +312,36 @@ mod tests {
             ("konverse-api", &[("axum", None), ("tokio-postgres", None)]),
         ]);
         assert_eq!(found, ["konverse-domain -> axum", "konverse-domain -> rusqlite", "konverse-api -> tokio-postgres"]);
+    }
+
+    #[test]
+    fn folders_of_domain_use_what_they_rest_on() {
+        let files = |files: &[(&str, &str)]| {
+            let files = files.iter().map(|(folder, text)| ((*folder).to_owned(), (*text).to_owned()));
+            folder_violations(&files.collect::<Vec<_>>())
+        };
+        let allowed = [
+            ("lib", "pub use crate::intake::Importer;"),
+            (
+                "timeline",
+                "use crate::directory::{Author, References};\nuse crate::{Actor, Domain, unit::{Draft, needed}};",
+            ),
+            ("unit", "//! What crate::timeline does with it.\nuse super::draft;\nuse crate::{Domain, DomainError};"),
+        ];
+        assert_eq!(files(&allowed), Vec::<String>::new());
+        let forbidden = [
+            ("unit", "fn f() { crate::timeline::not_ahead() }"),
+            ("access", "use crate::{Domain, lists::{Page}, unit::Draft};"),
+            ("cache", "use crate::Domain;"),
+        ];
+        assert_eq!(
+            files(&forbidden),
+            [
+                "domain/access -> domain/lists",
+                "domain/cache, because the table has no line for it",
+                "domain/unit -> domain/timeline"
+            ]
+        );
     }
 
     #[test]
