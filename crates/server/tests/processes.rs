@@ -198,6 +198,19 @@ async fn writers_of_one_customer_wait_their_turn_on_postgres() {
     writers_wait_their_turn(TestApp::new(Backend::Postgres).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_never_finds_its_turn_is_told_to_come_back() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (customer, ..) = talk(&admin).await;
+    store.lose_all();
+    let reply = slow.patch(&format!("/v1/customers/{customer}"), json!({ "name": "Jane" })).await;
+    assert_eq!(reply.error(), (503, "unavailable".into(), String::new()), "no condition of the caller's failed");
+    assert_eq!(reply.headers["retry-after"], "1");
+    assert!(store.conflicts() > 100, "it was tried again and again");
+}
+
 on_both_engines!(a_poller_by_from_date_misses_nothing_of_a_customer, |app| async move {
     let admin = app.admin().await;
     let customer = admin.customer().await;

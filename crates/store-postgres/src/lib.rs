@@ -10,9 +10,9 @@ mod open;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Object, Pool, Transaction};
+use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use konverse_model::{Instant, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
 use konverse_store_sql::{Cost, Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
@@ -118,11 +118,7 @@ fn database(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
-async fn rows(
-    client: &impl GenericClient,
-    statement: &Statement,
-    query: &Query,
-) -> Result<Vec<Vec<Value>>, StoreError> {
+async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
     let stream = client.query_raw(statement, query.params.iter().map(Param)).await.map_err(database)?;
     let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
     let values = |row: &tokio_postgres::Row| {
@@ -135,10 +131,7 @@ async fn rows(
 /// many times.
 type Prepared<'a> = Vec<(&'a str, Statement)>;
 
-async fn prepared<'a>(
-    client: &impl GenericClient,
-    texts: impl Iterator<Item = &'a str>,
-) -> Result<Prepared<'a>, StoreError> {
+async fn prepared<'a>(client: &Object, texts: impl Iterator<Item = &'a str>) -> Result<Prepared<'a>, StoreError> {
     let mut statements: Prepared<'a> = Vec::new();
     for sql in texts {
         if !statements.iter().any(|(known, _)| *known == sql) {
@@ -202,31 +195,68 @@ impl Driver for Postgres {
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await.map_err(database)?;
-        match perform(&transaction, &work).await {
-            Ok(applied) => transaction.commit().await.map(|()| applied).map_err(database),
-            Err(error) => {
-                transaction.rollback().await.map_err(database)?;
-                Err(error)
-            }
+        let writing = Writing(Some(self.client().await?));
+        let client = writing.client()?;
+        let result = match perform(client, &work).await {
+            Ok(applied) => client.batch_execute("COMMIT").await.map(|()| applied).map_err(database),
+            Err(error) => client.batch_execute("ROLLBACK").await.map_err(database).and(Err(error)),
+        };
+        // What could not be ended is closed, and so rolled back by the server.
+        if matches!(result, Ok(_) | Err(StoreError::Conflict(_))) {
+            writing.done();
+        }
+        result
+    }
+}
+
+/// A connection in a transaction. It goes back to the pool with [`Writing::done`]; dropped before that, by a caller who
+/// went away for instance, it is closed, and the server rolls back.
+struct Writing(Option<Object>);
+
+impl Writing {
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.0.as_ref().ok_or_else(|| StoreError::Database("the transaction is over".into()))
+    }
+
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
         }
     }
 }
 
-async fn perform(transaction: &Transaction<'_>, work: &Work) -> Result<Applied, StoreError> {
+/// Begins a transaction, locks the lanes and runs the steps. What does not need an answer before the next is sent with it.
+async fn perform(client: &Object, work: &Work) -> Result<Applied, StoreError> {
+    let begin = async { client.batch_execute("BEGIN").await.map_err(database) };
     let mut lanes = Vec::with_capacity(work.lanes().len());
-    for lane in work.lanes() {
-        lanes.push(lane_state(transaction, work, *lane).await?);
+    match work.lanes() {
+        [] => begin.await?,
+        [first, others @ ..] => {
+            let lock = work.lock(*first);
+            let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
+            let (begun, found) = join(begin, rows(client, &statement, &lock)).await;
+            begun?;
+            lanes.push(lane_state(client, work, *first, found?).await?);
+            for lane in others {
+                let found = rows(client, &statement, &work.lock(*lane)).await?;
+                lanes.push(lane_state(client, work, *lane, found).await?);
+            }
+        }
     }
     let (steps, applied) = work.steps(&lanes)?;
-    let statements = prepared(transaction, steps.iter().map(|step| &*step.sql)).await?;
+    let statements = prepared(client, steps.iter().map(|step| &*step.sql)).await?;
     let run = |step| {
         let step: &Step = step;
         let statements = &statements;
         async move {
             let statement = statement(statements, &step.sql)?;
-            match transaction.execute_raw(statement, step.params.iter().map(Param)).await {
+            match client.execute_raw(statement, step.params.iter().map(Param)).await {
                 Ok(0) if step.must_change => Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy))),
                 Ok(_) => Ok(()),
                 Err(error) => Err(failure(step, error)),
@@ -241,16 +271,19 @@ async fn perform(transaction: &Transaction<'_>, work: &Work) -> Result<Applied, 
     }
 }
 
-/// Locks a lane until the transaction ends, making it when it is missing.
-async fn lane_state(transaction: &Transaction<'_>, work: &Work, lane: u8) -> Result<LaneState, StoreError> {
-    let lock = work.lock(lane);
-    let statement = transaction.prepare_cached(&lock.sql).await.map_err(database)?;
-    let mut found = rows(transaction, &statement, &lock).await?;
+/// The state of a lane that was locked, which is made first when nothing was found of it.
+async fn lane_state(
+    client: &Object,
+    work: &Work,
+    lane: u8,
+    mut found: Vec<Vec<Value>>,
+) -> Result<LaneState, StoreError> {
     if found.is_empty() {
-        let make = work.make(lane);
-        let making = transaction.prepare_cached(&make.sql).await.map_err(database)?;
-        transaction.execute_raw(&making, make.params.iter().map(Param)).await.map_err(database)?;
-        found = rows(transaction, &statement, &lock).await?;
+        let (make, lock) = (work.make(lane), work.lock(lane));
+        let making = client.prepare_cached(&make.sql).await.map_err(database)?;
+        client.execute_raw(&making, make.params.iter().map(Param)).await.map_err(database)?;
+        let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
+        found = rows(client, &statement, &lock).await?;
     }
     work.lane_state(found.pop().unwrap_or_default())
 }

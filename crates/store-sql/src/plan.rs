@@ -83,7 +83,7 @@ impl Work {
     }
 
     /// Steps that belong to no org's sequence.
-    pub(crate) fn steps_only(dialect: Dialect, steps: Vec<Step>) -> Self {
+    pub fn of_steps(dialect: Dialect, steps: Vec<Step>) -> Self {
         Self { dialect, lanes: Vec::new(), wanted: Counts::default(), part: Part::Steps(steps) }
     }
 

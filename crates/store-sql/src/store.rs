@@ -57,7 +57,7 @@ impl<D: Driver> SqlStore<D> {
 
     /// Runs steps that belong to no org's sequence.
     async fn run(&self, steps: Vec<Step>) -> Result<(), StoreError> {
-        self.0.write(Work::steps_only(D::DIALECT, steps)).await.map(drop)
+        self.0.write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
     }
 
     async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {

@@ -176,3 +176,78 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
         matches!(error.extended_code, ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use konverse_model::{Id, Kind};
+    use konverse_store_sql::{Dialect, Value};
+
+    fn file(folder: &tempfile::TempDir) -> Connection {
+        let connection = Connection::open(folder.path().join("test.db")).expect("it opens");
+        connection
+            .execute_batch("CREATE TABLE IF NOT EXISTS thing (n INTEGER PRIMARY KEY, text TEXT)")
+            .expect("a table");
+        connection
+    }
+
+    type Answer = oneshot::Receiver<Result<Applied, StoreError>>;
+
+    fn inserting(n: i64, bytes: usize) -> (Job, Answer) {
+        let step = Step {
+            sql: "INSERT INTO thing (n, text) VALUES ($1, $2)".into(),
+            params: vec![Value::Int(n), Value::Text("x".repeat(bytes))],
+            must_change: true,
+            conflict: Some(Conflict::Taken(Kind::Tag, Id::from_bytes([0; 12]))),
+        };
+        let (done, answer) = oneshot::channel();
+        (Job { work: Work::of_steps(Dialect::Sqlite, vec![step]), done }, answer)
+    }
+
+    /// Commits a batch and gives what each was told, and what is there.
+    fn committed(connection: &Connection, changes: &[(i64, usize)]) -> (Vec<Result<Applied, StoreError>>, Vec<i64>) {
+        let (jobs, answers): (Vec<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
+        commit(connection, jobs);
+        let answers = answers.into_iter().map(|mut answer| answer.try_recv().expect("everybody is answered"));
+        let mut statement = connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
+        let there = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows");
+        (answers.collect(), there)
+    }
+
+    #[test]
+    fn a_refused_change_is_refused_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let connection = file(&folder);
+        let (answers, there) = committed(&connection, &[(1, 10), (1, 10), (2, 10)]);
+        assert!(answers[0].is_ok() && matches!(answers[1], Err(StoreError::Conflict(_))) && answers[2].is_ok());
+        assert_eq!(there, [1, 2]);
+    }
+
+    #[test]
+    fn when_sqlite_gives_up_the_transaction_nothing_is_said_to_be_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let connection = file(&folder);
+        connection.pragma_update(None, "max_page_count", 20).expect("a pragma");
+        // The second is refused, so each gets a savepoint; the third finds the disk full, and SQLite rolls back all.
+        let (answers, there) = committed(&connection, &[(1, 10), (1, 10), (2, 500_000), (3, 10)]);
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Database(_)))), "{answers:?}");
+        assert_eq!(there, Vec::<i64>::new());
+        let (answers, there) = committed(&connection, &[(1, 10), (3, 10)]);
+        assert!(answers.iter().all(Result::is_ok), "the next batch begins anew");
+        assert_eq!(there, [1, 3]);
+    }
+
+    #[test]
+    fn a_batch_that_cannot_begin_is_told_why() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, other) = (file(&folder), file(&folder));
+        connection.busy_timeout(std::time::Duration::ZERO).expect("a setting");
+        other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+        let (answers, _) = committed(&connection, &[(1, 10), (2, 10)]);
+        for answer in answers {
+            assert!(matches!(&answer, Err(StoreError::Database(text)) if text.contains("locked")), "{answer:?}");
+        }
+        other.execute_batch("ROLLBACK").expect("it ends");
+        assert_eq!(committed(&connection, &[(1, 10), (2, 10)]).1, [1, 2]);
+    }
+}

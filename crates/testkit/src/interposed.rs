@@ -2,7 +2,7 @@
 //! computed and before it is applied.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
@@ -20,6 +20,7 @@ pub struct Interposed {
     before_apply: Mutex<Vec<Act>>,
     conflicts: AtomicUsize,
     applied: AtomicUsize,
+    taken: AtomicBool,
 }
 
 impl Interposed {
@@ -30,12 +31,18 @@ impl Interposed {
             before_apply: Mutex::default(),
             conflicts: AtomicUsize::default(),
             applied: AtomicUsize::default(),
+            taken: AtomicBool::default(),
         })
     }
 
     /// Does this once, before the next change is applied. Several are done one before each.
     pub async fn before_apply(&self, act: impl Future<Output = ()> + Send + 'static) {
         self.before_apply.lock().await.insert(0, Box::pin(act));
+    }
+
+    /// Lets every change lose from now on, as if others never paused.
+    pub fn lose_all(&self) {
+        self.taken.store(true, Ordering::SeqCst);
     }
 
     /// Changes that lost against another so far.
@@ -87,7 +94,10 @@ impl Records for Interposed {
         if let Some(act) = act {
             act.await;
         }
-        let result = self.inner.apply(changes).await;
+        let result = match self.taken.load(Ordering::SeqCst) {
+            true => Err(StoreError::Conflict(Conflict::Busy)),
+            false => self.inner.apply(changes).await,
+        };
         match &result {
             Ok(_) => self.applied.fetch_add(1, Ordering::SeqCst),
             Err(StoreError::Conflict(Conflict::Stale(..) | Conflict::Busy)) => {
