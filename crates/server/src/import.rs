@@ -386,4 +386,35 @@ mod tests {
         let long = format!("{}\n", row(BATCH_BYTES / 16 - 1)).repeat(20);
         assert_eq!(batches(long.as_bytes()).iter().map(Vec::len).collect::<Vec<_>>(), [16, 4]);
     }
+
+    #[test]
+    fn a_batch_goes_on_while_its_rows_belong_together() {
+        let row = |n: usize, conversation: usize| {
+            let conversation = format!("{conversation:024x}");
+            let row = serde_json::json!({
+                "id": format!("{n:024x}"), "conversation": conversation, "channel": "chat", "app": "x", "direction": "in",
+            });
+            format!("{row}\n")
+        };
+        // One conversation that goes on over the end of a batch, then many of one message.
+        let text: String =
+            (0..BATCH + 7).map(|n| row(n, 1)).chain((0..BATCH).map(|n| row(BATCH + 7 + n, 2 + n))).collect();
+        let mut sizes = Vec::new();
+        let take = |batch: Vec<Line>| {
+            assert!(batch.iter().all(|(_, row)| row.is_ok()));
+            sizes.push(batch.len());
+            true
+        };
+        batch(text.as_bytes(), ImportKind::Messages, take).expect("it is read");
+        assert_eq!(sizes, [BATCH + 7, BATCH]);
+        // Not without end.
+        let text: String = (0..TOGETHER + 1).map(|n| row(n, 1)).collect();
+        let mut sizes = Vec::new();
+        batch(text.as_bytes(), ImportKind::Messages, |batch| {
+            sizes.push(batch.len());
+            true
+        })
+        .expect("it is read");
+        assert_eq!(sizes, [TOGETHER, 1]);
+    }
 }

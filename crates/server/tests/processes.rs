@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use konverse_domain::{Domain, Ids, ImportKind, Importer, RowOutcome, Settings};
 use konverse_feed::Position;
+use konverse_model::Kind;
 use konverse_store::Verb;
-use konverse_testkit::{Actor, Backend, Interposed, TestApp, on_both_engines};
+use konverse_testkit::{Actor, Backend, Interposed, TestApp, on_both_engines, seeded};
 use serde_json::{Value, json};
 
 /// A process whose changes can be held back, and a token for it.
@@ -382,13 +384,202 @@ on_both_engines!(every_kind_of_change_leaves_its_event, |app| async move {
     assert_eq!(all[0].name(), "kustomer.org.create");
 });
 
+on_both_engines!(what_nobody_sees_is_not_worked_out_anew, |app| async move {
+    let admin = app.admin().await;
+    let (store, counted) = held_back(&app, &admin).await;
+    let customer = admin.customer().await;
+    let mut talks = Vec::new();
+    for n in 0..12 {
+        app.clock.advance(1_000);
+        let conversation = admin.conversation(&customer, json!({ "name": format!("{n}") })).await;
+        let message = admin.message(&conversation, json!({ "preview": format!("text {n}") })).await;
+        talks.push((conversation, message));
+    }
+    let read = |kind| store.rows_read(kind).0;
+    let (conversation, message) = &talks[3];
+    counted.patch(&format!("/v1/messages/{message}"), json!({ "preview": "another text" })).await.ok();
+    assert_eq!((read(Kind::Conversation), read(Kind::Message)), (0, 1), "only the conversation itself is folded anew");
+    assert_eq!(counted.delete(&format!("/v1/conversations/{conversation}")).await.status, 204);
+    counted.patch(&format!("/v1/conversations/{conversation}"), json!({ "deleted": false })).await.ok();
+    counted.patch(&format!("/v1/conversations/{conversation}"), json!({ "deleted": true })).await.ok();
+    assert_eq!(read(Kind::Conversation), 0, "the customer shows nothing of it");
+    let before = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!((&before["preview"]["text"], &before["conversationCounts"]["all"]), (&json!("text 11"), &json!(11)));
+
+    // The newest message's text is what the customer shows; nothing else has to be looked at for it.
+    counted.patch(&format!("/v1/messages/{}", talks[11].1), json!({ "preview": "newest" })).await.ok();
+    assert_eq!(read(Kind::Conversation), 0);
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!(who["preview"]["text"], "newest");
+    // When it goes, the others tell what comes after it.
+    assert_eq!(counted.delete(&format!("/v1/conversations/{}", talks[11].0)).await.status, 204);
+    assert_eq!(read(Kind::Conversation), 11);
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!((&who["preview"]["text"], &who["lastConversation"]["id"]), (&json!("text 10"), &json!(talks[10].0)));
+    // A message that was sent earlier than it was said to be: another one may be the newest now.
+    let earlier = app.now().plus(-60_000);
+    counted.patch(&format!("/v1/messages/{}", talks[10].1), json!({ "sentAt": earlier })).await.ok();
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!((&who["preview"]["text"], &who["lastConversation"]["id"]), (&json!("text 9"), &json!(talks[9].0)));
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_conversation_is_folded_anew_without_being_held() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let conversation = admin.conversation(&customer, json!({})).await;
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("an import");
+    // Recorded in another order than sent.
+    let rows = (0..1_300i64).map(|n| {
+        let sent = app.now().plus(-10_000_000 + (n * 7 % 1_300) * 1_000);
+        let direction = if n % 3 == 0 { "out" } else { "in" };
+        let row = json!({
+            "externalId": format!("m{n}"), "conversation": conversation, "channel": "chat", "app": "x",
+            "direction": direction, "sentAt": sent, "createdAt": app.now().plus(-20_000_000 + n), "preview": format!("{n}"),
+        });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    let outcomes = importer.take(ImportKind::Messages, rows.collect()).await.expect("the rows are taken");
+    assert!(outcomes.iter().all(|outcome| *outcome == RowOutcome::Created));
+    let before = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
+    assert_eq!((&before["messageCount"], &before["preview"]), (&json!(1_300), &json!("0")));
+
+    let (store, counted) = held_back(&app, &admin).await;
+    let path = format!("/v1/messages/{}", message_named(&admin, "m650").await);
+    let text = admin.attributes(&path).await["preview"].clone();
+    counted.patch(&path, json!({ "subject": "changed" })).await.ok();
+    let (all, most) = store.rows_read(Kind::Message);
+    assert_eq!((all, most), (1_300, 500), "a page at a time");
+    let after = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
+    for name in [
+        "messageCount",
+        "outboundMessageCount",
+        "firstMessageIn",
+        "lastMessageIn",
+        "lastMessageOut",
+        "name",
+        "firstResponse",
+        "lastResponse",
+        "channels",
+        "lastMessageUnrespondedTo",
+    ] {
+        assert_eq!(after[name], before[name], "{name}");
+    }
+    assert_eq!(admin.attributes(&path).await["preview"], text);
+}
+
+async fn message_named(admin: &Actor, external_id: &str) -> String {
+    let found = admin.get(&format!("/v1/messages/externalid={external_id}")).await.ok();
+    found["data"]["id"].as_str().expect("an id").to_owned()
+}
+
+on_both_engines!(moments_do_not_lie_ahead, |app| async move {
+    let admin = app.admin().await;
+    let (store, counted) = held_back(&app, &admin).await;
+    let (customer, conversation, _) = talk(&admin).await;
+    let (ahead, skewed) = (app.now().plus(5 * 60_000 + 1), app.now().plus(5 * 60_000));
+    let path = format!("/v1/conversations/{conversation}/messages");
+    let body = |more: Value| {
+        let mut body = json!({ "channel": "email", "app": "x", "direction": "in" });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    for name in ["sentAt", "createdAt"] {
+        for at in [json!(ahead), json!("9999-12-31T23:59:59.999Z")] {
+            let reply = admin.post(&path, body(json!({ name: at }))).await;
+            assert_eq!(reply.error(), (400, "bad_request".into(), format!("/{name}")));
+        }
+    }
+    let far = json!({ "createdAt": "9999-12-30T00:00:00Z", "importedAt": "2026-01-01T00:00:00Z" });
+    let agent = app.actor(&["org.user"]).await;
+    let wrong = (400, "bad_request".to_owned(), "/createdAt".to_owned());
+    assert_eq!(agent.post("/v1/customers", far.clone()).await.error(), wrong);
+    assert_eq!(agent.post(&format!("/v1/customers/{customer}/conversations"), far.clone()).await.error(), wrong);
+    let mut note = far.clone();
+    note["body"] = json!("n");
+    assert_eq!(agent.post(&format!("/v1/conversations/{conversation}/notes"), note).await.error(), wrong);
+    for name in ["lastActivityAt", "lastCustomerActivityAt"] {
+        let reply = admin.patch(&format!("/v1/customers/{customer}"), json!({ name: ahead })).await;
+        assert_eq!(reply.error(), (400, "bad_request".into(), format!("/{name}")));
+    }
+
+    // A clock that is a few minutes fast says now.
+    let fast = admin.post(&path, body(json!({ "sentAt": skewed, "createdAt": skewed }))).await.created();
+    let attributes = &fast["data"]["attributes"];
+    for name in ["sentAt", "createdAt", "modifiedAt"] {
+        assert_eq!(attributes[name], json!(app.now()), "{name}");
+    }
+    let reply = admin
+        .patch(&format!("/v1/messages/{}", fast["data"]["id"].as_str().expect("an id")), json!({ "sentAt": ahead }))
+        .await;
+    assert_eq!(reply.error(), (400, "bad_request".into(), "/sentAt".into()));
+    // So what is said next comes later, and nothing is folded anew.
+    app.clock.advance(1);
+    counted.post(&path, body(json!({ "preview": "next" }))).await.created();
+    assert_eq!(store.rows_read(Kind::Message).0, 0);
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!((&who["lastActivityAt"], &who["preview"]["text"]), (&json!(app.now()), &json!("next")));
+});
+
+on_both_engines!(created_at_is_a_place_in_lists_and_stays, |app| async move {
+    let admin = app.admin().await;
+    let (_, conversation, messages) = talk(&admin).await;
+    let note = admin.post("/v1/notes", json!({ "conversation": conversation, "body": "n" })).await.created_id();
+    for path in [format!("/v1/messages/{}", messages[1]), format!("/v1/notes/{note}")] {
+        let before = admin.attributes(&path).await["createdAt"].clone();
+        let body = json!({ "createdAt": "2020-01-01T00:00:00Z" });
+        assert_eq!(admin.patch(&path, body).await.ok()["data"]["attributes"]["createdAt"], before);
+    }
+    let listed = admin.get(&format!("/v1/conversations/{conversation}/messages")).await.ids();
+    assert_eq!(listed, messages);
+});
+
+on_both_engines!(an_import_beside_writers_takes_every_good_row, |app| async move {
+    let admin = app.admin().await;
+    let (customer, conversation, _) = talk(&admin).await;
+    let store = Interposed::new(app.store.reopened().await);
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(17)), Settings::default());
+    let mut importer = Importer::new(&domain, app.org.id).await.expect("an import");
+    // Another process writes to the same customer before each of the first attempts.
+    for n in 0..6 {
+        let (other, path) = (admin.at(&app.other_process().await), format!("/v1/customers/{customer}"));
+        store.before_apply(async move { drop(other.patch(&path, json!({ "name": format!("{n}") })).await.ok()) }).await;
+    }
+    let row = |n: u32| {
+        let row = json!({
+            "externalId": format!("m{n}"), "conversation": conversation, "channel": "chat", "app": "x",
+            "direction": "in", "sentAt": "2026-01-01T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z",
+        });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    };
+    let outcomes = importer.take(ImportKind::Messages, (0..3).map(row).collect()).await.expect("rows are taken");
+    assert_eq!(outcomes, [RowOutcome::Created, RowOutcome::Created, RowOutcome::Created]);
+    assert_eq!(store.conflicts(), 6, "each of the others' writes was in the way once");
+    let it = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
+    assert_eq!(it["messageCount"], 5);
+
+    // A row that names the id of a row that was refused is taken; one that names a taken one is there already.
+    let id = "671a2d10a3f1b20012c4d0aa";
+    let rows = [
+        json!({ "id": id, "customer": "671a2d10a3f1b20012c4ffff", "name": "of nobody" }),
+        json!({ "id": id, "customer": customer, "name": "of the customer" }),
+        json!({ "id": id, "customer": customer, "name": "once more" }),
+    ];
+    let rows = rows.iter().map(|row| ImportKind::Conversations.read(&row.to_string()).expect("a row")).collect();
+    let outcomes = importer.take(ImportKind::Conversations, rows).await.expect("rows are taken");
+    assert!(matches!(outcomes[0], RowOutcome::Rejected(_)), "{outcomes:?}");
+    assert_eq!(outcomes[1..], [RowOutcome::Created, RowOutcome::Present]);
+    assert_eq!(admin.attributes(&format!("/v1/conversations/{id}")).await["name"], "of the customer");
+});
+
 on_both_engines!(a_names_owner_is_a_kind_and_an_id, |app| async move {
     let admin = app.admin().await;
     let tag = admin.post("/v1/tags", json!({ "name": "vip" })).await.created_id();
     let user = admin.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await.created_id();
     // Files name ids as they like; over HTTP they are given.
-    let mut importer = konverse_domain::Importer::new(&app.domain, app.org.id).await.expect("an import");
-    let kind = konverse_domain::ImportKind::Customers;
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("an import");
+    let kind = ImportKind::Customers;
     let rows = [&tag, &user].map(|id| kind.read(&json!({ "id": id }).to_string()).expect("a row"));
     importer.take(kind, rows.into()).await.expect("the rows are taken");
     for id in [&tag, &user] {

@@ -1,8 +1,9 @@
 //! A store between a domain and its database, in which a test can act at the one moment that matters: after a change was
 //! computed and before it is applied.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
@@ -21,6 +22,7 @@ pub struct Interposed {
     conflicts: AtomicUsize,
     applied: AtomicUsize,
     taken: AtomicBool,
+    rows: StdMutex<HashMap<Kind, (usize, usize)>>,
 }
 
 impl Interposed {
@@ -32,6 +34,7 @@ impl Interposed {
             conflicts: AtomicUsize::default(),
             applied: AtomicUsize::default(),
             taken: AtomicBool::default(),
+            rows: StdMutex::default(),
         })
     }
 
@@ -43,6 +46,11 @@ impl Interposed {
     /// Lets every change lose from now on, as if others never paused.
     pub fn lose_all(&self) {
         self.taken.store(true, Ordering::SeqCst);
+    }
+
+    /// Full rows of a kind that use cases read from lists since this was last asked: all of them, and most at once.
+    pub fn rows_read(&self, kind: Kind) -> (usize, usize) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind).unwrap_or_default()
     }
 
     /// Changes that lost against another so far.
@@ -116,7 +124,13 @@ impl Lists for Interposed {
     }
 
     async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
-        self.inner.rows(org, list, window).await
+        let rows = self.inner.rows(org, list, window).await?;
+        let mut read = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, most) = read.entry(list.kind).or_default();
+        *all += rows.len();
+        *most = rows.len().max(*most);
+        drop(read);
+        Ok(rows)
     }
 
     async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError> {
