@@ -120,6 +120,29 @@ on_both_engines!(derived_attributes_are_made_from_rows_as_they_are, |app| async 
     assert_eq!(who["conversationCounts"]["all"], 2);
 });
 
+on_both_engines!(what_was_only_looked_at_is_guarded_too, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let customer = admin.customer().await;
+    let mut talks = Vec::new();
+    for n in 0..2 {
+        app.clock.advance(1_000);
+        let conversation = admin.conversation(&customer, json!({})).await;
+        admin.message(&conversation, json!({ "preview": format!("{n}") })).await;
+        talks.push(conversation);
+    }
+    // One process deletes the newest conversation and looks at the other one for what the customer shows now. Another
+    // process tags that one meanwhile: it writes no row the first one writes, nor anything the customer shows.
+    let (other, path) = (admin.at(&app.other_process().await), format!("/v1/conversations/{}/tags", talks[0]));
+    store.before_apply(async move { drop(other.post(&path, json!(["vip"])).await.ok()) }).await;
+    assert_eq!(slow.delete(&format!("/v1/conversations/{}", talks[1])).await.status, 204);
+    assert_eq!(store.conflicts(), 1);
+    let tags = admin.attributes(&format!("/v1/conversations/{}", talks[0])).await["tags"].clone();
+    let who = admin.attributes(&format!("/v1/customers/{customer}")).await;
+    assert_eq!((&who["lastConversation"]["id"], &who["lastConversation"]["tags"]), (&json!(talks[0]), &tags));
+    assert_eq!(tags.as_array().map(Vec::len), Some(1));
+});
+
 on_both_engines!(a_conversation_moved_away_meanwhile_is_changed_where_it_is, |app| async move {
     let admin = app.admin().await;
     let (store, slow) = held_back(&app, &admin).await;
