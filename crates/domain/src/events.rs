@@ -157,4 +157,21 @@ mod tests {
         let told = difference(&was, &now).expect("a difference");
         assert!(was.to_text().len() > 240_000 && told.len() < 500, "{} {told}", told.len());
     }
+
+    #[test]
+    fn what_is_not_known_and_relationships_are_told() {
+        let tie =
+            |id: &str| json!({ "links": { "self": format!("/v1/slas/{id}") }, "data": { "type": "sla", "id": id } });
+        let was = note(json!({ "mood": { "x": 1 }, "stays": [1.5] }), &json!({ "sla": tie("1") }));
+        let now = note(json!({ "mood": { "x": 2 }, "stays": [1.5] }), &json!({ "sla": tie("2"), "zone": null }));
+        let told: Value = serde_json::from_str(&difference(&was, &now).expect("a difference")).expect("JSON");
+        assert_eq!(told["attributes"]["mood"], json!({ "op": "replace", "before": { "x": 1 }, "after": { "x": 2 } }));
+        assert_eq!(told["attributes"].as_object().map(Map::len), Some(2));
+        assert_eq!(
+            told["relationships"],
+            json!({
+                "sla": { "op": "replace", "before": tie("1"), "after": tie("2") }, "zone": { "op": "add", "after": null },
+            })
+        );
+    }
 }

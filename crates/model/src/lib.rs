@@ -13,7 +13,7 @@ pub mod resource;
 mod role;
 
 pub use cursor::{Cursor, CursorError, Direction, Fingerprint, Position};
-pub use document::{Attributes, Document, Rel, Relationships};
+pub use document::{Attributes, Document, RENDERER, Rel, Relationships, Rendered};
 pub use field::{FieldError, Opt, Patch};
 pub use id::{
     ConversationId, CustomerId, EventId, Id, IdError, MessageId, NoteId, OrgId, TagId, TeamId, TokenId, UserId,

@@ -1,7 +1,8 @@
-//! The smaller pieces request bodies are made of. The identifier pieces are also what a customer shows.
+//! The smaller pieces request bodies are made of. The identifier pieces are also what a customer shows: a body may hold
+//! nothing they do not name (their schema says so), a stored customer may, when a newer program wrote it.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::resource::Object;
@@ -9,6 +10,11 @@ use crate::{FieldError, Id, Instant, Opt, TeamId, UserId};
 
 /// What names have to match: records are found by them, and not every database keeps a NUL.
 pub(super) const NO_NUL: &str = r"^[^\x00]*$";
+
+/// Live rows show `"id": null` in these entries and clients send it back: what they send is not kept.
+fn no_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| None)
+}
 
 /// Kind of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +31,8 @@ pub enum EmailType {
 
 /// An e-mail address of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Email {
     /// Kind of address.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -40,8 +46,8 @@ pub struct Email {
     /// Whether another system has verified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_verified: Option<bool>,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -64,8 +70,8 @@ pub enum PhoneType {
 
 /// A phone number of a customer, best in E.164.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Phone {
     /// Kind of number.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -76,8 +82,8 @@ pub struct Phone {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -92,8 +98,8 @@ pub enum WhatsappType {
 
 /// A WhatsApp number of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Whatsapp {
     /// Kind of number.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -104,8 +110,8 @@ pub struct Whatsapp {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -159,8 +165,8 @@ pub struct InstagramId {
 
 /// A key of another system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct ExternalId {
     /// The key.
     #[schemars(length(min = 1, max = 255), pattern(NO_NUL))]
@@ -168,8 +174,8 @@ pub struct ExternalId {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -205,8 +211,8 @@ impl SocialType {
 
 /// A social account of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Social {
     /// Where it is.
     #[serde(rename = "type")]
