@@ -1,6 +1,6 @@
 //! Conversations: creating, changing, deleting, tagging, snoozing (contract `resources.md` §1).
 
-use konverse_model::input::{ConversationCreate, ConversationUpdate, Queue, check_custom};
+use konverse_model::input::{ConversationCreate, ConversationUpdate, Queue, check_custom, check_custom_size};
 use konverse_model::resource::{
     Conversation, ConversationAttributes, Direction, Object, SnoozeStatus, StateSince, Status,
 };
@@ -716,7 +716,7 @@ pub(crate) fn without_nulls(mut custom: Object) -> Object {
     custom
 }
 
-/// Merges custom attributes by name; null removes one. The limit of keys holds for the outcome.
+/// Merges custom attributes by name; null removes one. The limits of keys and size hold for the outcome.
 pub(crate) fn merge_custom(stored: &mut Object, sent: Object, pointer: &str, errors: &mut Vec<FieldError>) {
     for (name, value) in sent {
         if value.is_null() {
@@ -725,8 +725,9 @@ pub(crate) fn merge_custom(stored: &mut Object, sent: Object, pointer: &str, err
             stored.insert(name, value);
         }
     }
-    if stored.len() > 100 {
-        errors.push(FieldError::at(pointer, "must not lead to more than 100 keys"));
+    // What is wrong with what was sent says enough.
+    if !errors.iter().any(|error| error.pointer == pointer) {
+        check_custom_size(pointer, stored, errors);
     }
 }
 

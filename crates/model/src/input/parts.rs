@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::resource::Object;
-use crate::{FieldError, Id, Instant, Opt, TeamId, UserId};
+use crate::{FieldError, Id, Instant, Opt, TeamId, UserId, limits};
 
 /// What names have to match: records are found by them, and not every database keeps a NUL.
 pub(super) const NO_NUL: &str = r"^[^\x00]*$";
@@ -460,9 +460,26 @@ pub struct Mention {
 /// Checks custom attributes against their names: the suffix fixes the type (contract README §10).
 pub fn check_custom(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
     for (name, value) in custom {
-        if let Err(message) = check_custom_value(name, value) {
+        // A name that is too long is not repeated. One that is stored all the same can be removed.
+        if !value.is_null() && name.chars().count() > limits::LONGEST_CUSTOM_NAME {
+            let most = limits::LONGEST_CUSTOM_NAME;
+            errors.push(FieldError::at(pointer, format!("must not hold a name longer than {most} characters")));
+        } else if let Err(message) = check_custom_value(name, value) {
             errors.push(FieldError::at(format!("{pointer}/{}", super::shape::escaped(name)), message));
         }
+    }
+    check_custom_size(pointer, custom, errors);
+}
+
+/// Checks what custom attributes come to, all in all: those of a body, and those of a record after a merge.
+pub fn check_custom_size(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
+    if custom.len() > limits::MOST_CUSTOM {
+        let most = limits::MOST_CUSTOM;
+        errors.push(FieldError::at(pointer, format!("must not lead to more than {most} keys")));
+    }
+    if limits::json_size(custom) > limits::LARGEST_CUSTOM {
+        let most = limits::LARGEST_CUSTOM / 1024;
+        errors.push(FieldError::at(pointer, format!("must not lead to more than {most} KiB of JSON")));
     }
 }
 

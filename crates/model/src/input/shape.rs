@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::bodies::*;
 use super::parts::NO_NUL;
-use crate::{FieldError, Instant};
+use crate::{FieldError, Instant, limits};
 
 /// More errors than these are not told: the first few show a caller what is wrong.
 const MOST_ERRORS: usize = 20;
@@ -75,6 +75,11 @@ impl<T: DeserializeOwned> Shape<T> {
 
     /// Reads a body, or says what is wrong with it, field by field.
     pub fn read(&self, body: Value) -> Result<T, Vec<FieldError>> {
+        let mut beyond = limits::check(&body);
+        if !beyond.is_empty() {
+            beyond.truncate(MOST_ERRORS);
+            return Err(beyond);
+        }
         if self.validator.is_valid(&body) {
             return serde_json::from_value(body).map_err(|error| vec![FieldError::at("", error.to_string())]);
         }
@@ -83,7 +88,7 @@ impl<T: DeserializeOwned> Shape<T> {
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
-pub(super) fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
