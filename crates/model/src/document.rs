@@ -1,33 +1,43 @@
 //! A record as JSON:API shows it: `type`, `id`, `attributes`, `relationships`, `links` (contract README §6).
 //!
 //! The text made here is what the store keeps and what every answer carries; it is read back only to change a record.
+//! The program that wrote a text may be newer than this one: attributes and relationships it does not know are kept as
+//! they are and rendered again. What a newer program adds inside an attribute that is known here is not kept.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
-use serde::ser::{SerializeMap, SerializeStruct};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_ignored::Path;
+use serde_json::value::RawValue;
 
-use crate::{Id, Kind, OrgId};
+use crate::{Id, Instant, Kind, OrgId};
 
 /// The version of the renderer: raised whenever a stored text would be rendered with more or other members than before.
 pub const RENDERER: i64 = 2;
 
-/// A record as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    /// The resource object.
-    pub text: String,
-    /// Where in it the 24 characters of `attributes.updatedAt` begin.
-    pub stamp_at: usize,
-}
-
 /// The attributes of one kind of record.
+///
+/// Every kind has an `updatedAt`, and it comes after all members that hold free-form values (`meta`, `custom`, whatever
+/// a client may fill as it likes): [`Document::render`] finds it as the last one.
 pub trait Attributes: Serialize + DeserializeOwned + Clone {
     /// The kind they belong to.
     const KIND: Kind;
+
+    /// Relationships that are shown while nothing is in them, with the text that is shown then.
+    const EMPTY: &'static [(&'static str, &'static str)] = &[];
+
+    /// When the record was brought in from elsewhere.
+    fn imported_at(&self) -> Option<Instant> {
+        None
+    }
 }
+
+/// Of a record that was brought in, nobody may know who made it; clients read these two all the same (README §15).
+const UNKNOWN_AUTHORS: [(&str, &str); 2] = [("createdBy", "null"), ("modifiedBy", "null")];
 
 /// A record: its id, attributes and relationships.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +50,28 @@ pub struct Document<A> {
     pub relationships: Relationships,
     /// Where its producer keeps it: `links.related`, on messages.
     pub related: Option<String>,
+    /// Attributes of a newer program, in the order they were read.
+    unknown: Vec<(String, Raw)>,
+}
+
+/// A rendered record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The resource object.
+    pub text: String,
+    /// Where in `text` the 24 characters of `attributes.updatedAt` begin: the store writes the definitive instant there
+    /// when the change is committed.
+    pub stamp_at: usize,
+}
+
+/// A JSON value kept as the text it was read from.
+#[derive(Clone, Debug)]
+struct Raw(Box<RawValue>);
+
+impl PartialEq for Raw {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
 }
 
 /// A relationship.
@@ -60,12 +92,26 @@ pub enum Rel {
 
 /// Relationships by name, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Relationships(IndexMap<Cow<'static, str>, Rel>);
+pub struct Relationships(IndexMap<Cow<'static, str>, Entry>);
+
+/// A relationship as it is held.
+#[derive(Clone, Debug, PartialEq)]
+enum Entry {
+    /// One this program understands.
+    Known(Rel),
+    /// One of a newer program, and as much of it as is understood.
+    Kept { text: Raw, rel: Option<Rel> },
+}
 
 impl Relationships {
     /// Sets a relationship, keeping its place when it was there before.
     pub fn set(&mut self, name: &'static str, rel: Rel) {
-        self.0.insert(Cow::Borrowed(name), rel);
+        match self.0.get_mut(name) {
+            // It says that already, and something more.
+            Some(Entry::Kept { rel: Some(kept), .. }) if *kept == rel => {}
+            Some(entry) => *entry = Entry::Known(rel),
+            None => drop(self.0.insert(Cow::Borrowed(name), Entry::Known(rel))),
+        }
     }
 
     /// Sets or removes a to-one relationship.
@@ -84,8 +130,28 @@ impl Relationships {
     /// The id behind a to-one relationship.
     pub fn one(&self, name: &str) -> Option<Id> {
         match self.0.get(name) {
-            Some(Rel::One(_, id)) => Some(*id),
+            Some(Entry::Known(Rel::One(_, id)) | Entry::Kept { rel: Some(Rel::One(_, id)), .. }) => Some(*id),
             _ => None,
+        }
+    }
+
+    fn read(stored: IndexMap<Cow<'_, str>, &RawValue>) -> Self {
+        let entry = |(name, value): (Cow<'_, str>, &RawValue)| match NAMES.into_iter().find(|known| *known == name) {
+            Some(name) => (Cow::Borrowed(name), Entry::read(value)),
+            None => (Cow::Owned(name.into_owned()), Entry::Kept { text: Raw(value.to_owned()), rel: None }),
+        };
+        Self(stored.into_iter().map(entry).collect())
+    }
+}
+
+impl Entry {
+    /// A relationship with a name that is known.
+    fn read(value: &RawValue) -> Self {
+        let mut more = false;
+        let rel = Rel::read(value.get(), &mut |_| more = true);
+        match rel {
+            Some(rel) if !more => Entry::Known(rel),
+            rel => Entry::Kept { text: Raw(value.to_owned()), rel },
         }
     }
 }
@@ -95,7 +161,7 @@ impl<A: Attributes> Document<A> {
     pub fn new(id: Id, org: OrgId, attributes: A) -> Self {
         let mut relationships = Relationships::default();
         relationships.set("org", Rel::One(Kind::Org, org.0));
-        Self { id, attributes, relationships, related: None }
+        Self { id, attributes, relationships, related: None, unknown: Vec::new() }
     }
 
     /// The record's path: `/v1/conversations/ID`.
@@ -104,24 +170,100 @@ impl<A: Attributes> Document<A> {
     }
 
     /// The resource object as text.
-    ///
-    /// # Panics
-    /// Never for the types of this crate: their maps have text keys and their numbers come from JSON.
     pub fn to_text(&self) -> String {
-        serde_json::to_string(self).expect("attributes are made of JSON values")
+        self.render().text
     }
 
-    /// The resource object, and where its `updatedAt` is.
+    /// The resource object as text, and where in it the instant of its last change stands.
+    ///
+    /// # Panics
+    /// Never for the types of this crate: their maps have text keys, their numbers come from JSON, and all of them have
+    /// an `updatedAt`.
     pub fn render(&self) -> Rendered {
-        let text = self.to_text();
-        let stamp_at = text.rfind("\"updatedAt\":\"").unwrap_or(0) + 13;
+        const STAMP: &str = r#""updatedAt":""#;
+        let path = self.path();
+        let attributes = json(&self.attributes);
+        let mut text = String::with_capacity(attributes.len() + 1024);
+        push(&mut text, format_args!(r#"{{"type":"{}","id":"{}","attributes":"#, A::KIND.name(), self.id));
+        // Free-form members may hold an `updatedAt` as well. They all come before the record's own, and unknown members,
+        // which may hold anything, are added behind what is searched.
+        let stamp = attributes.rfind(STAMP).expect("every kind has an updatedAt");
+        let stamp_at = text.len() + stamp + STAMP.len();
+        text.push_str(attributes.strip_suffix('}').unwrap_or(&attributes));
+        for (name, value) in &self.unknown {
+            push(&mut text, format_args!(",{}:{}", json(name), value.0.get()));
+        }
+        let (relationships, empty) = (&self.relationships, empty(&self.attributes));
+        let relationships = RelationshipsAt { owner: &path, relationships, empty };
+        let related = self.related.as_deref();
+        let links = Links { this: &path, related: (related.is_some() || A::KIND == Kind::Message).then_some(related) };
+        push(&mut text, format_args!(r#"}},"relationships":{},"links":{}}}"#, json(&relationships), json(&links)));
         Rendered { text, stamp_at }
     }
 
-    /// Reads a resource object written by [`Document::to_text`].
+    /// Reads a resource object written by [`Document::to_text`], of this program or a newer one.
     pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        let mut names = Vec::new();
+        let Stored { id, attributes, mut relationships, links } = read::<Stored<'_, A>>(text, &mut |path| {
+            if let Path::Map { parent: Path::Map { parent: Path::Root, key: part }, key } = path
+                && part == "attributes"
+            {
+                names.push(key.clone());
+            }
+        })?;
+        // What is shown of one that is not there does not make it be there.
+        for (name, value) in empty(&attributes) {
+            if relationships.get(*name).is_some_and(|stored| stored.get() == *value) {
+                relationships.shift_remove(*name);
+            }
+        }
+        Ok(Self {
+            id,
+            attributes,
+            relationships: Relationships::read(relationships),
+            related: links.related.map(Cow::into_owned),
+            unknown: if names.is_empty() { Vec::new() } else { attributes_named(&names, text)? },
+        })
     }
+}
+
+impl<'de, A: Attributes> Deserialize<'de> for Document<A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_text(text.get()).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The relationships that are shown of such a record while they are not there.
+fn empty<A: Attributes>(attributes: &A) -> impl Iterator<Item = &'static (&'static str, &'static str)> + Clone {
+    let authors = if attributes.imported_at().is_some() { &UNKNOWN_AUTHORS[..] } else { &[] };
+    A::EMPTY.iter().chain(authors)
+}
+
+/// Looks at a text again, for what these attributes stand for: rare enough to be simple.
+fn attributes_named(names: &[String], text: &str) -> Result<Vec<(String, Raw)>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct All<'a> {
+        #[serde(borrow)]
+        attributes: IndexMap<String, &'a RawValue>,
+    }
+
+    let All { attributes } = serde_json::from_str(text)?;
+    let named = attributes.into_iter().filter(|(name, _)| names.contains(name));
+    Ok(named.map(|(name, value)| (name, Raw(value.to_owned()))).collect())
+}
+
+/// Reads JSON and tells of the members that have no place in `T`.
+fn read<'de, T: Deserialize<'de>>(text: &'de str, ignored: &mut dyn FnMut(&Path<'_>)) -> Result<T, serde_json::Error> {
+    serde_ignored::deserialize(&mut serde_json::Deserializer::from_str(text), |path| ignored(&path))
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("attributes are made of JSON values")
+}
+
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a String takes what it is given");
 }
 
 struct Link<'a>(&'a str);
@@ -139,7 +281,7 @@ struct Links<'a> {
     #[serde(rename = "self")]
     this: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    related: Option<&'a str>,
+    related: Option<Option<&'a str>>,
 }
 
 struct Identifier(Kind, Id);
@@ -179,34 +321,43 @@ impl Serialize for RelAt<'_> {
     }
 }
 
-struct RelationshipsAt<'a> {
+struct RelationshipsAt<'a, E> {
     owner: &'a str,
     relationships: &'a Relationships,
+    /// What is shown of those that are not there.
+    empty: E,
 }
 
-impl Serialize for RelationshipsAt<'_> {
+impl<E> Serialize for RelationshipsAt<'_, E>
+where
+    E: Iterator<Item = &'static (&'static str, &'static str)> + Clone,
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entries = &self.relationships.0;
-        let mut map = serializer.serialize_map(Some(entries.len()))?;
-        for (name, rel) in entries {
-            map.serialize_entry(name, &RelAt { owner: self.owner, rel })?;
+        let mut map = serializer.serialize_map(None)?;
+        for (name, entry) in entries {
+            match entry {
+                Entry::Known(rel) => map.serialize_entry(name, &RelAt { owner: self.owner, rel })?,
+                Entry::Kept { text, .. } => map.serialize_entry(name, &text.0)?,
+            }
+        }
+        for (name, value) in self.empty.clone().filter(|(name, _)| !entries.contains_key(*name)) {
+            let value: &RawValue = serde_json::from_str(value).map_err(serde::ser::Error::custom)?;
+            map.serialize_entry(name, value)?;
         }
         map.end()
     }
 }
 
-impl<A: Attributes> Serialize for Document<A> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let path = self.path();
-        let mut object = serializer.serialize_struct("Document", 5)?;
-        object.serialize_field("type", A::KIND.name())?;
-        object.serialize_field("id", &self.id)?;
-        object.serialize_field("attributes", &self.attributes)?;
-        object
-            .serialize_field("relationships", &RelationshipsAt { owner: &path, relationships: &self.relationships })?;
-        object.serialize_field("links", &Links { this: &path, related: self.related.as_deref() })?;
-        object.end()
-    }
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "A: Deserialize<'de>"))]
+struct Stored<'a, A> {
+    id: Id,
+    attributes: A,
+    #[serde(borrow)]
+    relationships: IndexMap<Cow<'a, str>, &'a RawValue>,
+    #[serde(borrow)]
+    links: StoredLinks<'a>,
 }
 
 #[derive(Deserialize)]
@@ -217,17 +368,7 @@ struct StoredIdentifier<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum StoredData<'a> {
-    #[serde(borrow)]
-    One(StoredIdentifier<'a>),
-    Many(Vec<StoredIdentifier<'a>>),
-}
-
-#[derive(Deserialize)]
 struct StoredLinks<'a> {
-    #[serde(borrow, rename = "self")]
-    this: Cow<'a, str>,
     #[serde(borrow, default)]
     related: Option<Cow<'a, str>>,
 }
@@ -235,9 +376,20 @@ struct StoredLinks<'a> {
 #[derive(Deserialize)]
 struct StoredRel<'a> {
     #[serde(borrow, default)]
-    links: Option<StoredLinks<'a>>,
-    #[serde(borrow, default)]
-    data: Option<StoredData<'a>>,
+    links: Option<StoredLink<'a>>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StoredLink<'a> {
+    #[serde(borrow, rename = "self")]
+    this: Cow<'a, str>,
+}
+
+/// A value that is there, be it null.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The sub-collections a record can link to. Stored text names them; the code holds them as constants.
@@ -267,55 +419,32 @@ const NAMES: [&str; 20] = [
     "user",
 ];
 
-fn collection<E: serde::de::Error>(links: &Option<StoredLinks<'_>>) -> Result<Option<&'static str>, E> {
-    let Some(links) = links else { return Ok(None) };
-    let last = links.this.rsplit('/').next().unwrap_or_default();
-    COLLECTIONS.into_iter().find(|name| *name == last).map(Some).ok_or_else(|| E::custom("unknown collection link"))
-}
-
-impl StoredIdentifier<'_> {
-    fn pair<E: serde::de::Error>(&self) -> Result<(Kind, Id), E> {
-        let kind = Kind::from_name(&self.r#type).ok_or_else(|| E::custom("unknown relationship type"))?;
-        Ok((kind, self.id))
+impl Rel {
+    /// Reads a stored relationship; none when this program cannot say what it is.
+    fn read(text: &str, ignored: &mut dyn FnMut(&Path<'_>)) -> Option<Self> {
+        let stored: StoredRel<'_> = read(text, ignored).ok()?;
+        let link = |link: StoredLink<'_>| {
+            let last = link.this.rsplit('/').next().unwrap_or_default();
+            COLLECTIONS.into_iter().find(|name| *name == last)
+        };
+        let Some(data) = stored.data else {
+            return stored.links.and_then(link).map(Rel::Collection);
+        };
+        if data.get().starts_with('[') {
+            let data: Vec<StoredIdentifier<'_>> = read(data.get(), ignored).ok()?;
+            let link = match stored.links {
+                Some(given) => Some(link(given)?),
+                None => None,
+            };
+            return Some(Rel::Many { link, data: data.iter().map(StoredIdentifier::pair).collect::<Option<_>>()? });
+        }
+        let (kind, id) = read::<StoredIdentifier<'_>>(data.get(), ignored).ok()?.pair()?;
+        Some(Rel::One(kind, id))
     }
 }
 
-impl<'de, A: Attributes> Deserialize<'de> for Document<A> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(bound(deserialize = "A: Deserialize<'de>"))]
-        struct Stored<'a, A> {
-            id: Id,
-            attributes: A,
-            #[serde(borrow)]
-            relationships: IndexMap<Cow<'a, str>, StoredRel<'a>>,
-            #[serde(borrow)]
-            links: StoredLinks<'a>,
-        }
-
-        let stored = Stored::<A>::deserialize(deserializer)?;
-        let mut relationships = Relationships::default();
-        for (name, rel) in stored.relationships {
-            let name = NAMES
-                .into_iter()
-                .find(|known| **known == *name)
-                .ok_or_else(|| D::Error::custom("unknown relationship"))?;
-            let rel = match rel.data {
-                Some(StoredData::One(one)) => {
-                    let (kind, id) = one.pair()?;
-                    Rel::One(kind, id)
-                }
-                Some(StoredData::Many(many)) => Rel::Many {
-                    link: collection(&rel.links)?,
-                    data: many.iter().map(StoredIdentifier::pair).collect::<Result<_, _>>()?,
-                },
-                None => Rel::Collection(
-                    collection(&rel.links)?.ok_or_else(|| D::Error::custom("relationship without links and data"))?,
-                ),
-            };
-            relationships.set(name, rel);
-        }
-        let related = stored.links.related.map(Cow::into_owned);
-        Ok(Self { id: stored.id, attributes: stored.attributes, relationships, related })
+impl StoredIdentifier<'_> {
+    fn pair(&self) -> Option<(Kind, Id)> {
+        Some((Kind::from_name(&self.r#type)?, self.id))
     }
 }

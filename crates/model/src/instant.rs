@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::civil;
-use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
-use jiff::tz::TimeZone;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::{SignedDuration, civil};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -26,6 +25,9 @@ pub trait Clock: Send + Sync {
 
 const FIRST: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00.000Z
 const LAST: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
+
+/// What is counted from. Instants are read and printed as civil date-times: a `jiff::Timestamp` ends a day before `LAST`.
+const EPOCH: civil::DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 impl Instant {
     /// The moment this many milliseconds after the Unix epoch, held within the years 0001 to 9999.
@@ -60,24 +62,35 @@ impl FromStr for Instant {
         if !(10..=40).contains(&text.len()) {
             return Err(InstantError);
         }
-        let timestamp = match PARSER.parse_timestamp(text) {
-            Ok(timestamp) => timestamp,
-            Err(_) => {
-                let civil: civil::DateTime = PARSER.parse_datetime(text).map_err(|_| InstantError)?;
-                TimeZone::UTC.to_timestamp(civil).map_err(|_| InstantError)?
-            }
-        };
-        let millis = timestamp.as_nanosecond().div_euclid(1_000_000);
-        let millis = i64::try_from(millis).map_err(|_| InstantError)?;
+        let pieces = PARSER.parse_pieces(text).map_err(|_| InstantError)?;
+        let civil = pieces.date().to_datetime(pieces.time().unwrap_or(civil::Time::midnight()));
+        let offset = pieces.to_numeric_offset().map_or(0, |offset| i64::from(offset.seconds()) * 1000);
+        let since = civil.duration_since(EPOCH);
+        let millis = since.as_secs() * 1000 + i64::from(since.subsec_nanos().div_euclid(1_000_000)) - offset;
         if (FIRST..=LAST).contains(&millis) { Ok(Self(millis)) } else { Err(InstantError) }
     }
 }
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-        let timestamp = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
-        PRINTER.print_timestamp(&timestamp, jiff::fmt::StdFmtWrite(f)).map_err(|_| fmt::Error)
+        const DAY: i64 = 86_400_000;
+        let (days, of_day) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let date = EPOCH.date().checked_add(SignedDuration::from_hours(24 * days)).map_err(|_| fmt::Error)?;
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |digits: std::ops::Range<usize>, mut number: i64| {
+            for digit in text[digits].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0..4, date.year().into());
+        put(5..7, date.month().into());
+        put(8..10, date.day().into());
+        put(11..13, of_day / 3_600_000);
+        put(14..16, of_day / 60_000 % 60);
+        put(17..19, of_day / 1000 % 60);
+        put(20..23, of_day % 1000);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -138,11 +151,40 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_moment() {
-        for text in
-            ["", "yesterday", "2019-13-01", "2019-02-30T00:00:00Z", "1546300800000", "20190101", "2019-01-01T25:00:00Z"]
-        {
+        for text in [
+            "9999-12-31T23:59:59.999-00:01",
+            "0001-01-01T00:00:00+00:01",
+            "0000-12-31T23:59:59.999Z",
+            "10000-01-01T00:00:00Z",
+            "-000001-01-01T00:00:00Z",
+            "",
+            "yesterday",
+            "2019-13-01",
+            "2019-02-30T00:00:00Z",
+            "1546300800000",
+            "20190101",
+            "2019-01-01T25:00:00Z",
+        ] {
             assert_eq!(text.parse::<Instant>(), Err(InstantError), "{text}");
         }
+    }
+
+    #[test]
+    fn the_first_and_last_moment_are_read_and_printed() {
+        for (text, millis) in [
+            ("0001-01-01T00:00:00.000Z", FIRST),
+            ("1969-12-31T23:59:59.999Z", -1),
+            ("9999-12-30T22:00:01.000Z", LAST - 93_598_999),
+            ("9999-12-31T23:59:59.999Z", LAST),
+        ] {
+            assert_eq!(text.parse(), Ok(Instant(millis)), "{text}");
+            assert_eq!(Instant(millis).to_string(), text);
+        }
+        assert_eq!("9999-12-31T23:59:59.9999999Z".parse(), Ok(Instant(LAST)), "what is below a millisecond is cut off");
+        assert_eq!("1969-12-31T23:59:59.9999Z".parse(), Ok(Instant(-1)), "before 1970 as well");
+        assert_eq!("0000-12-31T23:00:00-01:00".parse(), Ok(Instant(FIRST)), "only the moment counts");
+        assert_eq!(Instant::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Instant::from_millis(i64::MIN).to_string(), "0001-01-01T00:00:00.000Z");
     }
 
     proptest! {
@@ -152,6 +194,18 @@ mod tests {
             let text = instant.to_string();
             prop_assert_eq!(text.len(), 24);
             prop_assert_eq!(text.parse(), Ok(instant));
+        }
+
+        #[test]
+        fn an_offset_moves_it(
+            millis in prop_oneof![FIRST..=LAST, FIRST..FIRST + 100_000_000, LAST - 100_000_000..=LAST],
+            minutes in -1439_i64..=1439,
+        ) {
+            let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+            let text = Instant(millis).to_string().replace('Z', &format!("{sign}{:02}:{:02}", size / 60, size % 60));
+            let moved = millis - minutes * 60_000;
+            let expected = if (FIRST..=LAST).contains(&moved) { Ok(Instant(moved)) } else { Err(InstantError) };
+            prop_assert_eq!(text.parse(), expected, "{}", text);
         }
 
         #[test]

@@ -9,6 +9,7 @@ mod id;
 pub mod input;
 mod instant;
 mod kind;
+pub mod limits;
 pub mod resource;
 mod role;
 

@@ -66,6 +66,7 @@ impl Domain {
             mobile: None,
             avatar_url: None,
             email_signature: None,
+            email_verified_at: None,
             is_email_valid: false,
             password: PasswordPolicy::default(),
             roles: roles.clone(),

@@ -126,6 +126,7 @@ fn fresh(created_at: Instant, now: Instant) -> ConversationAttributes {
         tags: Vec::new(),
         suggested_tags: Vec::new(),
         suggested_shortcuts: Vec::new(),
+        predictions: Vec::new(),
         assigned_users: Vec::new(),
         assigned_teams: Vec::new(),
         first_message_in: None,

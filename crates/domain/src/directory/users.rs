@@ -83,6 +83,7 @@ impl Domain {
             mobile: body.mobile.given(),
             avatar_url: body.avatar_url.given(),
             email_signature: body.email_signature.given(),
+            email_verified_at: None,
             is_email_valid: true,
             password: PasswordPolicy::default(),
             roles: body.roles.0.unwrap_or_default(),

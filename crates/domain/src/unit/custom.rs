@@ -1,5 +1,6 @@
 //! Free-form attributes, and look-ups every kind of record shares.
 
+use konverse_model::input::check_custom_size;
 use konverse_model::resource::Object;
 use konverse_model::{FieldError, Id, Kind, OrgId};
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub(crate) fn without_nulls(mut custom: Object) -> Object {
     custom
 }
 
-/// Merges custom attributes by name; null removes one. The limit of keys holds for the outcome.
+/// Merges custom attributes by name; null removes one. The limits of keys and size hold for the outcome.
 pub(crate) fn merge_custom(stored: &mut Object, sent: Object, pointer: &str, errors: &mut Vec<FieldError>) {
     for (name, value) in sent {
         if value.is_null() {
@@ -28,8 +29,9 @@ pub(crate) fn merge_custom(stored: &mut Object, sent: Object, pointer: &str, err
             stored.insert(name, value);
         }
     }
-    if stored.len() > 100 {
-        errors.push(FieldError::at(pointer, "must not lead to more than 100 keys"));
+    // What is wrong with what was sent says enough.
+    if !errors.iter().any(|error| error.pointer == pointer) {
+        check_custom_size(pointer, stored, errors);
     }
 }
 

@@ -6,6 +6,8 @@ mod bodies;
 mod parts;
 mod shape;
 
+pub(crate) use shape::escaped;
+
 pub use bodies::{
     ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate,
     NoteUpdate, OperationInput, OperationParameters, TagCreate, TeamCreate, UserCreate,
@@ -13,7 +15,7 @@ pub use bodies::{
 pub use parts::{
     Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue,
     Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
-    WhatsappType, check_custom,
+    WhatsappType, check_custom, check_custom_size,
 };
 pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,

@@ -1,17 +1,23 @@
-//! The smaller pieces request bodies are made of. The identifier pieces are also what a customer shows.
+//! The smaller pieces request bodies are made of. The identifier pieces are also what a customer shows: a body may hold
+//! nothing they do not name (their schema says so), a stored customer may, when a newer program wrote it.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::resource::Object;
-use crate::{FieldError, Id, Instant, Opt, TeamId, UserId};
+use crate::{FieldError, Id, Instant, Opt, TeamId, UserId, limits};
 
 /// What names have to match: records are found by them, and not every database keeps a NUL.
 pub(super) const NO_NUL: &str = r"^[^\x00]*$";
 
 /// The largest whole number that any JSON reader keeps exactly: the limit of those that have no narrower one.
 pub(super) const MAX_INTEGER: i64 = (1 << 53) - 1;
+
+/// Live rows show `"id": null` in these entries and clients send it back: what they send is not kept.
+fn no_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| None)
+}
 
 /// Kind of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,8 +34,8 @@ pub enum EmailType {
 
 /// An e-mail address of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Email {
     /// Kind of address.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -43,8 +49,8 @@ pub struct Email {
     /// Whether another system has verified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_verified: Option<bool>,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -67,8 +73,8 @@ pub enum PhoneType {
 
 /// A phone number of a customer, best in E.164.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Phone {
     /// Kind of number.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -79,8 +85,8 @@ pub struct Phone {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -95,8 +101,8 @@ pub enum WhatsappType {
 
 /// A WhatsApp number of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Whatsapp {
     /// Kind of number.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -107,8 +113,8 @@ pub struct Whatsapp {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -162,8 +168,8 @@ pub struct InstagramId {
 
 /// A key of another system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct ExternalId {
     /// The key.
     #[schemars(length(min = 1, max = 255), pattern(NO_NUL))]
@@ -171,8 +177,8 @@ pub struct ExternalId {
     /// Whether it has been verified.
     #[serde(default)]
     pub verified: bool,
-    /// An id some clients send back.
-    #[serde(default, skip_serializing)]
+    /// Shown as null; some clients send it back.
+    #[serde(default, deserialize_with = "no_id")]
     pub id: Option<Value>,
 }
 
@@ -208,8 +214,8 @@ impl SocialType {
 
 /// A social account of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Social {
     /// Where it is.
     #[serde(rename = "type")]
@@ -457,9 +463,26 @@ pub struct Mention {
 /// Checks custom attributes against their names: the suffix fixes the type (contract README §10).
 pub fn check_custom(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
     for (name, value) in custom {
-        if let Err(message) = check_custom_value(name, value) {
+        // A name that is too long is not repeated. One that is stored all the same can be removed.
+        if !value.is_null() && name.chars().count() > limits::LONGEST_CUSTOM_NAME {
+            let most = limits::LONGEST_CUSTOM_NAME;
+            errors.push(FieldError::at(pointer, format!("must not hold a name longer than {most} characters")));
+        } else if let Err(message) = check_custom_value(name, value) {
             errors.push(FieldError::at(format!("{pointer}/{}", super::shape::escaped(name)), message));
         }
+    }
+    check_custom_size(pointer, custom, errors);
+}
+
+/// Checks what custom attributes come to, all in all: those of a body, and those of a record after a merge.
+pub fn check_custom_size(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
+    if custom.len() > limits::MOST_CUSTOM {
+        let most = limits::MOST_CUSTOM;
+        errors.push(FieldError::at(pointer, format!("must not lead to more than {most} keys")));
+    }
+    if limits::json_size(custom) > limits::LARGEST_CUSTOM {
+        let most = limits::LARGEST_CUSTOM / 1024;
+        errors.push(FieldError::at(pointer, format!("must not lead to more than {most} KiB of JSON")));
     }
 }
 

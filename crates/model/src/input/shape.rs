@@ -14,7 +14,7 @@ use serde_path_to_error::Segment;
 
 use super::bodies::*;
 use super::parts::{MAX_INTEGER, NO_NUL};
-use crate::{FieldError, Instant};
+use crate::{FieldError, Instant, limits};
 
 /// More errors than these are not told: the first few show a caller what is wrong.
 const MOST_ERRORS: usize = 20;
@@ -76,6 +76,11 @@ impl<T: DeserializeOwned> Shape<T> {
 
     /// Reads a body, or says what is wrong with it, field by field.
     pub fn read(&self, mut body: Value) -> Result<T, Vec<FieldError>> {
+        let mut beyond = limits::check(&body);
+        if !beyond.is_empty() {
+            beyond.truncate(MOST_ERRORS);
+            return Err(beyond);
+        }
         if !self.validator.is_valid(&body) {
             return Err(self
                 .validator
@@ -93,7 +98,7 @@ impl<T: DeserializeOwned> Shape<T> {
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
-pub(super) fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

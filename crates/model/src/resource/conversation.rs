@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Direction, DirectionType, Object, is_false, is_zero};
+use super::{Direction, DirectionType, Object, empty_object, is_false, is_zero};
 use crate::{Attributes, ConversationId, Document, Id, Instant, Kind, MessageId, TeamId, UserId};
 
 /// A conversation.
@@ -242,6 +242,9 @@ pub struct ConversationAttributes {
     /// `{shortcutId, confidence}` entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suggested_shortcuts: Vec<Value>,
+    /// Always empty: konverse predicts nothing.
+    #[serde(default)]
+    pub predictions: Vec<Value>,
     /// User ids.
     pub assigned_users: Vec<UserId>,
     /// Team ids.
@@ -374,6 +377,10 @@ impl ConversationAttributes {
 
 impl Attributes for ConversationAttributes {
     const KIND: Kind = Kind::Conversation;
+
+    fn imported_at(&self) -> Option<Instant> {
+        self.imported_at
+    }
 }
 
 /// Messages of one channel, in and out.
@@ -408,26 +415,5 @@ impl Conversation {
     /// Its typed id.
     pub fn conversation_id(&self) -> ConversationId {
         ConversationId(self.id)
-    }
-}
-
-mod empty_object {
-    use super::{Deserialize, Object, Serialize};
-    use serde::{Deserializer, Serializer, de::DeserializeOwned, de::Error as _};
-    use serde_json::Value;
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => value.serialize(serializer),
-            None => Object::new().serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
-        let object = Object::deserialize(d)?;
-        if object.is_empty() {
-            return Ok(None);
-        }
-        serde_json::from_value(Value::Object(object)).map(Some).map_err(D::Error::custom)
     }
 }

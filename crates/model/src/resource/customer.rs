@@ -90,7 +90,7 @@ pub struct RecentLocation {
 #[schemars(title = "CustomerAttributes")]
 pub struct CustomerAttributes {
     /// The name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub name: Option<String>,
     /// The name, else the first way to reach them, else colour and icon.
     pub display_name: String,
@@ -121,10 +121,16 @@ pub struct CustomerAttributes {
     pub shared_phones: Vec<Phone>,
     /// WhatsApp numbers; unique in the org.
     pub whatsapps: Vec<Whatsapp>,
+    /// Always empty: no operation takes any.
+    #[serde(default)]
+    pub shared_whatsapps: Vec<Whatsapp>,
     /// Facebook ids.
     pub facebook_ids: Vec<Value>,
     /// Instagram ids.
     pub instagram_ids: Vec<Value>,
+    /// Always empty: no operation takes any.
+    #[serde(default)]
+    pub smooch_ids: Vec<Value>,
     /// Social accounts; unique in the org.
     pub socials: Vec<Social>,
     /// Social accounts that several customers may share.
@@ -134,33 +140,36 @@ pub struct CustomerAttributes {
     /// Postal addresses.
     pub locations: Vec<Value>,
     /// Login name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub username: Option<String>,
     /// Picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub avatar_url: Option<String>,
     /// When they signed up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub signed_up_at: Option<Instant>,
     /// Birthday.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub birthday_at: Option<Instant>,
     /// `m` or `f`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub gender: Option<String>,
     /// Locale such as `pt_BR`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub locale: Option<String>,
     /// IANA time zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub time_zone: Option<String>,
     /// Language.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub default_lang: Option<String>,
     /// Users who are viewing them.
     pub active_users: Vec<UserId>,
     /// Users who follow them.
     pub watchers: Vec<UserId>,
+    /// Always null: konverse does not watch who is online.
+    #[serde(default)]
+    pub presence: Option<String>,
     /// Where they were last seen.
     pub recent_location: RecentLocation,
     /// When they were last seen.
@@ -191,7 +200,7 @@ pub struct CustomerAttributes {
     /// The newest message in a few words.
     pub preview: Preview,
     /// `{polarity, confidence}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub sentiment: Option<Object>,
     /// Tag ids.
     pub tags: Vec<Id>,
@@ -217,6 +226,10 @@ pub struct CustomerAttributes {
 
 impl Attributes for CustomerAttributes {
     const KIND: Kind = Kind::Customer;
+
+    fn imported_at(&self) -> Option<Instant> {
+        self.imported_at
+    }
 }
 
 impl ConversationCounts {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Object, is_false};
+use super::{Object, empty_object, is_false};
 use crate::{Attributes, Document, Instant, Kind, TeamId, UserId};
 
 /// A message. konverse records messages; it never delivers them.
@@ -74,7 +74,7 @@ pub enum MessageStatus {
 #[schemars(title = "MessageAttributes")]
 pub struct MessageAttributes {
     /// The caller's key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub external_id: Option<String>,
     /// `email`, `sms`, `chat` …
     pub channel: String,
@@ -109,8 +109,9 @@ pub struct MessageAttributes {
     /// `bulk` or `satisfaction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// `{polarity, confidence}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `{polarity, confidence}`, or `{}`.
+    #[serde(default, with = "empty_object")]
+    #[schemars(with = "Object")]
     pub sentiment: Option<Object>,
     /// Milliseconds since the oldest unanswered inbound message, on replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +140,7 @@ pub struct MessageAttributes {
     #[serde(default, skip_serializing_if = "Object::is_empty")]
     pub custom: Object,
     /// Its language.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub lang: Option<String>,
     /// Whether it is spam.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -159,6 +160,10 @@ pub struct MessageAttributes {
 
 impl Attributes for MessageAttributes {
     const KIND: Kind = Kind::Message;
+
+    fn imported_at(&self) -> Option<Instant> {
+        self.imported_at
+    }
 }
 
 impl Direction {

@@ -31,3 +31,26 @@ fn is_false(value: &bool) -> bool {
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
+
+/// A value that is shown as `{}` while there is none.
+mod empty_object {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::Object;
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => Object::new().serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
+        let Some(object) = Option::<Object>::deserialize(d)?.filter(|object| !object.is_empty()) else {
+            return Ok(None);
+        };
+        serde_json::from_value(Value::Object(object)).map(Some).map_err(D::Error::custom)
+    }
+}

@@ -47,6 +47,11 @@ pub struct NoteAttributes {
 
 impl Attributes for NoteAttributes {
     const KIND: Kind = Kind::Note;
+    const EMPTY: &'static [(&'static str, &'static str)] = &[("userMentions", r#"{"data":[]}"#)];
+
+    fn imported_at(&self) -> Option<Instant> {
+        self.imported_at
+    }
 }
 
 /// What kind of user: a person, or the one behind a token.
@@ -77,7 +82,7 @@ impl UserType {
     }
 }
 
-/// A user's password rules; konverse has no passwords, so both are always false.
+/// A user's password rules; konverse has no passwords, so nothing is ever allowed, asked for or changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -86,6 +91,9 @@ pub struct PasswordPolicy {
     pub allow_new: bool,
     /// Whether a new password must be set.
     pub force_new: bool,
+    /// When the password last changed.
+    #[serde(default)]
+    pub updated_at: Option<Instant>,
 }
 
 /// A user's attributes.
@@ -104,11 +112,14 @@ pub struct UserAttributes {
     /// Phone.
     pub mobile: Option<String>,
     /// Picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub avatar_url: Option<String>,
     /// Closing lines of their e-mails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_signature: Option<String>,
+    /// Always null: konverse sends no mail, so no address is ever verified.
+    #[serde(default)]
+    pub email_verified_at: Option<Instant>,
     /// Whether mail reaches the address; nothing has shown otherwise.
     pub is_email_valid: bool,
     /// Password rules.
@@ -162,6 +173,10 @@ pub struct TeamAttributes {
 
 impl Attributes for TeamAttributes {
     const KIND: Kind = Kind::Team;
+
+    fn imported_at(&self) -> Option<Instant> {
+        self.imported_at
+    }
 }
 
 /// A tag's attributes.

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod customers;
+mod limits;
 mod messages;
 mod notes;
 

@@ -9,6 +9,7 @@ on_both_engines!(a_fresh_message_has_exactly_these_members, |app| async move {
     let agent = app.admin().await;
     let who = agent.customer().await;
     let id = agent.conversation(&who, json!({})).await;
+    app.clock.advance(MINUTE);
     let sent = agent.message(&id, json!({ "preview": "Hello, wörld" })).await;
     insta::assert_json_snapshot!("fresh_message", agent.get(&format!("/v1/messages/{sent}")).await.ok());
 });
