@@ -299,7 +299,7 @@ on_both_engines!(every_kind_of_change_leaves_its_event, |app| async move {
     let update = events.iter().find(|event| event.verb == Verb::Update).expect("an update");
     let shown = admin.attributes(&path).await;
     let changes: Value = serde_json::from_str(update.changes.as_deref().expect("a difference")).expect("JSON");
-    assert_eq!(changes["attributes"]["name"], json!({ "op": "add", "after": "Jane" }));
+    assert_eq!(changes["attributes"]["name"], json!({ "op": "replace", "before": null, "after": "Jane" }));
     assert_eq!(changes["attributes"]["updatedAt"]["after"], shown["updatedAt"], "the moment of the commit");
     assert_eq!(update.at.to_string(), shown["updatedAt"]);
     assert_eq!(update.actor.map(|user| user.to_string()), {
