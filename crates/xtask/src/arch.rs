@@ -315,6 +315,15 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_folders_has_one_direction() {
+        for (n, (folder, may_use)) in DOMAIN.iter().enumerate() {
+            for used in *may_use {
+                assert!(DOMAIN[..n].iter().any(|(earlier, _)| earlier == used), "{folder} -> {used}");
+            }
+        }
+    }
+
+    #[test]
     fn folders_of_domain_use_what_they_rest_on() {
         let files = |files: &[(&str, &str)]| {
             let files = files.iter().map(|(folder, text)| ((*folder).to_owned(), (*text).to_owned()));

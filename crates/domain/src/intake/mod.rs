@@ -307,7 +307,6 @@ impl<'a> Importer<'a> {
                 }
             }
         }
-        self.domain.changed.send_modify(|count| *count += 1);
         outcomes
             .into_iter()
             .map(|outcome| outcome.ok_or_else(|| DomainError::internal("a row of the batch was forgotten")))
@@ -405,7 +404,7 @@ impl<'a> Importer<'a> {
         let mut waiting = Vec::new();
         for (n, row) in rows {
             match self.single(&mut references, &row, false).await {
-                Ok(changes) => waiting.push((n, self.apply(changes), row)),
+                Ok(changes) => waiting.push((n, self.domain.start_applying(changes), row)),
                 Err(error) => outcomes[n] = Some(rejected(error)?),
             }
         }
@@ -482,7 +481,7 @@ impl<'a> Importer<'a> {
                 continue;
             };
             let changes = self.compute(&mut references, row.clone(), conversations, &group, false, outcomes).await?;
-            waiting.push((customer, self.apply(changes), group));
+            waiting.push((customer, self.domain.start_applying(changes), group));
         }
         for (customer, applied, group) in waiting {
             match joined(applied).await {
@@ -587,13 +586,6 @@ impl<'a> Importer<'a> {
             timeline.record(id, messages).await?;
         }
         Ok(timeline.finish().await?.0)
-    }
-
-    /// Starts applying a change; the writer works while the next one is computed.
-    fn apply(&self, mut changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
-        let store = self.domain.store.clone();
-        changes.at = self.domain.now();
-        tokio::spawn(async move { store.apply(changes).await })
     }
 }
 

@@ -204,7 +204,7 @@ impl<A: Tracked> Draft<A> {
         let state = (state != "{}").then_some(state);
         let Some((row, before, old_state)) = self.was.take() else {
             self.renew(1, changes.at);
-            let stamp = self.put(None, state, Verb::Create, actor, None, changes);
+            let stamp = self.put(None, state, Verb::Create, actor, changes)?;
             return Ok(Stored { doc: self.doc, stamp: Some(stamp) });
         };
         let hidden_changed = row.hidden != self.hidden;
@@ -226,8 +226,8 @@ impl<A: Tracked> Draft<A> {
             (true, true) => Verb::Restore,
             (true, false) => Verb::Delete,
         };
-        let difference = events::difference(&before, &self.doc)?;
-        let stamp = self.put(Some(row), state, verb, actor, Some(difference), changes);
+        let before = if row.version == RENDERER { None } else { Some(before.to_text()) };
+        let stamp = self.put(Some((row, before)), state, verb, actor, changes)?;
         Ok(Stored { doc: self.doc, stamp: Some(stamp) })
     }
 
@@ -247,17 +247,22 @@ impl<A: Tracked> Draft<A> {
         *self.doc.attributes.updated_at() = at;
     }
 
+    /// Puts the record as it is now. One that was there comes with its text of this renderer, where the stored one is of
+    /// another: what only the rendering brought is no change.
     fn put(
         &mut self,
-        was: Option<Row>,
+        was: Option<(Row, Option<String>)>,
         state: Option<String>,
         verb: Verb,
         actor: Option<UserId>,
-        difference: Option<String>,
         changes: &mut Changes,
-    ) -> usize {
-        let (rev, turn) = was.as_ref().map_or((1, 0), |row| (row.rev + 1, row.turn + 1));
+    ) -> Result<usize, DomainError> {
+        let (rev, turn) = was.as_ref().map_or((1, 0), |(row, _)| (row.rev + 1, row.turn + 1));
         let Rendered { text, stamp_at } = self.doc.render();
+        let difference = match &was {
+            Some((row, rendered)) => Some(events::difference(rendered.as_ref().unwrap_or(&row.doc), &text)?),
+            None => None,
+        };
         let now = self.row(rev, turn, changes.at, text, state);
         let event = NewEvent {
             verb,
@@ -269,7 +274,8 @@ impl<A: Tracked> Draft<A> {
             stamp_at: difference.is_some().then_some(events::STAMP_AT),
             changes: difference,
         };
-        changes.put(Put { was: was.map(Box::new), now, stamp_at: Some(stamp_at), event: Some(event) })
+        let was = was.map(|(row, _)| Box::new(row));
+        Ok(changes.put(Put { was, now, stamp_at: Some(stamp_at), event: Some(event) }))
     }
 
     fn row(&self, rev: i64, turn: i64, updated_at: Instant, doc: String, state: Option<String>) -> Row {

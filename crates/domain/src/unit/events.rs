@@ -1,8 +1,11 @@
 //! Events: what a change changed (contract `events-and-webhooks.md` §2).
 
-use konverse_model::{Attributes, Document};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 const BEFORE: &str = r#"{"attributes":{"updatedAt":{"op":"replace","before":""#;
 const AFTER: &str = r#"","after":""#;
@@ -14,62 +17,165 @@ pub(crate) const STAMP_AT: usize = BEFORE.len() + 24 + AFTER.len();
 /// Attributes whose members are compared one by one: a small change within must not repeat all of a large object.
 const BY_KEY: [&str; 2] = ["custom", "modificationHistory"];
 
+/// An object as it stands in a text: its members in order, their values unread.
+#[derive(Default)]
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
 #[derive(Deserialize)]
-struct Parts {
-    attributes: Map<String, Value>,
-    relationships: Map<String, Value>,
+struct Parts<'a> {
+    #[serde(borrow)]
+    attributes: Members<'a>,
+    #[serde(borrow)]
+    relationships: Members<'a>,
 }
 
-/// The difference of two versions of a record: `{"attributes":{name:{op,before,after}},"relationships":{…}}`.
+/// The difference of two texts of a record, both of this renderer:
+/// `{"attributes":{name:{op,before,after}},"relationships":{…}}`.
 ///
-/// `updatedAt` is its first attribute, also when both versions have the same: the store has yet to stamp the new one.
-/// Changes within an attribute that is compared by key are named `custom.NAME`.
-pub(crate) fn difference<A: Attributes>(
-    before: &Document<A>,
-    after: &Document<A>,
-) -> Result<String, serde_json::Error> {
-    let mut before: Parts = serde_json::from_str(&before.to_text())?;
-    let mut after: Parts = serde_json::from_str(&after.to_text())?;
-    let mut attributes = Map::new();
-    let [was, now] = [&mut before, &mut after].map(|parts| parts.attributes.shift_remove("updatedAt"));
-    attributes.insert("updatedAt".to_owned(), json!({ "op": "replace", "before": was, "after": now }));
-    let inner: Vec<_> = BY_KEY.map(|name| (name, members(&mut before, name), members(&mut after, name))).into();
-    compare("", before.attributes, after.attributes, &mut attributes);
-    for (name, was, now) in inner {
-        compare(&format!("{name}."), was, now, &mut attributes);
+/// `updatedAt` is its first attribute, also when both have the same: the store has yet to stamp the new one. Changes
+/// within an attribute that is compared by key are named `custom.NAME`. Values that are the same are compared as texts
+/// and never read, which is nearly all of a record.
+pub(crate) fn difference(before: &str, after: &str) -> Result<String, serde_json::Error> {
+    let mut before: Parts<'_> = serde_json::from_str(before)?;
+    let mut after: Parts<'_> = serde_json::from_str(after)?;
+    let mut attributes = Difference::default();
+    let [was, now] = [&mut before, &mut after].map(|parts| parts.attributes.take("updatedAt"));
+    attributes.tell("", "updatedAt", "replace", was, now)?;
+    let inner = BY_KEY.map(|name| (name, [&mut before, &mut after].map(|parts| parts.attributes.take(name))));
+    attributes.compare("", &before.attributes, &after.attributes)?;
+    for (name, [was, now]) in inner {
+        let unchanged = was.map(RawValue::get) == now.map(RawValue::get);
+        if !unchanged {
+            let [was, now] = [was, now].map(Members::of);
+            attributes.compare(&format!("{name}."), &was?, &now?)?;
+        }
     }
-    let mut relationships = Map::new();
-    compare("", before.relationships, after.relationships, &mut relationships);
-    let text = serde_json::to_string(&json!({ "attributes": attributes, "relationships": relationships }))?;
-    debug_assert_eq!(text.get(STAMP_AT..STAMP_AT + 24), now.as_ref().and_then(Value::as_str));
+    let mut relationships = Difference::default();
+    relationships.compare("", &before.relationships, &after.relationships)?;
+    let text = format!(r#"{{"attributes":{{{}}},"relationships":{{{}}}}}"#, attributes.0, relationships.0);
+    debug_assert_eq!(text.get(STAMP_AT - 1..STAMP_AT + 25), now.map(RawValue::get));
     Ok(text)
 }
 
-/// Takes out an attribute that is compared by key; it is not shown while it is empty.
-fn members(parts: &mut Parts, name: &str) -> Map<String, Value> {
-    match parts.attributes.shift_remove(name) {
-        Some(Value::Object(members)) => members,
-        _ => Map::new(),
+impl<'a> Members<'a> {
+    /// The members of an attribute that is compared by key; it is not shown while it is empty.
+    fn of(value: Option<&'a RawValue>) -> Result<Self, serde_json::Error> {
+        value.map_or_else(|| Ok(Self::default()), |value| serde_json::from_str(value.get()))
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+        let place = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.remove(place).1)
+    }
+
+    /// A member, which most often is where the other text has it.
+    fn get(&self, near: usize, name: &str) -> Option<&'a RawValue> {
+        let named = |(key, _): &&(Cow<'a, str>, &'a RawValue)| key == name;
+        let near = self.0.get(near).filter(named);
+        near.or_else(|| self.0.iter().find(named)).map(|(_, value)| *value)
     }
 }
 
-fn compare(prefix: &str, mut before: Map<String, Value>, after: Map<String, Value>, changes: &mut Map<String, Value>) {
-    for (name, now) in after {
-        let change = match before.shift_remove(&name) {
-            None => json!({ "op": "add", "after": now }),
-            Some(was) if was != now => json!({ "op": "replace", "before": was, "after": now }),
-            Some(_) => continue,
-        };
-        changes.insert(format!("{prefix}{name}"), change);
+/// `name:{op,before,after}` entries, joined by commas.
+#[derive(Default)]
+struct Difference(String);
+
+impl Difference {
+    fn compare(&mut self, prefix: &str, before: &Members<'_>, after: &Members<'_>) -> Result<(), serde_json::Error> {
+        for (n, (name, now)) in after.0.iter().enumerate() {
+            match before.get(n, name) {
+                None => self.tell(prefix, name, "add", None, Some(now))?,
+                Some(was) if was.get() != now.get() => self.tell(prefix, name, "replace", Some(was), Some(now))?,
+                Some(_) => {}
+            }
+        }
+        for (n, (name, was)) in before.0.iter().enumerate() {
+            if after.get(n, name).is_none() {
+                self.tell(prefix, name, "remove", Some(was), None)?;
+            }
+        }
+        Ok(())
     }
-    for (name, was) in before {
-        changes.insert(format!("{prefix}{name}"), json!({ "op": "remove", "before": was }));
+
+    fn tell(
+        &mut self,
+        prefix: &str,
+        name: &str,
+        op: &str,
+        before: Option<&RawValue>,
+        after: Option<&RawValue>,
+    ) -> Result<(), serde_json::Error> {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        let name = serde_json::to_string(&format!("{prefix}{name}"))?;
+        self.0.push_str(&format!(r#"{name}:{{"op":"{op}""#));
+        for (side, value) in [("before", before), ("after", after)] {
+            if let Some(value) = value {
+                self.0.push_str(&format!(r#","{side}":{}"#, value.get()));
+            }
+        }
+        self.0.push('}');
+        Ok(())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members<'de>, M::Error> {
+                let mut members = Vec::with_capacity(64);
+                while let Some(Name(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// A member's name, borrowed from the text where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use konverse_model::resource::{Conversation, Note};
+    use konverse_model::{Attributes, Document};
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
@@ -102,6 +208,10 @@ mod tests {
             "modifiedAt": EARLY, "lastActivityAt": EARLY, "rev": 1,
         });
         Conversation::from_text(&text("conversation", attributes, more, &json!({}))).expect("a stored conversation")
+    }
+
+    fn difference<A: Attributes>(before: &Document<A>, after: &Document<A>) -> Result<String, serde_json::Error> {
+        super::difference(&before.to_text(), &after.to_text())
     }
 
     #[test]

@@ -8,11 +8,13 @@ mod draft;
 mod events;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use konverse_model::{CustomerId, Id, Kind, OrgId};
 use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Scope, Start, StoreError, Window};
 use tokio::sync::MutexGuard;
+use tokio::task::JoinHandle;
 
 use crate::{Domain, DomainError};
 
@@ -92,6 +94,17 @@ impl Domain {
         let applied = self.store.apply(changes).await?;
         self.changed.send_modify(|count| *count += 1);
         Ok(applied)
+    }
+
+    /// Starts applying changes; the writer works while the next ones are computed.
+    pub(crate) fn start_applying(&self, mut changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
+        let (store, changed) = (Arc::clone(&self.store), self.changed.clone());
+        changes.at = changes.at.max(self.now());
+        tokio::spawn(async move {
+            let applied = store.apply(changes).await?;
+            changed.send_modify(|count| *count += 1);
+            Ok(applied)
+        })
     }
 
     /// Waits longer the more often a change has lost.
