@@ -2,11 +2,13 @@
 
 mod app;
 mod interposed;
+mod place;
 pub mod postgres;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
 pub use interposed::Interposed;
+pub use place::{Place, Record};
 pub use store::{Backend, TestClock, TestStore, seeded};
 
 /// Makes two tests of one story, one on each engine.
