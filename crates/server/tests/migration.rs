@@ -5,31 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use konverse_model::Instant;
-use konverse_testkit::{Actor, Backend, Place, Record, TestApp, TestClock, TestStore};
+use konverse_testkit::{Actor, Backend, Place, Record, TestApp, TestClock, TestStore, from_schema_1};
 use serde_json::{Value, json};
-
-/// Makes two tests of one story about a database of schema 1, one on each engine.
-macro_rules! from_schema_1 {
-    ($name:ident, |$place:ident| $story:expr) => {
-        mod $name {
-            use super::*;
-
-            async fn story($place: Place) {
-                $story.await
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                story(Place::of_schema_1(Backend::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                story(Place::of_schema_1(Backend::Postgres).await).await;
-            }
-        }
-    };
-}
 
 /// The tables with rows that the migration leaves where they are.
 const KEPT: [&str; 10] =

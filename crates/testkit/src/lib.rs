@@ -39,3 +39,32 @@ macro_rules! on_both_engines {
         }
     };
 }
+
+/// Makes two tests of one story about a database that the release with schema 1 left, one on each engine.
+///
+/// ```text
+/// from_schema_1!(nothing_is_lost, |place| async move { … });
+/// ```
+#[macro_export]
+macro_rules! from_schema_1 {
+    ($(#[$meta:meta])* $name:ident, |$place:ident| $story:expr) => {
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+
+            async fn story($place: $crate::Place) {
+                $story.await
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                story($crate::Place::of_schema_1($crate::Backend::Sqlite).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                story($crate::Place::of_schema_1($crate::Backend::Postgres).await).await;
+            }
+        }
+    };
+}

@@ -155,7 +155,7 @@ impl Place {
     fn file_rows(&self, sql: &str) -> rusqlite::Result<Vec<Record>> {
         let connection = self.connection();
         let mut statement = connection.prepare(sql)?;
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map([], |row| {
             names.iter().enumerate().map(|(n, name)| Ok((name.clone(), value(row.get_ref(n)?)))).collect()
         })?;
