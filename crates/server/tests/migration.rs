@@ -107,7 +107,7 @@ fn doc(row: &Record) -> Value {
     serde_json::from_str(text(row, "doc")).expect("a text is JSON")
 }
 
-fn shown<'a>(rows: &'a [Record]) -> impl Iterator<Item = &'a Record> {
+fn shown(rows: &[Record]) -> impl Iterator<Item = &Record> {
     rows.iter().filter(|row| number(row, "hidden") == 0)
 }
 
