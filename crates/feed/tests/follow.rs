@@ -159,11 +159,8 @@ on_both_engines!(every_event_comes_once_and_in_order_while_two_processes_write, 
     customers.rotate_left(2);
     let there = tokio::spawn(busy(other, customers, 30));
     let (notebook, runner) = (Notebook::default(), app.runner());
-    let mut looks_that_found = 0;
     while !(here.is_finished() && there.is_finished()) {
-        let followed = once(&runner, &notebook, &app.org).await;
-        assert_eq!(followed.failed, 0);
-        looks_that_found += usize::from(followed.taken > 0);
+        assert_eq!(once(&runner, &notebook, &app.org).await.failed, 0);
         tokio::task::yield_now().await;
     }
     here.await.expect("all was written");
@@ -173,7 +170,7 @@ on_both_engines!(every_event_comes_once_and_in_order_while_two_processes_write, 
     let events = notebook.noted();
     in_order(&events);
     assert_eq!(events.len(), stored(&app, &app.org).await);
-    assert!(events.len() > 200 && looks_that_found > 1, "{} events, {looks_that_found} looks", events.len());
+    assert!(events.len() > 200, "{} events", events.len());
     assert_eq!(position(&app).await, Some(newest(&app).await.to_string()));
     assert!(troubles(&app).await.is_empty());
 });
