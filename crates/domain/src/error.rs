@@ -2,6 +2,7 @@
 
 use konverse_model::{FieldError, Kind};
 use konverse_store::{Conflict, StoreError};
+use serde_json::error::Category;
 
 /// Why an operation was not done. Nothing of it was stored.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +90,15 @@ impl From<StoreError> for DomainError {
 }
 
 impl From<serde_json::Error> for DomainError {
-    /// Only stored records are read without going through a body's shape, so this is always a damaged record.
+    /// Only stored records are read without going through a body's shape, so this is always a damaged record. What is
+    /// wrong is said without the words that stand there: they are people's.
     #[track_caller]
     fn from(error: serde_json::Error) -> Self {
-        Self::internal(format!("stored record: {error}"))
+        let what = match error.classify() {
+            Category::Eof => "cut off",
+            Category::Syntax => "not JSON",
+            Category::Data | Category::Io => "not of the shape expected",
+        };
+        Self::internal(format!("stored record: {what} at line {} column {}", error.line(), error.column()))
     }
 }

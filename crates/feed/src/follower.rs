@@ -13,7 +13,7 @@ use crate::{Feed, FeedError, Position};
 /// Events handed over before the position is kept.
 const AT_ONCE: u32 = 500;
 
-/// Failed events looked at in one round.
+/// Failed events tried again in one round.
 const TROUBLES: u32 = 100;
 
 /// Somebody for whom things follow from changes.
@@ -88,8 +88,8 @@ pub async fn follow_once(runner: &Runner, follower: &dyn Follower, org: OrgId) -
 async fn again(runner: &Runner, follower: &dyn Follower, org: OrgId) -> Result<Followed, JobError> {
     let (name, now) = (follower.name(), runner.now());
     let mut followed = Followed::default();
-    let troubles = runner.store().troubles(name, TROUBLES).await?;
-    for trouble in troubles.into_iter().filter(|trouble| trouble.org == org && trouble.retry_at <= now) {
+    // Those of this org alone: the troubles of another may be more than anybody looks at.
+    for trouble in runner.store().due_troubles(name, org, now, TROUBLES).await? {
         let (lane, seq) = lane_and_seq(konverse_model::EventId(trouble.item));
         let event = runner.store().events(org, lane, seq - 1, 1).await?.pop().filter(|event| event.seq == seq);
         let outcome = match &event {
@@ -129,7 +129,8 @@ pub async fn follow(
                 for org in orgs {
                     match follow_once(runner, follower, org.id).await {
                         Ok(followed) => {
-                            more |= followed.taken >= AT_ONCE as usize;
+                            // A batch is seldom full: it is shared by the lanes, and some of it may have failed.
+                            more |= followed.taken + followed.failed > 0;
                             let lease = format!("{} {}", follower.name(), org.id);
                             if !followed.elsewhere && !leases.contains(&lease) {
                                 leases.push(lease);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use konverse_model::OrgId;
 use konverse_store::{Event, Store, StoreError};
 
-pub use follower::{Follower, follow, follow_once};
+pub use follower::{Followed, Follower, follow, follow_once};
 pub use position::{Position, PositionError};
 pub use retention::forget_old;
 

@@ -201,7 +201,8 @@ impl Runner {
     pub async fn run<J: Job>(&self, job: &J, mut stopped: watch::Receiver<bool>) {
         loop {
             let pause = match self.round(job, 500).await {
-                Ok(Round { done: 1.., .. }) => J::BREATH,
+                // What failed was put aside, so there may be others behind it.
+                Ok(Round { done, failed, .. }) if done + failed > 0 => J::BREATH,
                 Ok(Round { elsewhere: true, .. }) => J::PAUSE.max(Duration::from_secs(1)),
                 Ok(_) => J::PAUSE,
                 Err(error) => {

@@ -21,6 +21,8 @@ const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $
 const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
+const DUE_TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble \
+    WHERE job = $1 AND org = $2 AND retry_at <= $3 ORDER BY retry_at, item LIMIT $4";
 const TROUBLE: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble \
     WHERE job = $1 AND org = $2 AND item = $3";
 const PUT_TROUBLE: &str = "INSERT INTO trouble (job, org, item, attempts, retry_at, reason) \
@@ -305,6 +307,11 @@ impl<D: Driver> Jobs for SqlStore<D> {
     async fn troubles(&self, job: &str, limit: u32) -> Result<Vec<Trouble>, StoreError> {
         let query = Query::bounded(TROUBLES, vec![text(job), Value::Int(limit.into())]);
         self.one(query).await?.into_iter().map(trouble).collect()
+    }
+
+    async fn due_troubles(&self, job: &str, org: OrgId, now: Instant, limit: u32) -> Result<Vec<Trouble>, StoreError> {
+        let params = vec![text(job), org.0.into(), now.into(), Value::Int(limit.into())];
+        self.one(Query::bounded(DUE_TROUBLES, params)).await?.into_iter().map(trouble).collect()
     }
 
     async fn trouble(&self, job: &str, org: OrgId, item: Id) -> Result<Option<Trouble>, StoreError> {

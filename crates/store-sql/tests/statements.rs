@@ -106,6 +106,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.lease("a", id(1), at, at).await?;
         store.release("a", id(1)).await?;
         store.troubles("a", 5).await?;
+        store.due_troubles("a", org, at, 5).await?;
         store.trouble("a", org, id(1)).await?;
         let (job, reason) = ("a".to_owned(), "b".to_owned());
         store.put_trouble(Trouble { job, org, item: id(1), attempts: 1, retry_at: at, reason }).await?;

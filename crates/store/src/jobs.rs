@@ -49,6 +49,9 @@ pub trait Jobs: Send + Sync + 'static {
     /// What `job` is in trouble with, the soonest to try again first.
     async fn troubles(&self, job: &str, limit: u32) -> Result<Vec<Trouble>, StoreError>;
 
+    /// What `job` is in trouble with in one org and shall try again by now, the longest waiting first.
+    async fn due_troubles(&self, job: &str, org: OrgId, now: Instant, limit: u32) -> Result<Vec<Trouble>, StoreError>;
+
     /// The trouble with one item.
     async fn trouble(&self, job: &str, org: OrgId, item: Id) -> Result<Option<Trouble>, StoreError>;
 

@@ -67,6 +67,18 @@ impl TestApp {
         Self { store, clock, domain, org, app }
     }
 
+    /// An app over what is stored already, of which the first org is meant.
+    ///
+    /// # Panics
+    /// When there is no org.
+    pub async fn over_stored(store: TestStore, clock: TestClock) -> Self {
+        let org = store.store().orgs().await.expect("orgs").into_iter().next().expect("an org");
+        let clock = Arc::new(clock);
+        let domain = Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), Settings::default()).shared();
+        let app = App::new(Arc::clone(&domain), ApiSettings::default());
+        Self { store, clock, domain, org, app }
+    }
+
     /// The same data behind other settings.
     pub fn again_with(&self, settings: Settings, api: ApiSettings) -> App {
         let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(11)), settings);
@@ -82,6 +94,12 @@ impl TestApp {
     pub fn over(&self, store: Arc<dyn Store>) -> App {
         let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(13)), Settings::default());
         App::new(Arc::new(domain), ApiSettings::default())
+    }
+
+    /// The rules of another process, over a store and with ids of its own; `seed` is one that no other process has.
+    pub async fn other_domain(&self, seed: u64) -> Arc<Domain> {
+        let ids = Ids::new(seeded(seed));
+        Domain::new(self.store.reopened().await, self.clock.clone(), ids, Settings::default()).shared()
     }
 
     /// What runs jobs in this process.

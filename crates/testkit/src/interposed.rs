@@ -194,6 +194,10 @@ impl Jobs for Interposed {
         self.inner.troubles(job, limit).await
     }
 
+    async fn due_troubles(&self, job: &str, org: OrgId, now: Instant, limit: u32) -> Result<Vec<Trouble>, StoreError> {
+        self.inner.due_troubles(job, org, now, limit).await
+    }
+
     async fn trouble(&self, job: &str, org: OrgId, item: Id) -> Result<Option<Trouble>, StoreError> {
         self.inner.trouble(job, org, item).await
     }

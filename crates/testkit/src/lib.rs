@@ -2,11 +2,13 @@
 
 mod app;
 mod interposed;
+mod place;
 pub mod postgres;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
 pub use interposed::Interposed;
+pub use place::{Place, Record};
 pub use store::{Backend, TestClock, TestStore, seeded};
 
 /// Makes two tests of one story, one on each engine.
@@ -33,6 +35,35 @@ macro_rules! on_both_engines {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 story($crate::TestApp::new($crate::Backend::Postgres).await).await;
+            }
+        }
+    };
+}
+
+/// Makes two tests of one story about a database that the release with schema 1 left, one on each engine.
+///
+/// ```text
+/// from_schema_1!(nothing_is_lost, |place| async move { … });
+/// ```
+#[macro_export]
+macro_rules! from_schema_1 {
+    ($(#[$meta:meta])* $name:ident, |$place:ident| $story:expr) => {
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+
+            async fn story($place: $crate::Place) {
+                $story.await
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                story($crate::Place::of_schema_1($crate::Backend::Sqlite).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                story($crate::Place::of_schema_1($crate::Backend::Postgres).await).await;
             }
         }
     };

@@ -6,11 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use konverse_domain::Entropy;
 use konverse_model::{Clock, Instant};
 use konverse_store::Store;
-use konverse_store_postgres::Postgres;
-use konverse_store_sqlite::Sqlite;
-use tempfile::TempDir;
 
-use crate::postgres::{Database, fresh_database};
+use crate::Place;
 
 /// An engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +23,11 @@ pub enum Backend {
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
+    /// Stands at this moment.
+    pub fn at(now: Instant) -> Self {
+        Self(AtomicI64::new(now.millis()))
+    }
+
     /// Moves on.
     pub fn advance(&self, millis: i64) {
         self.0.fetch_add(millis, Ordering::SeqCst);
@@ -60,10 +62,8 @@ pub fn seeded(seed: u64) -> Entropy {
 
 /// A store and what it lives in.
 pub struct TestStore {
-    backend: Backend,
     store: Arc<dyn Store>,
-    database: Option<Database>,
-    folder: TempDir,
+    place: Place,
 }
 
 impl TestStore {
@@ -72,13 +72,16 @@ impl TestStore {
     /// # Panics
     /// When it cannot be made.
     pub async fn new(backend: Backend) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let database = match backend {
-            Backend::Sqlite => None,
-            Backend::Postgres => Some(fresh_database().await),
-        };
-        let store = open(backend, &folder, database.as_ref()).await;
-        Self { backend, store, database, folder }
+        Self::at(Place::empty(backend).await).await
+    }
+
+    /// The store of a place.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub async fn at(place: Place) -> Self {
+        let store = place.open().await.expect("the store opens");
+        Self { store, place }
     }
 
     /// The store.
@@ -88,28 +91,24 @@ impl TestStore {
 
     /// The engine.
     pub fn backend(&self) -> Backend {
-        self.backend
+        self.place.backend()
+    }
+
+    /// Where it lies: for plain SQL.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The `--database` value that opens the same data.
     pub fn url(&self) -> String {
-        match &self.database {
-            Some(database) => database.url.clone(),
-            None => format!("sqlite:{}", self.folder.path().join("test.db").display()),
-        }
+        self.place.url()
     }
 
     /// Another store on the same data, as another process would have it.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
     pub async fn reopened(&self) -> Arc<dyn Store> {
-        open(self.backend, &self.folder, self.database.as_ref()).await
-    }
-}
-
-async fn open(backend: Backend, folder: &TempDir, database: Option<&Database>) -> Arc<dyn Store> {
-    match (backend, database) {
-        (Backend::Postgres, Some(database)) => {
-            Arc::new(Postgres::open(&database.url, 8).await.expect("PostgreSQL opens"))
-        }
-        _ => Arc::new(Sqlite::open(&folder.path().join("test.db")).expect("SQLite opens")),
+        self.place.open().await.expect("the store opens again")
     }
 }

@@ -1212,6 +1212,12 @@ mod stories {
         store.put_trouble(Trouble { job: "other".into(), ..trouble(3, 1) }).await.expect("a change");
         assert_eq!(store.troubles("mend", 10).await.expect("a read"), [trouble(2, 10), trouble(1, 30)]);
         assert_eq!(store.troubles("mend", 1).await.expect("a read"), [trouble(2, 10)]);
+        let due_troubles = |org, now, limit| store.due_troubles("mend", org, at(now), limit);
+        assert_eq!(due_troubles(ORG, 9, 10).await.expect("a read"), []);
+        assert_eq!(due_troubles(ORG, 10, 10).await.expect("a read"), [trouble(2, 10)]);
+        assert_eq!(due_troubles(ORG, 30, 10).await.expect("a read"), [trouble(2, 10), trouble(1, 30)]);
+        assert_eq!(due_troubles(ORG, 30, 1).await.expect("a read"), [trouble(2, 10)]);
+        assert_eq!(due_troubles(OTHER, 30, 10).await.expect("a read"), []);
         let again = Trouble { attempts: 2, reason: "still \0 broken".into(), ..trouble(2, 40) };
         store.put_trouble(again.clone()).await.expect("a change");
         let kept = store.trouble("mend", ORG, id(2)).await.expect("a read").expect("it is there");

@@ -1,6 +1,6 @@
 //! Snoozes that end by themselves.
 
-use konverse_model::{ConversationId, Instant};
+use konverse_model::{ConversationId, Instant, Kind};
 use konverse_store::Due;
 
 use super::edit::Edit;
@@ -14,9 +14,16 @@ impl Domain {
 
     /// Ends a snooze, unless it was ended meanwhile.
     pub async fn end_snooze(&self, due: Due) -> Result<(), DomainError> {
-        match self.edit_conversation(&Actor::system(due.org), ConversationId(due.id), Edit::Elapse).await {
-            Ok(_) | Err(DomainError::NotFound(..)) => Ok(()),
-            Err(error) => Err(error),
+        let id = ConversationId(due.id);
+        match self.edit_conversation(&Actor::system(due.org), id, Edit::Elapse).await {
+            Ok(_) | Err(DomainError::NotFound(..)) => {}
+            Err(error) => return Err(error),
+        }
+        // What is due still, whatever its text says, would be found again at once and without end.
+        let row = self.store.get(due.org, Kind::Conversation, due.id).await?;
+        match row.and_then(|row| row.wake_at) {
+            Some(at) if at <= self.now() => Err(DomainError::internal("it is due, but it is not snoozed or not shown")),
+            _ => Ok(()),
         }
     }
 }

@@ -47,10 +47,17 @@ INSERT INTO lane_event (org, lane, seq, at, verb, kind, object, customer, actor,
     FROM (SELECT *, CASE WHEN customer IS NULL THEN 0 ELSE 1 + (get_byte(customer, 10) * 256 + get_byte(customer, 11)) % 15 END AS lane FROM event) numbered;
 DROP TABLE event;
 ALTER TABLE lane_event RENAME TO event;
+-- A lane begins after every moment that was given, so that no record has its first. An import gave some that lie ahead of
+-- their events.
 INSERT INTO lane (org, n, seq, at, used, gone)
-    SELECT o.id, l.n, coalesce(max(e.seq), 0), coalesce(max(e.at), 0), 0, 0
-    FROM org o CROSS JOIN generate_series(0, 15) AS l (n) LEFT JOIN event e ON e.org = o.id AND e.lane = l.n
-    GROUP BY o.id, l.n;
+    SELECT given.org, l.n, (SELECT coalesce(max(seq), 0) FROM event e WHERE e.org = given.org AND e.lane = l.n), given.at, 0, 0
+    FROM generate_series(0, 15) AS l (n) CROSS JOIN (SELECT o.id AS org, (SELECT coalesce(max(at) + 1, 0) FROM (
+        SELECT max(at) AS at FROM event WHERE org = o.id
+        UNION ALL SELECT max(updated_at) FROM customer WHERE org = o.id
+        UNION ALL SELECT max(updated_at) FROM conversation WHERE org = o.id
+        UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id
+        UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id
+        UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id) AS moments) AS at FROM org o) AS given;
 
 -- Work that runs by itself: who does it, what failed, how far it came.
 CREATE TABLE lease (
