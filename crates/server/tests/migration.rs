@@ -378,6 +378,25 @@ from_schema_1!(moments_go_on_after_the_newest, |place| async move {
     }
 });
 
+from_schema_1!(a_moment_far_ahead_pins_nothing, |place| async move {
+    // Callers could give a record's moments, and one gave the year 9999.
+    let now = newest(&contents(&place, RECORDS).await, &place.rows(EVENTS_OF_1).await) + 1_000;
+    let message = place.rows("SELECT id, customer FROM message WHERE hidden = 0 ORDER BY id LIMIT 1").await.remove(0);
+    let id = place.id(text(&message, "id"));
+    let far: Instant = "9999-12-30T00:00:00Z".parse().unwrap();
+    place.run(&format!("UPDATE message SET updated_at = {} WHERE id = {id}", far.millis())).await;
+    let token = Place::schema_1_token(place.backend());
+    let app = TestApp::over_stored(TestStore::at(place).await, TestClock::at(Instant::from_millis(now))).await;
+    let actor = app.bearer(token);
+    let customer = actor.customer().await;
+    let updated_at = actor.attributes(&format!("/v1/customers/{customer}")).await["updatedAt"].clone();
+    assert!(updated_at.as_str().unwrap() < "2100", "{updated_at}");
+    assert_eq!(
+        app.store.place().number(&format!("SELECT updated_at FROM message WHERE id = {id}")).await,
+        far.millis()
+    );
+});
+
 from_schema_1!(an_interrupted_migration_leaves_everything_as_it_was, |place| async move {
     let backend = place.backend();
     let before = contents(&place, KEPT).await;

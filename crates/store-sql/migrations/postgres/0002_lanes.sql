@@ -48,16 +48,17 @@ INSERT INTO lane_event (org, lane, seq, at, verb, kind, object, customer, actor,
 DROP TABLE event;
 ALTER TABLE lane_event RENAME TO event;
 -- A lane begins after every moment that was given, so that no record has its first. An import gave some that lie ahead of
--- their events.
+-- their events. A moment far ahead of all that happened (callers could give one) counts for nothing: it would pin the lane.
 INSERT INTO lane (org, n, seq, at, used, gone)
     SELECT given.org, l.n, (SELECT coalesce(max(seq), 0) FROM event e WHERE e.org = given.org AND e.lane = l.n), given.at, 0, 0
     FROM generate_series(0, 15) AS l (n) CROSS JOIN (SELECT o.id AS org, (SELECT coalesce(max(at) + 1, 0) FROM (
         SELECT max(at) AS at FROM event WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM customer WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM conversation WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id) AS moments) AS at FROM org o) AS given;
+        UNION ALL SELECT max(updated_at) FROM customer WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM conversation WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id AND updated_at <= o.latest) AS moments) AS at
+        FROM (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org) o) AS given;
 
 -- Work that runs by itself: who does it, what failed, how far it came.
 CREATE TABLE lease (

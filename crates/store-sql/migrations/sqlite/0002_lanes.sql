@@ -48,16 +48,16 @@ INSERT INTO lane_event (org, lane, seq, at, verb, kind, object, customer, actor,
 DROP TABLE event;
 ALTER TABLE lane_event RENAME TO event;
 -- A lane begins after every moment that was given, so that no record has its first. An import gave some that lie ahead of
--- their events.
+-- their events. A moment far ahead of all that happened (callers could give one) counts for nothing: it would pin the lane.
 INSERT INTO lane (org, n, seq, at, used, gone)
     SELECT o.id, 0, (SELECT coalesce(max(seq), 0) FROM event WHERE org = o.id), (SELECT coalesce(max(at) + 1, 0) FROM (
         SELECT max(at) AS at FROM event WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM customer WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM conversation WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id
-        UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id)), 0, 0
-    FROM org o;
+        UNION ALL SELECT max(updated_at) FROM customer WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM conversation WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id AND updated_at <= o.latest
+        UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id AND updated_at <= o.latest)), 0, 0
+    FROM (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org) o;
 
 -- Work that runs by itself: who does it, what failed, how far it came.
 CREATE TABLE lease (
