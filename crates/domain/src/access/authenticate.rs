@@ -117,7 +117,7 @@ impl Domain {
         draft.doc.attributes.user_agent = token_use.user_agent;
         let mut changes = Changes::new(org, self.clock.now());
         draft.finish(None, &mut changes)?;
-        match self.store.apply(changes).await {
+        match self.apply(changes).await {
             Ok(_) | Err(StoreError::Conflict(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
