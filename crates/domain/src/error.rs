@@ -66,6 +66,9 @@ impl DomainError {
     pub(crate) fn lost(conflict: &Conflict) -> Self {
         let message = match conflict {
             // No look-up could name it: an id or name that is taken all the same.
+            Conflict::Taken(Kind::Conversation, id) => {
+                format!("Conversation {id}, its externalId or that of a message or note in it exists already")
+            }
             Conflict::Taken(kind, id) => format!("{} {id} or its externalId exists already", kind.title()),
             Conflict::Name(space, _) => format!("{} is taken", space.name()),
             Conflict::Stale(..) | Conflict::Busy => return Self::Busy,

@@ -21,8 +21,8 @@ pub use retention::forget_old;
 /// Why a feed cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// Events after this position are no longer kept, or never were in this database: whoever came no further begins again, from the records as they
-    /// are now and the position of now.
+    /// Events after this position are no longer kept, or never were in this database: whoever came no further begins
+    /// again, from the records as they are now and the position of now.
     #[error("the position is older than what is kept; read the records anew and go on from the newest position")]
     Gone,
     /// The database failed.

@@ -7,12 +7,13 @@
 mod render;
 mod snooze;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{FutureExt, StreamExt};
 use konverse_domain::{Domain, DomainError};
 use konverse_model::{Clock, Id, Instant, OrgId};
 use konverse_store::{Store, StoreError, Trouble};
@@ -24,7 +25,8 @@ pub use snooze::Snoozes;
 /// Items done side by side. On SQLite those that wait together are committed together.
 const ABREAST: usize = 16;
 
-/// How long a lease holds when its process is gone, in milliseconds. It is renewed with every round.
+/// How long a lease holds when its process is gone, in milliseconds. It is renewed with every round that has something
+/// to do.
 pub const LEASE_MS: i64 = 15_000;
 
 /// What went wrong with an item or a round, for people and logs; it holds no body and no secret.
@@ -142,10 +144,14 @@ impl Runner {
 
     /// Looks once for what is due and does it, at most `most` items.
     pub async fn round<J: Job>(&self, job: &J, most: u32) -> Result<Round, JobError> {
+        let items = job.due(self.now(), most).await?;
+        // Nothing is written while there is nothing to do.
+        if items.is_empty() {
+            return Ok(Round::default());
+        }
         if !self.holds(J::NAME).await? {
             return Ok(Round { elsewhere: true, ..Round::default() });
         }
-        let items = job.due(self.now(), most).await?;
         let work = items.into_iter().map(|item| self.one(job, item));
         let outcomes: Vec<Result<bool, JobError>> = stream::iter(work).buffer_unordered(ABREAST).collect().await;
         let mut round = Round::default();
@@ -167,7 +173,9 @@ impl Runner {
 
     async fn one<J: Job>(&self, job: &J, item: Item<J::Work>) -> Result<bool, JobError> {
         let Item { org, id, work } = item;
-        match job.run(work).await {
+        // A panic, too, is this item's alone.
+        let run = AssertUnwindSafe(job.run(work)).catch_unwind().await;
+        match run.unwrap_or_else(|_| Err(JobError("it panicked; the log says where".into()))) {
             Ok(()) => {
                 self.mended(J::NAME, org, id).await?;
                 Ok(true)

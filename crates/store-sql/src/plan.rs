@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
-use konverse_store::{Applied, Changes, Conflict, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
+use konverse_store::{Applied, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
 
 use crate::lane::{Counts, LaneState, Stamps};
 use crate::table::{self, Table};
@@ -72,6 +72,8 @@ impl Work {
                 }
                 Op::Emit(event) => drop(lanes.insert(dialect.lane_of(event.customer))),
                 Op::Hide(hide, _) => drop(lanes.insert(dialect.lane_of(Some(customer_of(*hide))))),
+                // Also when nothing is told: whoever writes anything of a customer waits at the lane, not at their rows.
+                Op::Guard(customer, _) => drop(lanes.insert(dialect.lane_of(Some(*customer)))),
                 _ => {}
             }
         }
@@ -228,7 +230,8 @@ impl<'a> Planner<'a> {
                 }
             }
             Op::Guard(customer, turn) => {
-                let params = vec![org.into(), customer.0.into(), Value::Int(*turn), Value::Int(0)];
+                let params =
+                    vec![org.into(), customer.0.into(), Value::Int(*turn), Value::Int(table::hidden_code(Hidden::No))];
                 self.first.push(must(GUARD, params, Conflict::Stale(Kind::Customer, customer.0)));
             }
             Op::Put(put) => self.put(put)?,
@@ -368,44 +371,81 @@ fn insert(org: OrgId, table: &'static Table, row: Row) -> Step {
     must(&*table.insert, table.insert_params(org, row), conflict)
 }
 
-/// One of the sets of rows that a [`Hide`] moves: its kind and table, by which column it is found, from which mark to which.
+/// One of the sets of rows that a [`Hide`] moves: its kind and table, where it is found, from which mark to which.
 struct Along {
     kind: Kind,
     table: &'static str,
-    column: &'static str,
-    owner: Id,
+    place: Place,
     from: i64,
     to: i64,
 }
 
+/// Where rows are found: by what their table is ordered by, so that nothing is read but them.
+#[derive(Clone, Copy)]
+enum Place {
+    Customer(Id),
+    Conversation(Id),
+    /// In the conversations that were just hidden with this customer.
+    HiddenWith(Id),
+}
+
+impl Place {
+    /// The condition, whose first parameter is `$first`, and its parameters.
+    fn condition(self, org: Id, first: usize) -> (String, Vec<Value>) {
+        match self {
+            Self::Customer(id) => (format!("customer = ${first}"), vec![id.into()]),
+            Self::Conversation(id) => (format!("conversation = ${first}"), vec![id.into()]),
+            Self::HiddenWith(id) => (
+                format!(
+                    "conversation IN (SELECT id FROM conversation WHERE org = ${first} AND customer = ${} AND hidden = ${})",
+                    first + 1,
+                    first + 2
+                ),
+                vec![org.into(), id.into(), Value::Int(table::hidden_code(Hidden::WithCustomer))],
+            ),
+        }
+    }
+}
+
 fn along(hide: Hide) -> Vec<Along> {
     const OF_CONVERSATION: [(Kind, &str); 2] = [(Kind::Message, "message"), (Kind::Note, "note")];
-    let of =
-        |column, owner, from, to| OF_CONVERSATION.map(|(kind, table)| Along { kind, table, column, owner, from, to });
+    let code = table::hidden_code;
+    let of = |place, from, to| {
+        OF_CONVERSATION.map(|(kind, table)| Along { kind, table, place, from: code(from), to: code(to) })
+    };
     match hide {
         Hide::OfCustomer(customer) => {
             let conversations = Along {
                 kind: Kind::Conversation,
                 table: "conversation",
-                column: "customer",
-                owner: customer.0,
-                from: 0,
-                to: 4,
+                place: Place::Customer(customer.0),
+                from: code(Hidden::No),
+                to: code(Hidden::WithCustomer),
             };
-            [conversations].into_iter().chain(of("customer", customer.0, 0, 4)).collect()
+            let inner = of(Place::HiddenWith(customer.0), Hidden::No, Hidden::WithCustomer);
+            [conversations].into_iter().chain(inner).collect()
         }
-        Hide::OfConversation(_, id) => of("conversation", id, 0, 2).into(),
-        Hide::Undo(_, id) => of("conversation", id, 2, 0).into(),
+        Hide::OfConversation(_, id) => of(Place::Conversation(id), Hidden::No, Hidden::WithConversation).into(),
+        Hide::Undo(_, id) => of(Place::Conversation(id), Hidden::WithConversation, Hidden::No).into(),
     }
 }
 
 fn hide_steps(org: Id, hide: Hide) -> impl Iterator<Item = Step> {
-    along(hide).into_iter().map(move |Along { kind, table, column, owner, from, to }| {
+    let owner = match hide {
+        Hide::OfCustomer(customer) => customer.0,
+        Hide::OfConversation(_, id) | Hide::Undo(_, id) => id,
+    };
+    along(hide).into_iter().map(move |Along { kind, table, place, from, to }| {
         let asleep = if kind == Kind::Conversation { ", wake_at = NULL" } else { "" };
-        let sql = format!("UPDATE {table} SET hidden = $1{asleep} WHERE org = $2 AND {column} = $3 AND hidden = $4");
+        let (condition, of_place) = place.condition(org, 3);
+        let mut params = vec![Value::Int(to), org.into()];
+        params.extend(of_place);
+        params.push(Value::Int(from));
+        let last = params.len();
+        let sql = format!("UPDATE {table} SET hidden = $1{asleep} WHERE org = $2 AND {condition} AND hidden = ${last}");
         Step {
             sql: sql.into(),
-            params: vec![Value::Int(to), org.into(), owner.into(), Value::Int(from)],
+            params,
             must_change: false,
             // Showing them again can meet an external id that was taken meanwhile.
             conflict: Some(Conflict::Taken(Kind::Conversation, owner)),
@@ -424,16 +464,18 @@ fn hide_events(
     at: Instant,
 ) -> impl Iterator<Item = Step> {
     let verb = if matches!(hide, Hide::Undo(..)) { Verb::Restore } else { Verb::Delete };
-    along(hide).into_iter().map(move |Along { kind, table, column, owner, to, .. }| {
+    along(hide).into_iter().map(move |Along { kind, table, place, to, .. }| {
+        let (condition, of_place) = place.condition(org, 11);
+        let last = 11 + of_place.len();
         let sql = format!(
             "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) \
              SELECT org, CAST($1 AS bigint), (SELECT coalesce(max(e.seq), CAST($2 AS bigint)) FROM event e \
              WHERE e.org = $3 AND e.lane = $4 AND e.seq >= $5) + row_number() OVER (ORDER BY created_at, id), \
              CAST($6 AS bigint), CAST($7 AS text), CAST($8 AS text), id, customer, $9, rev, NULL \
-             FROM {table} WHERE org = $10 AND {column} = $11 AND hidden = $12"
+             FROM {table} WHERE org = $10 AND {condition} AND hidden = ${last}"
         );
         let lane = Value::Int(lane.into());
-        let params = vec![
+        let mut params = vec![
             lane.clone(),
             Value::Int(seq),
             org.into(),
@@ -444,9 +486,9 @@ fn hide_events(
             text(kind.name()),
             actor.map(Id::from).into(),
             org.into(),
-            owner.into(),
-            Value::Int(to),
         ];
+        params.extend(of_place);
+        params.push(Value::Int(to));
         Step { sql: sql.into(), params, must_change: false, conflict: None }
     })
 }

@@ -37,6 +37,7 @@ const ORG_NAMED: &str = "SELECT id, name, created_at FROM org WHERE name = $1";
 const HEADS: &str = "SELECT n, seq, gone FROM lane WHERE org = $1 AND seq > $2 ORDER BY n";
 const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor, rev, changes FROM event \
     WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
 
@@ -254,11 +255,18 @@ impl<D: Driver> Events for SqlStore<D> {
     async fn forget(&self, org: OrgId, lane: u8, before: Instant, limit: u32) -> Result<u64, StoreError> {
         let heads = self.heads(org).await?;
         let Some(head) = heads.into_iter().find(|head| head.lane == lane) else { return Ok(0) };
-        // A lane's moments never go back, so what is old enough is a beginning of it.
-        let oldest = self.events(org, lane, head.gone, limit).await?;
-        let Some(last) = oldest.iter().take_while(|event| event.at < before).last().map(|event| event.seq) else {
-            return Ok(0);
-        };
+        // From one change to the next a lane's moments never go back, so what is old enough is a beginning of it.
+        let params = vec![org.0.into(), Value::Int(lane.into()), Value::Int(head.gone), Value::Int(limit.into())];
+        let mut last = None;
+        for row in self.one(Query::unbounded(OLDEST, params)).await? {
+            let mut columns = Columns::new(row);
+            let (seq, at) = (columns.int()?, columns.int()?);
+            if at >= before.millis() {
+                break;
+            }
+            last = Some(seq);
+        }
+        let Some(last) = last else { return Ok(0) };
         let (org, n) = (Value::Id(org.0), Value::Int(lane.into()));
         let raise = vec![Value::Int(last), org.clone(), n.clone(), Value::Int(last)];
         // The mark first: a reader who finds events missing finds it raised.

@@ -247,6 +247,26 @@ fn sqlite_prepares_every_statement() {
     assert!(connection.prepare("SELECT nothing FROM nowhere").is_err());
 }
 
+/// What a change costs must not grow with its org: the one writer runs it while everybody else waits.
+#[test]
+fn no_change_looks_through_an_org() {
+    let connection = rusqlite::Connection::open_in_memory().expect("a database");
+    for migration in konverse_store_sql::migrations::SQLITE {
+        connection.execute_batch(migration).expect("a migration");
+    }
+    let statements = tokio::runtime::Runtime::new().expect("a runtime").block_on(everything::<false>());
+    for (sql, values) in statements.into_iter().filter(|(sql, _)| !sql.starts_with("SELECT")) {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
+        let values = rusqlite::params_from_iter(vec![rusqlite::types::Null; values]);
+        let plan = explain.query_map(values, |row| row.get::<_, String>(3)).expect("a plan");
+        let plan: Vec<String> = plan.collect::<Result<_, _>>().expect("a plan");
+        // What a subquery found already may be looked through.
+        let wide =
+            |step: &&String| step.ends_with("(org=?)") || step.starts_with("SCAN ") && !step.contains("subquery");
+        assert_eq!(plan.iter().find(wide), None, "{sql}: {plan:?}");
+    }
+}
+
 #[tokio::test]
 async fn postgres_prepares_every_statement() {
     let database = konverse_testkit::postgres::fresh_database().await;

@@ -25,6 +25,9 @@ pub(crate) use draft::{Draft, Stored, Told, Tracked, needed};
 /// given up only when the database cannot be written to for seconds on end.
 const ATTEMPTS: u32 = 300;
 
+/// How often a unique key may turn out to be taken although no look-up finds who has it: waiting does not free it.
+const UNEXPLAINED: u32 = 10;
+
 /// Attempts made without waiting: nearly always the second one wins.
 const EAGER: u32 = 3;
 
@@ -72,6 +75,7 @@ impl Domain {
         Fut: Future<Output = Result<(Changes, T), DomainError>>,
     {
         let mut last = Conflict::Busy;
+        let mut unexplained = 0;
         for attempt in 0..ATTEMPTS {
             self.wait_turn(attempt).await;
             let (changes, answer) = compute().await?;
@@ -79,6 +83,10 @@ impl Domain {
                 Ok(applied) => return Ok((applied, answer)),
                 Err(StoreError::Conflict(conflict)) => last = conflict,
                 Err(error) => return Err(error.into()),
+            }
+            unexplained += u32::from(matches!(last, Conflict::Taken(..) | Conflict::Name(..)));
+            if unexplained == UNEXPLAINED {
+                break;
             }
         }
         Err(DomainError::lost(&last))
