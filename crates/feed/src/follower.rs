@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use konverse_jobs::{JobError, Runner};
+use konverse_jobs::{JobError, LEASE_MS, Runner};
 use konverse_model::OrgId;
 use konverse_store::{Event, lane_and_seq};
 use tokio::sync::watch;
@@ -68,7 +68,15 @@ pub async fn follow_once(runner: &Runner, follower: &dyn Follower, org: OrgId) -
         }
         Err(FeedError::Store(error)) => return Err(error.into()),
     };
+    let mut held_at = runner.now();
     for event in &batch.events {
+        // A slow follower keeps its turn. One that lost it leaves the position to whoever has it now.
+        if runner.now() > held_at.plus(LEASE_MS / 3) {
+            if !runner.holds(&lease).await? {
+                return Ok(Followed { elsewhere: true, ..followed });
+            }
+            held_at = runner.now();
+        }
         match follower.take(org, event).await {
             Ok(()) => followed.taken += 1,
             Err(error) => {

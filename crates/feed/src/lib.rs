@@ -73,9 +73,13 @@ impl Feed {
         if ahead || heads.iter().any(|head| position.of(head.lane) < head.gone) {
             return Err(FeedError::Gone);
         }
-        let moved: Vec<_> = heads.into_iter().filter(|head| head.newest > position.of(head.lane)).collect();
+        let mut moved: Vec<_> = heads.into_iter().filter(|head| head.newest > position.of(head.lane)).collect();
         let mut batch = Batch { events: Vec::new(), position: position.clone() };
-        // Each lane gets its share, so that a busy one does not hold up the others.
+        // Each lane gets its share, so that a busy one does not hold up the others; and where there is not a place for
+        // each, another one begins every time.
+        let seen = position.lanes().fold(0, |sum: u64, (_, seq)| sum.wrapping_add(seq.unsigned_abs()));
+        let lanes = u64::try_from(moved.len()).unwrap_or(u64::MAX).max(1);
+        moved.rotate_left(usize::try_from(seen % lanes).unwrap_or_default());
         let share = (most / u32::try_from(moved.len()).unwrap_or(u32::MAX).max(1)).max(1);
         for head in moved {
             let from = position.of(head.lane);

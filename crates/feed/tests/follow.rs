@@ -202,6 +202,77 @@ on_both_engines!(another_process_goes_on_where_the_first_left, |app| async move 
     assert_eq!((events.len(), first + second + third), (stored(&app, &app.org).await, events.len()));
 });
 
+/// A follower for whom an event takes a while, and whatever else happens meanwhile.
+struct Slow<'a> {
+    app: &'a TestApp,
+    milliseconds: i64,
+    other: &'a Runner,
+    /// What the other process was told.
+    others: Mutex<Vec<bool>>,
+}
+
+#[async_trait]
+impl Follower for Slow<'_> {
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    async fn take(&self, org: OrgId, _: &Event) -> Result<(), JobError> {
+        self.app.clock.advance(self.milliseconds);
+        let told = self.other.holds(&format!("slow {org}")).await?;
+        self.others.lock().unwrap().push(told);
+        Ok(())
+    }
+
+    async fn begin_anew(&self, _: OrgId) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+on_both_engines!(a_slow_follower_keeps_its_turn_and_leaves_the_rest_when_it_lost_it, |app| async move {
+    app.admin().await.customer().await;
+    let there = Runner::of(&*app.other_domain(17).await);
+    let of = |milliseconds| Slow { app: &app, milliseconds, other: &there, others: Mutex::default() };
+    let runner = app.runner();
+    let kept = async || app.store.store().position("slow", app.org.id).await.expect("a read");
+
+    // One event outlasts the lease: the other process has the turn, and the position.
+    let stopped = of(LEASE_MS);
+    let followed = follow_once(&runner, &stopped, app.org.id).await.expect("it can be followed");
+    assert_eq!(followed, Followed { taken: 1, ..ELSEWHERE });
+    assert_eq!((&*stopped.others.lock().unwrap(), kept().await), (&vec![true], None));
+
+    there.let_go(&format!("slow {}", app.org.id)).await.expect("a write");
+    let steady = of(LEASE_MS / 3 + 1);
+    let followed = follow_once(&runner, &steady, app.org.id).await.expect("it can be followed");
+    let all = stored(&app, &app.org).await;
+    assert!(all > 3, "longer than one lease");
+    assert_eq!(followed, taken(all));
+    assert!(steady.others.lock().unwrap().iter().all(|told| !told), "the turn is kept");
+    assert_eq!(kept().await, Some(newest(&app).await.to_string()));
+});
+
+on_both_engines!(every_lane_has_its_turn_where_there_is_no_place_for_all, |app| async move {
+    let admin = app.admin().await;
+    let mut position = newest(&app).await;
+    for _ in 0..8 {
+        let customer = admin.customer().await;
+        for _ in 0..3 {
+            admin.conversation(&customer, json!({})).await;
+        }
+    }
+    let busy: HashSet<u8> =
+        newest(&app).await.lanes().filter(|(lane, seq)| *seq > position.of(*lane)).map(|(lane, _)| lane).collect();
+    let mut seen = HashSet::new();
+    for _ in 0..busy.len() {
+        let batch = app.feed().after(&position, 1).await.expect("a read");
+        assert_eq!(batch.events.len(), 1);
+        seen.insert(batch.events[0].lane);
+        position = batch.position;
+    }
+    assert_eq!(seen, busy);
+});
+
 on_both_engines!(an_event_that_fails_is_put_aside_and_comes_again, |app| async move {
     let admin = app.admin().await;
     let customer = admin.customer().await;
