@@ -236,6 +236,21 @@ async fn a_change_that_never_finds_its_turn_is_told_to_come_back() {
     assert!(store.conflicts() > 100, "it was tried again and again");
 }
 
+on_both_engines!(a_key_that_stays_taken_is_not_waited_for, |app| async move {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let customer = admin.customer().await;
+    let (deleted, other) =
+        (admin.conversation(&customer, json!({})).await, admin.conversation(&customer, json!({})).await);
+    admin.message(&deleted, json!({ "externalId": "m" })).await;
+    let path = format!("/v1/conversations/{deleted}");
+    assert_eq!(admin.delete(&path).await.status, 204);
+    admin.message(&other, json!({ "externalId": "m" })).await;
+    // No look-up of the conversation finds what clashes.
+    assert_eq!(slow.patch(&path, json!({ "deleted": false })).await.status, 409);
+    assert!(store.refused() <= 10, "{}", store.refused());
+});
+
 on_both_engines!(a_poller_by_from_date_misses_nothing_of_a_customer, |app| async move {
     let admin = app.admin().await;
     let customer = admin.customer().await;

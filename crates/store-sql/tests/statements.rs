@@ -247,6 +247,18 @@ fn sqlite_prepares_every_statement() {
     assert!(connection.prepare("SELECT nothing FROM nowhere").is_err());
 }
 
+/// Two changes of one customer would meet at their rows, in another order each: they meet at the lane.
+#[tokio::test]
+async fn whoever_relies_on_a_customer_locks_their_lane() {
+    let seen = Seen::default();
+    let store = SqlStore::new(Recorder::<true>(Arc::clone(&seen)));
+    let mut changes = Changes::new(OrgId(id(9)), Instant::from_millis(5));
+    changes.ops.push(Op::Guard(CustomerId(id(1)), 3));
+    store.apply(changes).await.expect("the recorder refuses nothing");
+    let first = seen.lock().expect("no test panics here")[0].0.clone();
+    assert!(first.contains("FROM lane") && first.ends_with("FOR UPDATE"), "{first}");
+}
+
 /// What a change costs must not grow with its org: the one writer runs it while everybody else waits.
 #[test]
 fn no_change_looks_through_an_org() {

@@ -20,6 +20,7 @@ pub struct Interposed {
     inner: Arc<dyn Store>,
     before_apply: Mutex<Vec<Act>>,
     conflicts: AtomicUsize,
+    refused: AtomicUsize,
     applied: AtomicUsize,
     taken: AtomicBool,
     rows: StdMutex<HashMap<Kind, (usize, usize)>>,
@@ -32,6 +33,7 @@ impl Interposed {
             inner,
             before_apply: Mutex::default(),
             conflicts: AtomicUsize::default(),
+            refused: AtomicUsize::default(),
             applied: AtomicUsize::default(),
             taken: AtomicBool::default(),
             rows: StdMutex::default(),
@@ -56,6 +58,11 @@ impl Interposed {
     /// Changes that lost against another so far.
     pub fn conflicts(&self) -> usize {
         self.conflicts.load(Ordering::SeqCst)
+    }
+
+    /// Changes refused so far because a key was taken.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// Changes that were applied so far.
@@ -110,6 +117,9 @@ impl Records for Interposed {
             Ok(_) => self.applied.fetch_add(1, Ordering::SeqCst),
             Err(StoreError::Conflict(Conflict::Stale(..) | Conflict::Busy)) => {
                 self.conflicts.fetch_add(1, Ordering::SeqCst)
+            }
+            Err(StoreError::Conflict(Conflict::Taken(..) | Conflict::Name(..))) => {
+                self.refused.fetch_add(1, Ordering::SeqCst)
             }
             Err(_) => 0,
         };
