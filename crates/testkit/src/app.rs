@@ -1,6 +1,7 @@
 //! The real router over a real store, spoken to by actors.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -92,7 +93,10 @@ impl TestApp {
 
     /// Rules and routes of another process, over this store.
     pub fn over(&self, store: Arc<dyn Store>) -> App {
-        let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(13)), Settings::default());
+        // No two of a test may make the same ids.
+        static SEED: AtomicU64 = AtomicU64::new(1_000);
+        let ids = Ids::new(seeded(SEED.fetch_add(1, Ordering::Relaxed)));
+        let domain = Domain::new(store, self.clock.clone(), ids, Settings::default());
         App::new(Arc::new(domain), ApiSettings::default())
     }
 
