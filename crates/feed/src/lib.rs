@@ -73,8 +73,14 @@ impl Feed {
         if ahead || heads.iter().any(|head| position.of(head.lane) < head.gone) {
             return Err(FeedError::Gone);
         }
-        let moved: Vec<_> = heads.into_iter().filter(|head| head.newest > position.of(head.lane)).collect();
+        let mut moved: Vec<_> = heads.into_iter().filter(|head| head.newest > position.of(head.lane)).collect();
         let mut batch = Batch { events: Vec::new(), position: position.clone() };
+        if moved.len() > most as usize {
+            // Not all get a turn: begin with another lane each time.
+            let seen: u64 = position.lanes().map(|(_, seq)| seq.unsigned_abs()).sum();
+            let lanes = moved.len();
+            moved.rotate_left(usize::try_from(seen).unwrap_or_default() % lanes);
+        }
         // Each lane gets its share, so that a busy one does not hold up the others.
         let share = (most / u32::try_from(moved.len()).unwrap_or(u32::MAX).max(1)).max(1);
         for head in moved {
