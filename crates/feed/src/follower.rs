@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use konverse_jobs::{JobError, LEASE_MS, Runner};
+use konverse_jobs::{JobError, LEASE_MS, Runner, unpanicked};
 use konverse_model::OrgId;
 use konverse_store::{Event, lane_and_seq};
 use tokio::sync::watch;
@@ -77,7 +77,7 @@ pub async fn follow_once(runner: &Runner, follower: &dyn Follower, org: OrgId) -
             }
             held_at = runner.now();
         }
-        match follower.take(org, event).await {
+        match unpanicked(follower.take(org, event)).await {
             Ok(()) => followed.taken += 1,
             Err(error) => {
                 // Kept before the position moves on, so that it cannot be forgotten.
@@ -101,7 +101,7 @@ async fn again(runner: &Runner, follower: &dyn Follower, org: OrgId) -> Result<F
         let (lane, seq) = lane_and_seq(konverse_model::EventId(trouble.item));
         let event = runner.store().events(org, lane, seq - 1, 1).await?.pop().filter(|event| event.seq == seq);
         let outcome = match &event {
-            Some(event) => follower.take(org, event).await,
+            Some(event) => unpanicked(follower.take(org, event)).await,
             // No longer kept: nothing can be tried any more.
             None => Ok(()),
         };
@@ -157,7 +157,7 @@ pub async fn follow(
             continue;
         }
         tokio::select! {
-            _ = changed.changed() => {}
+            Ok(()) = changed.changed() => {}
             () = tokio::time::sleep(pause) => {}
             _ = stopped.wait_for(|stopped| *stopped) => break,
         }

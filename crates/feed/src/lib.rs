@@ -75,11 +75,13 @@ impl Feed {
         }
         let mut moved: Vec<_> = heads.into_iter().filter(|head| head.newest > position.of(head.lane)).collect();
         let mut batch = Batch { events: Vec::new(), position: position.clone() };
-        // Each lane gets its share, so that a busy one does not hold up the others; and where there is not a place for
-        // each, another one begins every time.
-        let seen = position.lanes().fold(0, |sum: u64, (_, seq)| sum.wrapping_add(seq.unsigned_abs()));
-        let lanes = u64::try_from(moved.len()).unwrap_or(u64::MAX).max(1);
-        moved.rotate_left(usize::try_from(seen % lanes).unwrap_or_default());
+        if moved.len() > most as usize {
+            // Not all have a turn: another one begins every time.
+            let seen = position.lanes().fold(0, |sum: u64, (_, seq)| sum.wrapping_add(seq.unsigned_abs()));
+            let lanes = moved.len();
+            moved.rotate_left(usize::try_from(seen % lanes as u64).unwrap_or_default());
+        }
+        // Each lane gets its share, so that a busy one does not hold up the others.
         let share = (most / u32::try_from(moved.len()).unwrap_or(u32::MAX).max(1)).max(1);
         for head in moved {
             let from = position.of(head.lane);

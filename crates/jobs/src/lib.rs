@@ -89,6 +89,12 @@ pub fn delay_ms(attempts: i64) -> i64 {
     (5_000 << doublings).min(LONGEST)
 }
 
+/// Does an item's work; a panic is a failure of this item like any other.
+pub async fn unpanicked(work: impl Future<Output = Result<(), JobError>> + Send) -> Result<(), JobError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(JobError("it panicked; standard error says where".into())))
+}
+
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
@@ -173,9 +179,7 @@ impl Runner {
 
     async fn one<J: Job>(&self, job: &J, item: Item<J::Work>) -> Result<bool, JobError> {
         let Item { org, id, work } = item;
-        // A panic, too, is this item's alone.
-        let run = AssertUnwindSafe(job.run(work)).catch_unwind().await;
-        match run.unwrap_or_else(|_| Err(JobError("it panicked; the log says where".into()))) {
+        match unpanicked(job.run(work)).await {
             Ok(()) => {
                 self.mended(J::NAME, org, id).await?;
                 Ok(true)
@@ -231,7 +235,14 @@ impl Runner {
 
 #[cfg(test)]
 mod tests {
-    use super::delay_ms;
+    use super::{JobError, delay_ms, unpanicked};
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let work = async || -> Result<(), JobError> { panic!("an item nobody thought of") };
+        unpanicked(work()).await.expect_err("it is told");
+        unpanicked(async { Ok(()) }).await.expect("work that is done");
+    }
 
     #[test]
     fn the_wait_grows_and_has_an_end() {

@@ -134,7 +134,7 @@ impl Domain {
         if let Some(attachments) = attachments {
             set_many(&mut draft.doc, "attachments", Kind::Attachment, attachments);
         }
-        if let (true, Some(user)) = (admin, body.created_by.0) {
+        if admin && let Some(user) = body.created_by.0 {
             draft.doc.relationships.set("createdBy", Rel::One(Kind::User, user.0));
             draft.doc.attributes.created_by_teams = references.teams_of(Some(user)).await?;
         }
