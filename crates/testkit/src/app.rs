@@ -1,6 +1,7 @@
 //! The real router over a real store, spoken to by actors.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -27,6 +28,8 @@ pub struct TestApp {
     /// The org `acme`, which every test begins with.
     pub org: Org,
     app: App,
+    /// Other processes made so far: no two make the same ids.
+    others: AtomicU64,
 }
 
 /// Somebody with a token.
@@ -64,7 +67,7 @@ impl TestApp {
         let domain = Arc::new(Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), settings));
         let org = domain.create_org("acme").await.expect("the org is new");
         let app = App::new(Arc::clone(&domain), api);
-        Self { store, clock, domain, org, app }
+        Self { store, clock, domain, org, app, others: AtomicU64::new(0) }
     }
 
     /// The same data behind other settings.
@@ -80,7 +83,8 @@ impl TestApp {
 
     /// Rules and routes of another process, over this store.
     pub fn over(&self, store: Arc<dyn Store>) -> App {
-        let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(13)), Settings::default());
+        let seed = 13 + self.others.fetch_add(1, Ordering::Relaxed);
+        let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(seed)), Settings::default());
         App::new(Arc::new(domain), ApiSettings::default())
     }
 

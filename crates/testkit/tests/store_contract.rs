@@ -1027,6 +1027,9 @@ mod stories {
         let customer = CustomerId(id(10));
         let rows = [
             conversation(1, 10, 1),
+            // An older program could leave a message behind that shows in a conversation that does not.
+            Row { hidden: Hidden::Deleted, ..conversation(9, 10, 2) },
+            conversation(8, 11, 1),
             entry(Kind::Message, 2, 1, 10, 1),
             entry(Kind::Message, 3, 1, 10, 2),
             entry(Kind::Note, 4, 1, 10, 1),
