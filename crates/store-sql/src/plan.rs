@@ -385,8 +385,8 @@ struct Along {
 enum Place {
     Customer(Id),
     Conversation(Id),
-    /// In the conversations that were just hidden with this customer.
-    HiddenWith(Id),
+    /// In the conversations of this customer, hidden ones too.
+    ConversationsOf(Id),
 }
 
 impl Place {
@@ -395,13 +395,12 @@ impl Place {
         match self {
             Self::Customer(id) => (format!("customer = ${first}"), vec![id.into()]),
             Self::Conversation(id) => (format!("conversation = ${first}"), vec![id.into()]),
-            Self::HiddenWith(id) => (
+            Self::ConversationsOf(id) => (
                 format!(
-                    "conversation IN (SELECT id FROM conversation WHERE org = ${first} AND customer = ${} AND hidden = ${})",
-                    first + 1,
-                    first + 2
+                    "conversation IN (SELECT id FROM conversation WHERE org = ${first} AND customer = ${})",
+                    first + 1
                 ),
-                vec![org.into(), id.into(), Value::Int(table::hidden_code(Hidden::WithCustomer))],
+                vec![org.into(), id.into()],
             ),
         }
     }
@@ -422,7 +421,7 @@ fn along(hide: Hide) -> Vec<Along> {
                 from: code(Hidden::No),
                 to: code(Hidden::WithCustomer),
             };
-            let inner = of(Place::HiddenWith(customer.0), Hidden::No, Hidden::WithCustomer);
+            let inner = of(Place::ConversationsOf(customer.0), Hidden::No, Hidden::WithCustomer);
             [conversations].into_iter().chain(inner).collect()
         }
         Hide::OfConversation(_, id) => of(Place::Conversation(id), Hidden::No, Hidden::WithConversation).into(),

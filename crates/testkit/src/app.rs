@@ -28,6 +28,8 @@ pub struct TestApp {
     /// The org `acme`, which every test begins with.
     pub org: Org,
     app: App,
+    /// Other processes made so far: no two make the same ids.
+    others: AtomicU64,
 }
 
 /// Somebody with a token.
@@ -65,7 +67,7 @@ impl TestApp {
         let domain = Arc::new(Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), settings));
         let org = domain.create_org("acme").await.expect("the org is new");
         let app = App::new(Arc::clone(&domain), api);
-        Self { store, clock, domain, org, app }
+        Self { store, clock, domain, org, app, others: AtomicU64::new(0) }
     }
 
     /// An app over what is stored already, of which the first org is meant.
@@ -77,7 +79,7 @@ impl TestApp {
         let clock = Arc::new(clock);
         let domain = Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), Settings::default()).shared();
         let app = App::new(Arc::clone(&domain), ApiSettings::default());
-        Self { store, clock, domain, org, app }
+        Self { store, clock, domain, org, app, others: AtomicU64::new(0) }
     }
 
     /// The same data behind other settings.
@@ -93,10 +95,9 @@ impl TestApp {
 
     /// Rules and routes of another process, over this store.
     pub fn over(&self, store: Arc<dyn Store>) -> App {
-        // No two of a test may make the same ids.
-        static SEED: AtomicU64 = AtomicU64::new(1_000);
-        let ids = Ids::new(seeded(SEED.fetch_add(1, Ordering::Relaxed)));
-        let domain = Domain::new(store, self.clock.clone(), ids, Settings::default());
+        // No two processes of a test may make the same ids.
+        let seed = 1_000 + self.others.fetch_add(1, Ordering::Relaxed);
+        let domain = Domain::new(store, self.clock.clone(), Ids::new(seeded(seed)), Settings::default());
         App::new(Arc::new(domain), ApiSettings::default())
     }
 

@@ -1027,13 +1027,14 @@ mod stories {
         let customer = CustomerId(id(10));
         let rows = [
             conversation(1, 10, 1),
+            // An older program could leave a message behind that shows in a conversation that does not.
+            Row { hidden: Hidden::Deleted, ..conversation(9, 10, 2) },
+            conversation(8, 11, 1),
             entry(Kind::Message, 2, 1, 10, 1),
             entry(Kind::Message, 3, 1, 10, 2),
             entry(Kind::Note, 4, 1, 10, 1),
             Row { hidden: Hidden::Deleted, ..entry(Kind::Note, 5, 1, 10, 1) },
-            conversation(9, 10, 2),
             entry(Kind::Message, 6, 9, 10, 1),
-            conversation(8, 11, 1),
             entry(Kind::Message, 7, 8, 11, 1),
         ];
         insert(&*store, rows).await;
@@ -1058,7 +1059,7 @@ mod stories {
         let actor = Some(UserId(id(77)));
         assert_eq!(told(Hide::OfConversation(customer, conversation), actor).await, of(Verb::Delete));
         assert_eq!(told(Hide::Undo(customer, conversation), None).await, of(Verb::Restore));
-        let mut all = [1, 9].map(|n| (Verb::Delete, Kind::Conversation, id(n))).to_vec();
+        let mut all = vec![(Verb::Delete, Kind::Conversation, id(1))];
         all.extend([2, 6, 3].map(|n| (Verb::Delete, Kind::Message, id(n))));
         all.push((Verb::Delete, Kind::Note, id(4)));
         assert_eq!(told(Hide::OfCustomer(customer), actor).await, all);
