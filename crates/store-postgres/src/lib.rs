@@ -16,6 +16,7 @@ use futures_util::future::{join, join_all, try_join_all};
 use konverse_model::{Instant, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
 use konverse_store_sql::{Cost, Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
+use tokio::sync::Semaphore;
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
@@ -33,6 +34,8 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// The PostgreSQL driver.
 pub struct Postgres {
     pool: Pool,
+    /// Changes that may have a connection. They wait for their lanes with it, and a quarter of the pool is for reads.
+    writers: Semaphore,
 }
 
 impl Postgres {
@@ -43,7 +46,8 @@ impl Postgres {
         let mut client = pool.get().await.map_err(pool_error)?;
         open::migrate(&mut client).await?;
         drop(client);
-        Ok(SqlStore::new(Self { pool }))
+        let writers = Semaphore::new((connections - connections / 4).max(1));
+        Ok(SqlStore::new(Self { pool, writers }))
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -131,14 +135,28 @@ async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<V
 /// many times.
 type Prepared<'a> = Vec<(&'a str, Statement)>;
 
-async fn prepared<'a>(client: &Object, texts: impl Iterator<Item = &'a str>) -> Result<Prepared<'a>, StoreError> {
+async fn prepared<'a>(
+    client: &Object,
+    cost: Cost,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Prepared<'a>, StoreError> {
     let mut statements: Prepared<'a> = Vec::new();
     for sql in texts {
         if !statements.iter().any(|(known, _)| *known == sql) {
-            statements.push((sql, client.prepare_cached(sql).await.map_err(database)?));
+            statements.push((sql, prepare(client, cost, sql).await?));
         }
     }
     Ok(statements)
+}
+
+/// Prepares a statement, which is kept with the connection, for ever, when it is bounded. Unbounded ones are made of filters
+/// in thousands of combinations; beside what they cost, preparing them each time is little.
+async fn prepare(client: &Object, cost: Cost, sql: &str) -> Result<Statement, StoreError> {
+    match cost {
+        Cost::Bounded => client.prepare_cached(sql).await,
+        Cost::Unbounded => client.prepare(sql).await,
+    }
+    .map_err(database)
 }
 
 fn statement<'a>(statements: &'a Prepared<'_>, sql: &str) -> Result<&'a Statement, StoreError> {
@@ -155,9 +173,10 @@ impl Driver for Postgres {
             return Ok(Vec::new());
         }
         let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
-        let reader = self.reader(if unbounded { Cost::Unbounded } else { Cost::Bounded }).await?;
+        let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
+        let reader = self.reader(cost).await?;
         let client = reader.client()?;
-        let statements = &prepared(client, queries.iter().map(|query| &*query.sql)).await?;
+        let statements = &prepared(client, cost, queries.iter().map(|query| &*query.sql)).await?;
         let run = |query| {
             let query: &Query = query;
             async move { rows(client, statement(statements, &query.sql)?, query).await }
@@ -170,7 +189,7 @@ impl Driver for Postgres {
     async fn splice(&self, query: Query, limit: u32, reversed: bool, mut buffer: Vec<u8>) -> Result<Page, StoreError> {
         let reader = self.reader(query.cost).await?;
         let client = reader.client()?;
-        let statement = client.prepare_cached(&query.sql).await.map_err(database)?;
+        let statement = prepare(client, query.cost, &query.sql).await?;
         let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
         let mut rows: Vec<_> = stream.try_collect().await.map_err(database)?;
         reader.done();
@@ -195,6 +214,8 @@ impl Driver for Postgres {
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {
+        let closed = |_| StoreError::Database("the store is closed".into());
+        let _permit = self.writers.acquire().await.map_err(closed)?;
         let writing = Writing(Some(self.client().await?));
         let client = writing.client()?;
         let result = match perform(client, &work).await {
@@ -250,7 +271,7 @@ async fn perform(client: &Object, work: &Work) -> Result<Applied, StoreError> {
         }
     }
     let (steps, applied) = work.steps(&lanes)?;
-    let statements = prepared(client, steps.iter().map(|step| &*step.sql)).await?;
+    let statements = prepared(client, Cost::Bounded, steps.iter().map(|step| &*step.sql)).await?;
     let run = |step| {
         let step: &Step = step;
         let statements = &statements;

@@ -18,7 +18,7 @@ use crate::database;
 /// How long to wait for another process that is writing the same file, such as an import beside a running server.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// Statements kept prepared per connection: more than the program has.
+/// Statements kept prepared per connection, those used last: more than the program has without filters.
 const STATEMENTS: usize = 256;
 
 /// Bytes of the file that may be mapped; the rest is read the ordinary way. This is SQLite's own ceiling.

@@ -180,6 +180,51 @@ async fn on_postgres_a_read_ends_when_its_caller_goes_away() {
     }
 }
 
+#[tokio::test]
+async fn on_postgres_texts_made_of_filters_are_not_kept() {
+    let test = TestStore::new(Backend::Postgres).await;
+    let store = Postgres::open(&test.url(), 1).await.expect("it opens");
+    let read = async |sql: String, cost| {
+        let query = Query { sql: sql.into(), params: Vec::new(), cost };
+        store.driver().read(vec![query]).await.expect("a read").remove(0).remove(0).remove(0)
+    };
+    let kept = async || read("SELECT count(*) FROM pg_prepared_statements".into(), Cost::Bounded).await;
+    let before = kept().await;
+    for n in 0..20 {
+        assert_eq!(read(format!("SELECT {n}::bigint"), Cost::Unbounded).await, Value::Int(n));
+    }
+    assert_eq!(kept().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_writers_that_wait_leave_connections_to_reads() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let url = app.store.url();
+    let (mut other, connection) =
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    let holder = other.transaction().await.expect("a transaction");
+    holder.batch_execute("LOCK TABLE lane IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    let process = app.over(Arc::new(Postgres::open(&url, 4).await.expect("it opens")));
+    let process = Arc::new(admin.at(&process));
+    let mut writers = JoinSet::new();
+    for n in 0..8 {
+        let process = Arc::clone(&process);
+        writers.spawn(async move { process.post("/v1/tags", json!({ "name": format!("{n}") })).await.created_id() });
+    }
+    becomes("too few writers wait", async || {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        app.store.place().number(waiting).await == 3
+    })
+    .await;
+    process.get(&format!("/v1/customers/{customer}/conversations")).await.ok();
+    holder.commit().await.expect("it ends");
+    assert_eq!(writers.join_all().await.len(), 8);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_read_leaves_room_for_others() {
     async fn fail<D: Driver>(store: &SqlStore<D>) {
