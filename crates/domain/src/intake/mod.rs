@@ -7,7 +7,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use konverse_model::input::{
@@ -17,7 +16,6 @@ use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, 
 use konverse_store::{Applied, Changes, List, Order, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::directory::{Author, References};
@@ -249,10 +247,6 @@ impl ImportReport {
     }
 }
 
-/// Changes handed to the store at once: enough that SQLite commits many together, and few enough that on PostgreSQL,
-/// where those of one lane go one after the other, the last of them does not wait too long for a connection.
-const ABREAST: usize = 256;
-
 /// A running import into one org.
 pub struct Importer<'a> {
     domain: &'a Domain,
@@ -260,7 +254,6 @@ pub struct Importer<'a> {
     imported_at: Instant,
     /// Kinds of which the org had no record when the run began: their rows need not be looked up first.
     empty: HashSet<Kind>,
-    abreast: Arc<Semaphore>,
 }
 
 /// What a group of rows of one customer wants.
@@ -280,7 +273,7 @@ impl<'a> Importer<'a> {
             }
         }
         let now = domain.now();
-        Ok(Self { domain, org, imported_at: now, empty, abreast: Arc::new(Semaphore::new(ABREAST)) })
+        Ok(Self { domain, org, imported_at: now, empty })
     }
 
     /// Takes a batch of rows of one kind; says what became of each, in order. An error means the database failed: rows
@@ -411,7 +404,7 @@ impl<'a> Importer<'a> {
         let mut waiting = Vec::new();
         for (n, row) in rows {
             match self.single(&mut references, &row, false).await {
-                Ok(changes) => waiting.push((n, self.apply(changes).await?, row)),
+                Ok(changes) => waiting.push((n, self.domain.start_applying(changes), row)),
                 Err(error) => outcomes[n] = Some(rejected(error)?),
             }
         }
@@ -488,7 +481,7 @@ impl<'a> Importer<'a> {
                 continue;
             };
             let changes = self.compute(&mut references, row.clone(), conversations, &group, false, outcomes).await?;
-            waiting.push((customer, self.apply(changes).await?, group));
+            waiting.push((customer, self.domain.start_applying(changes), group));
         }
         for (customer, applied, group) in waiting {
             match joined(applied).await {
@@ -593,13 +586,6 @@ impl<'a> Importer<'a> {
             timeline.record(id, messages).await?;
         }
         Ok(timeline.finish().await?.0)
-    }
-
-    /// Starts applying a change, when not too many are on their way; the writer works while the next one is computed.
-    async fn apply(&self, changes: Changes) -> Result<JoinHandle<Result<Applied, StoreError>>, DomainError> {
-        let closed = |_| DomainError::internal("the import has ended");
-        let permit = Arc::clone(&self.abreast).acquire_owned().await.map_err(closed)?;
-        Ok(self.domain.start_applying(changes, permit))
     }
 }
 

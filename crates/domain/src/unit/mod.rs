@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use konverse_model::{CustomerId, Id, Kind, OrgId};
 use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Scope, Start, StoreError, Window};
-use tokio::sync::{MutexGuard, OwnedSemaphorePermit};
+use tokio::sync::MutexGuard;
 use tokio::task::JoinHandle;
 
 use crate::{Domain, DomainError};
@@ -104,17 +104,12 @@ impl Domain {
         Ok(applied)
     }
 
-    /// Starts applying changes; the writer works while the next ones are computed. The permit is given back when they are
-    /// applied.
-    pub(crate) fn start_applying(
-        &self,
-        mut changes: Changes,
-        permit: OwnedSemaphorePermit,
-    ) -> JoinHandle<Result<Applied, StoreError>> {
+    /// Starts applying changes; the writer works while the next ones are computed. However many have begun, they wait until
+    /// their turn comes.
+    pub(crate) fn start_applying(&self, mut changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
         let (store, changed) = (Arc::clone(&self.store), self.changed.clone());
         changes.at = changes.at.max(self.now());
         tokio::spawn(async move {
-            let _permit = permit;
             let applied = store.apply(changes).await?;
             changed.send_modify(|count| *count += 1);
             Ok(applied)
