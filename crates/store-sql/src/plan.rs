@@ -113,9 +113,7 @@ impl Work {
 
     /// Makes a lane.
     pub fn make(&self, lane: u8) -> Step {
-        let zero = || Value::Int(0);
-        let params = vec![self.org().into(), Value::Int(lane.into()), zero(), zero(), zero(), zero()];
-        any(NEW_LANE, params)
+        new_lane(self.org(), lane)
     }
 
     /// A lane's row as [`Work::lock`] found it.
@@ -160,6 +158,11 @@ fn any(sql: &'static str, params: Vec<Value>) -> Step {
 
 fn must(sql: impl Into<Cow<'static, str>>, params: Vec<Value>, conflict: Conflict) -> Step {
     Step { sql: sql.into(), params, must_change: true, conflict: Some(conflict) }
+}
+
+fn new_lane(org: Id, lane: u8) -> Step {
+    let zero = || Value::Int(0);
+    any(NEW_LANE, vec![org.into(), Value::Int(lane.into()), zero(), zero(), zero(), zero()])
 }
 
 fn text(value: &str) -> Value {
@@ -223,11 +226,7 @@ impl<'a> Planner<'a> {
             Op::Found(new) => {
                 let conflict = Conflict::Taken(Kind::Org, new.id.0);
                 self.first.push(must(FOUND, vec![new.id.0.into(), text(&new.name), new.created_at.into()], conflict));
-                for n in 0..self.dialect.lanes() {
-                    let zero = || Value::Int(0);
-                    let params = vec![new.id.0.into(), Value::Int(n.into()), zero(), zero(), zero(), zero()];
-                    self.first.push(any(NEW_LANE, params));
-                }
+                self.first.extend((0..self.dialect.lanes()).map(|lane| new_lane(new.id.0, lane)));
             }
             Op::Guard(customer, turn) => {
                 let params =
@@ -346,11 +345,10 @@ impl<'a> Planner<'a> {
         steps.append(&mut self.rest);
         steps.append(&mut self.events);
         let (at, used) = self.stamps.end();
-        let told = at;
         for (hide, actor) in &self.hides {
             let lane = self.dialect.lane_of(Some(customer_of(*hide)));
             let seq = self.lanes.iter().position(|one| *one == lane).map_or(0, |place| self.states[place].seq);
-            steps.extend(hide_events(org, *hide, *actor, lane, seq, told));
+            steps.extend(hide_events(org, *hide, *actor, lane, seq, at));
         }
         for (lane, state) in self.lanes.iter().zip(&self.states) {
             let n = Value::Int((*lane).into());

@@ -8,7 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{
     self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate,
 };
@@ -384,12 +384,8 @@ impl<'a> Importer<'a> {
         &self,
         rows: &[(usize, ImportRow)],
     ) -> Result<IndexMap<ConversationId, Row>, DomainError> {
-        let mut ids: Vec<Id> = rows.iter().filter_map(|(_, row)| row.conversation()).map(Id::from).collect();
-        ids.dedup();
-        let unique: HashSet<Id> = ids.iter().copied().collect();
-        if unique.len() < ids.len() {
-            ids = unique.into_iter().collect();
-        }
+        let ids: IndexSet<Id> = rows.iter().filter_map(|(_, row)| row.conversation()).map(Id::from).collect();
+        let ids: Vec<Id> = ids.into_iter().collect();
         let rows = self.domain.store.get_many(self.org, Kind::Conversation, &ids).await?;
         Ok(rows.into_iter().filter(Row::shows).map(|row| (ConversationId(row.id), row)).collect())
     }

@@ -93,27 +93,27 @@ impl Domain {
     }
 
     /// Applies changes at the present moment.
-    pub(crate) async fn apply(&self, mut changes: Changes) -> Result<Applied, StoreError> {
-        if changes.ops.is_empty() {
-            return Ok(Applied::default());
-        }
+    pub(crate) fn apply(
+        &self,
+        mut changes: Changes,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send + use<> {
+        let (store, changed) = (Arc::clone(&self.store), self.changed.clone());
         // As late as can be: what is read meanwhile was committed before.
         changes.at = changes.at.max(self.now());
-        let applied = self.store.apply(changes).await?;
-        self.changed.send_modify(|count| *count += 1);
-        Ok(applied)
+        async move {
+            if changes.ops.is_empty() {
+                return Ok(Applied::default());
+            }
+            let applied = store.apply(changes).await?;
+            changed.send_modify(|count| *count += 1);
+            Ok(applied)
+        }
     }
 
     /// Starts applying changes; the writer works while the next ones are computed. However many have begun, they wait until
     /// their turn comes.
-    pub(crate) fn start_applying(&self, mut changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
-        let (store, changed) = (Arc::clone(&self.store), self.changed.clone());
-        changes.at = changes.at.max(self.now());
-        tokio::spawn(async move {
-            let applied = store.apply(changes).await?;
-            changed.send_modify(|count| *count += 1);
-            Ok(applied)
-        })
+    pub(crate) fn start_applying(&self, changes: Changes) -> JoinHandle<Result<Applied, StoreError>> {
+        tokio::spawn(self.apply(changes))
     }
 
     /// Waits longer the more often a change has lost.
