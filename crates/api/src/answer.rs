@@ -1,37 +1,57 @@
 //! Answers: stored text in an envelope.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use konverse_model::{Attributes, Document};
 
+use crate::content::Content;
+
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// A JSON text as the whole answer.
+/// A JSON text as the whole answer. The gate sends it, in the form the caller can take.
+#[derive(Clone)]
 pub(crate) struct Json {
     status: StatusCode,
-    body: Vec<u8>,
+    content: Arc<Content>,
 }
 
 impl Json {
-    pub(crate) fn of(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, body }
+    pub(crate) fn of(body: impl Into<bytes::Bytes>) -> Self {
+        Self { status: StatusCode::OK, content: Arc::new(Content::new(body.into())) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 }
 
 impl IntoResponse for Json {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut response = ok(self.content);
         *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, JSON);
         response
     }
 }
 
+/// A body as a response. The gate looks at what it is made of and may send it in another form.
+pub(crate) fn ok(content: Arc<Content>) -> Response {
+    let mut response = Response::new(Body::from(content.body().clone()));
+    let headers = response.headers_mut();
+    // With room for what the gate adds.
+    headers.reserve(12);
+    headers.insert(CONTENT_TYPE, JSON);
+    response.extensions_mut().insert(content);
+    response
+}
+
 /// `{"data": …}` around a record's text.
 pub(crate) fn one(text: &str) -> Json {
-    Json::of(format!("{{\"data\":{text}}}").into_bytes())
+    Json::of(format!("{{\"data\":{text}}}"))
 }
 
 /// `{"data": …}` around a record.

@@ -1,54 +1,86 @@
 //! What happens to every request before and after its handler: paths are normalised, the token is looked up, the budget
-//! is charged, headers are added, the request is counted.
+//! is charged, an answer given before is given again, headers are added, the request is counted.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant as Stopwatch;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, COOKIE, USER_AGENT,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
+use konverse_model::CustomerId;
 use metrics::{Counter, Histogram, counter, histogram};
-use tower::util::MapRequest;
-use tower::{Layer, Service};
+use tower::{Service, ServiceExt};
 
+use crate::answer::ok;
+use crate::answers::Place;
 use crate::budget::Left;
+use crate::content::{self, Coding, Content};
 use crate::error::ApiError;
 use crate::extract::{Presented, Refusal, refusal};
-use crate::operation::Operation;
-use crate::{App, router};
+use crate::operation::{Answer, Operation};
+use crate::{App, router, routes};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The whole HTTP surface as a service.
-pub type Served = MapRequest<axum::Router, fn(Request) -> Request>;
+/// The whole HTTP surface as a service: the gate, and the operations behind it.
+#[derive(Clone)]
+pub struct Served {
+    app: App,
+    passages: Arc<Passages>,
+    operations: Router,
+}
 
 /// The whole HTTP surface, ready to be served with the callers' addresses.
 pub fn serve(app: App) -> IntoMakeServiceWithConnectInfo<Served, SocketAddr> {
-    axum::ServiceExt::<Request>::into_make_service_with_connect_info(service(app))
+    axum::ServiceExt::<Request>::into_make_service_with_connect_info(Served::new(app))
 }
 
-/// The whole HTTP surface as a service, for callers in this process.
-pub(crate) fn service(app: App) -> Served {
-    tower::util::MapRequestLayer::new(normalise as fn(Request) -> Request).layer(router(app))
+impl Served {
+    /// For callers in this process.
+    pub(crate) fn new(app: App) -> Self {
+        let operations = routes::operations();
+        let passages = Arc::new(Passages::new(&operations));
+        Self { operations: router(operations, app.clone()), app, passages }
+    }
+}
+
+impl Service<Request> for Served {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The operations are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let served = self.clone();
+        Box::pin(async move { Ok(served.answer(normalise(request)).await) })
+    }
 }
 
 impl App {
     /// Answers one request, as if it had come over the network from nowhere in particular.
     pub async fn answer(&self, request: Request) -> Response {
-        let result: Result<Response, Infallible> = service(self.clone()).call(request).await;
+        let result: Result<Response, Infallible> = Served::new(self.clone()).call(request).await;
         result.unwrap_or_else(|never| match never {})
     }
 }
@@ -142,45 +174,182 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
     Some(peer)
 }
 
-pub(crate) async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let stopwatch = Stopwatch::now();
-    let now = app.domain().now();
-    if request.method() == Method::OPTIONS {
-        return finish(preflight(), app.0.budget.untouched(now));
-    }
-    let meter = app.0.meters.of(&request);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let address = address(&app, &request);
-    let presented = match token(&request) {
-        Ok(token) => app.domain().authenticate(Access { token, address }).await.map_err(refusal),
-        Err(refusal) => Err(refusal),
-    };
-    let left = match &presented {
-        Ok(actor) => {
-            app.domain().note_use(actor, address, || {
-                let agent = request.headers().get(USER_AGENT)?.to_str().ok()?;
-                Some(agent.chars().take(256).collect())
-            });
-            app.0.budget.take(actor.org, now)
+/// What the gate knows of the operation behind it.
+struct Passage {
+    meter: Meter,
+    /// Any of them opens it; none when any token does.
+    roles: &'static [&'static str],
+    /// Whether its answers are made of the timeline of the customer its path names, and of nothing else.
+    of_timeline: bool,
+    /// Whether its answers have a tag by which a caller can ask whether they have changed.
+    tagged: bool,
+}
+
+impl Passage {
+    fn of(operation: &Operation) -> Self {
+        let reads = operation.method == Method::GET;
+        Self {
+            meter: Meter::new(operation.key),
+            roles: operation.roles,
+            of_timeline: operation.of_timeline,
+            tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
         }
-        Err(_) => app.0.budget.untouched(now),
-    };
-    let org = presented.as_ref().ok().map(|actor| actor.org);
-    let response = if left.exceeded {
-        ApiError::too_many((left.reset - now.millis().div_euclid(1000)).unsigned_abs().max(1)).into_response()
-    } else {
-        request.extensions_mut().insert(Presented(presented));
-        next.run(request).await
-    };
-    let elapsed = stopwatch.elapsed();
-    let status = response.status();
-    meter.count(status, elapsed.as_secs_f64());
-    if status.is_server_error() {
-        tracing::warn!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
-    } else {
-        tracing::debug!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
     }
-    finish(response, left)
+
+    /// The customer whose timeline a request is about. A path that does not name one plainly has none.
+    fn about(&self, path: &str) -> Option<CustomerId> {
+        let rest = path.strip_prefix(CUSTOMERS).filter(|_| self.of_timeline)?;
+        rest.split('/').next()?.parse().ok()
+    }
+}
+
+/// What stands before the id in the path of an operation that reads a customer's timeline.
+const CUSTOMERS: &str = "/v1/customers/";
+
+/// The passages, by route and method.
+struct Passages {
+    by_route: matchit::Router<Vec<(Method, Passage)>>,
+    /// Of requests that no operation answers.
+    other: Passage,
+}
+
+impl Passages {
+    fn new(operations: &[Operation]) -> Self {
+        let mut routes: BTreeMap<String, Vec<(Method, Passage)>> = BTreeMap::new();
+        for operation in operations {
+            routes.entry(operation.route()).or_default().push((operation.method.clone(), Passage::of(operation)));
+        }
+        let mut by_route = matchit::Router::new();
+        for (route, passages) in routes {
+            // The router of the operations, which is of the same kind, takes the same routes.
+            if let Err(error) = by_route.insert(route, passages) {
+                tracing::error!(%error, "an operation is not counted");
+            }
+        }
+        let other = Passage { meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
+        Self { by_route, other }
+    }
+
+    fn of(&self, method: &Method, path: &str) -> &Passage {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let found = self.by_route.at(path).ok();
+        let found = found.and_then(|found| found.value.iter().find(|(one, _)| one == method));
+        found.map_or(&self.other, |(_, passage)| passage)
+    }
+}
+
+/// How a request wants to be answered.
+struct Wish {
+    has: Option<HeaderValue>,
+    coding: Coding,
+    only_head: bool,
+}
+
+impl Served {
+    async fn answer(&self, mut request: Request) -> Response {
+        let app = &self.app;
+        let stopwatch = Stopwatch::now();
+        let now = app.domain().now();
+        if request.method() == Method::OPTIONS {
+            return finish(preflight(), app.0.budget.untouched(now));
+        }
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let passage = self.passages.of(&method, uri.path());
+        let headers = request.headers();
+        let wish = Wish {
+            has: headers.get(IF_NONE_MATCH).filter(|_| passage.tagged).cloned(),
+            coding: if app.0.settings.compress { Coding::accepted(headers) } else { Coding::Identity },
+            only_head: method == Method::HEAD,
+        };
+        let about = passage.about(uri.path());
+        let address = address(app, &request);
+        let presented = match token(&request) {
+            Ok(token) => app.domain().authenticate(Access { token, address, about }).await.map_err(refusal),
+            Err(refusal) => Err(refusal),
+        };
+        let left = match &presented {
+            Ok(actor) => {
+                app.domain().note_use(actor, address, || {
+                    let agent = request.headers().get(USER_AGENT)?.to_str().ok()?;
+                    Some(agent.chars().take(256).collect())
+                });
+                app.0.budget.take(actor.org, now)
+            }
+            Err(_) => app.0.budget.untouched(now),
+        };
+        let org = presented.as_ref().ok().map(|actor| actor.org);
+        let response = if left.exceeded {
+            ApiError::too_many((left.reset - now.millis().div_euclid(1000)).unsigned_abs().max(1)).into_response()
+        } else {
+            let actor = presented.as_ref().ok().filter(|_| method == Method::GET);
+            let place = actor.and_then(|actor| app.0.answers.place(actor, passage.roles, about, &uri));
+            match place.as_ref().and_then(Place::answer) {
+                Some(content) => ok(content),
+                None => {
+                    request.extensions_mut().insert(Presented(presented));
+                    let operations = self.operations.clone();
+                    let response = operations.oneshot(request).await.unwrap_or_else(|never| match never {});
+                    keep(response, place)
+                }
+            }
+        };
+        let response = send(response, &wish, passage.tagged).await;
+        let elapsed = stopwatch.elapsed();
+        let (status, path) = (response.status(), uri.path());
+        passage.meter.count(status, elapsed.as_secs_f64());
+        if status.is_server_error() {
+            tracing::warn!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
+        } else {
+            tracing::debug!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
+        }
+        finish(response, left)
+    }
+}
+
+/// Keeps an answer for whoever asks the same again.
+fn keep(mut response: Response, place: Option<Place<'_>>) -> Response {
+    if let Some(place) = place.filter(|_| response.status() == StatusCode::OK)
+        && let Some(content) = response.extensions_mut().get_mut::<Arc<Content>>()
+    {
+        place.keep(content);
+    }
+    response
+}
+
+/// Gives an answer its final form: without a body when the caller has it already, compressed when the caller can read
+/// that.
+async fn send(mut response: Response, wish: &Wish, tagged: bool) -> Response {
+    let Some(content) = response.extensions_mut().remove::<Arc<Content>>() else { return response };
+    let coding = content.coding(wish.coding);
+    let headers = response.headers_mut();
+    if tagged {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if tagged && response.status() == StatusCode::OK {
+        let tag = content.tag(coding);
+        let unchanged = wish.has.as_ref().is_some_and(|has| content::has(has, &tag));
+        let headers = response.headers_mut();
+        headers.insert(ETAG, tag);
+        if unchanged {
+            headers.remove(CONTENT_TYPE);
+            headers.remove(CONTENT_LENGTH);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            return response;
+        }
+    }
+    let Some(name) = coding.name() else { return response };
+    match content.coded(coding).await {
+        Ok(body) => {
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            *response.body_mut() = if wish.only_head { Body::empty() } else { Body::from(body) };
+        }
+        // It is sent as it is; the tag, which names the other form, is recognised in either.
+        Err(error) => tracing::error!(%error, "an answer cannot be compressed"),
+    }
+    response
 }
 
 fn preflight() -> Response {
@@ -191,7 +360,7 @@ fn preflight() -> Response {
         .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, accept, x-csrf-token"),
+        HeaderValue::from_static("authorization, content-type, accept, x-csrf-token, if-none-match"),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
@@ -206,20 +375,13 @@ fn finish(mut response: Response, left: Left) -> Response {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after"),
+        HeaderValue::from_static("x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after, etag"),
     );
     response
 }
 
-/// Counters and histograms of each operation, made once.
-pub(crate) struct Meters {
-    by_route: HashMap<(Method, String), Meter>,
-    other: Meter,
-}
-
 /// What is counted of an operation.
-#[derive(Clone)]
-pub(crate) struct Meter {
+struct Meter {
     by_class: [Counter; 3],
     seconds: Histogram,
 }
@@ -241,18 +403,5 @@ impl Meter {
         };
         self.by_class[class].increment(1);
         self.seconds.record(seconds);
-    }
-}
-
-impl Meters {
-    pub(crate) fn new(operations: &[Operation]) -> Self {
-        let meter = |operation: &Operation| ((operation.method.clone(), operation.route()), Meter::new(operation.key));
-        Self { by_route: operations.iter().map(meter).collect(), other: Meter::new("other") }
-    }
-
-    fn of(&self, request: &Request) -> Meter {
-        let Some(path) = request.extensions().get::<MatchedPath>() else { return self.other.clone() };
-        let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
-        self.by_route.get(&(method, path.as_str().to_owned())).unwrap_or(&self.other).clone()
     }
 }

@@ -5,7 +5,9 @@
 //! call the domain and answer; they decide nothing.
 
 mod answer;
+mod answers;
 mod budget;
+mod content;
 mod error;
 mod extract;
 mod gate;
@@ -40,11 +42,21 @@ pub struct ApiSettings {
     pub requests_per_minute: u32,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether answers are compressed for callers who can read that.
+    pub compress: bool,
+    /// Bytes of answers that are kept to be given again; 0 keeps none.
+    pub answers: usize,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { missing_role_status: 403, requests_per_minute: 0, trusted_proxies: Vec::new() }
+        Self {
+            missing_role_status: 403,
+            requests_per_minute: 0,
+            trusted_proxies: Vec::new(),
+            compress: true,
+            answers: 16 << 20,
+        }
     }
 }
 
@@ -56,7 +68,7 @@ struct Shared {
     domain: Arc<Domain>,
     settings: ApiSettings,
     budget: budget::Budget,
-    meters: gate::Meters,
+    answers: answers::Answers,
     documents: Documents,
 }
 
@@ -73,8 +85,8 @@ impl App {
         let documents =
             Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
         let budget = budget::Budget::new(settings.requests_per_minute);
-        let meters = gate::Meters::new(&operations);
-        Self(Arc::new(Shared { domain, settings, budget, meters, documents }))
+        let answers = answers::Answers::new(settings.answers);
+        Self(Arc::new(Shared { domain, settings, budget, answers, documents }))
     }
 
     fn domain(&self) -> &Domain {
@@ -97,15 +109,14 @@ pub fn openapi_document() -> Value {
 }
 
 /// The routes of every operation, without what happens to each request before and after: see [`serve`].
-fn router(app: App) -> Router {
+fn router(operations: Vec<Operation>, app: App) -> Router {
     let mut router = Router::new();
-    for operation in routes::operations() {
+    for operation in operations {
         router = router.route(&operation.route(), operation.handler);
     }
     router
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), gate::gate))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(app)
 }

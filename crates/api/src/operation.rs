@@ -63,6 +63,9 @@ pub struct Operation {
     pub status: u16,
     /// The success answer.
     pub answer: Answer,
+    /// Whether the answer is made of the timeline of the customer its path names, and of nothing else: it may be given
+    /// again for as long as nothing of that was written.
+    pub of_timeline: bool,
     pub(crate) handler: MethodRouter<App>,
 }
 
@@ -116,6 +119,7 @@ impl Operation {
             body: None,
             status: 200,
             answer: Answer::Nothing,
+            of_timeline: false,
             handler: on(filter, handler),
         }
     }
@@ -170,6 +174,12 @@ impl Operation {
     /// The roles of a permission.
     pub(crate) fn roles<P: Permission>(mut self) -> Self {
         self.roles = P::ROLES;
+        self
+    }
+
+    /// The answer is made of the timeline of the customer named after `/v1/customers/`, and of nothing else.
+    pub(crate) fn of_timeline(mut self) -> Self {
+        self.of_timeline = true;
         self
     }
 

@@ -30,7 +30,7 @@ pub use directory::UserFilter;
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
-pub use konverse_store::{Due, Field, Filter, Order, Org};
+pub use konverse_store::{Due, Field, Filter, Order, Org, Version};
 pub use lists::{CustomerQuery, ListPage, ListRequest};
 pub use render::Outdated;
 

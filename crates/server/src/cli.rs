@@ -9,16 +9,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use konverse_api::ApiSettings;
-use konverse_domain::{Field, ImportReport, NewToken, Settings};
+use konverse_domain::{Domain, Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
-use crate::database::Database;
+use crate::database::{Database, Sizes};
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{conversations, demo, import, orgs, serve, telemetry};
@@ -86,8 +87,14 @@ struct DatabaseOption {
 }
 
 impl DatabaseOption {
-    async fn domain(&self, settings: Settings) -> anyhow::Result<std::sync::Arc<konverse_domain::Domain>> {
-        self.database.domain(self.postgres_connections.into(), settings).await
+    async fn domain(&self, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        self.domain_within(Sizes::default().cache, settings).await
+    }
+
+    /// With so many bytes for what is kept in memory of the database.
+    async fn domain_within(&self, cache: usize, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        let sizes = Sizes { connections: self.postgres_connections.into(), cache };
+        self.database.domain(sizes, settings).await
     }
 }
 
@@ -147,6 +154,13 @@ struct ServeOptions {
     /// Requests an org may make in a minute; 0 sets no limit.
     #[arg(long, env = "KONVERSE_REQUESTS_PER_MINUTE", default_value_t = 0, value_name = "NUMBER")]
     requests_per_minute: u32,
+    /// Mebibytes of memory for what is kept to be used again: one half for answers, one half for pages of a SQLite file.
+    /// Pages a file is mapped by come on top; the system takes them back when it needs to.
+    #[arg(long, env = "KONVERSE_CACHE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    cache: u32,
+    /// Whether answers are compressed for clients that accept gzip or zstd.
+    #[arg(long, env = "KONVERSE_COMPRESS", default_value = "auto", value_parser = ["auto", "off"], value_name = "WHEN")]
+    compress: String,
     /// A proxy whose X-Forwarded-For is believed when a token's address range is checked. Can be repeated.
     #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<ipnet::IpNet>,
@@ -313,7 +327,8 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
     };
-    let domain = options.database.domain(settings).await?;
+    let half = (options.cache as usize) << 19;
+    let domain = options.database.domain_within(half, settings).await?;
     let serving = Serving {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,
@@ -323,6 +338,8 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
             requests_per_minute: options.requests_per_minute,
             trusted_proxies: options.trusted_proxy,
+            compress: options.compress == "auto",
+            answers: half,
         },
     };
     serve::serve(domain, serving, |_| {}).await

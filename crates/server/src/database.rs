@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use konverse_domain::{Domain, Ids, Settings};
 use konverse_store::Store;
 use konverse_store_postgres::Postgres;
-use konverse_store_sqlite::Sqlite;
+use konverse_store_sqlite::{CACHE, Sqlite};
 
 use crate::{SystemClock, system_entropy};
 
@@ -98,6 +98,21 @@ impl FromStr for Database {
     }
 }
 
+/// How much to hold of a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Connections to a PostgreSQL server.
+    pub connections: usize,
+    /// Bytes of memory for pages of a SQLite file that are about to be changed.
+    pub cache: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { connections: 16, cache: CACHE }
+    }
+}
+
 /// The pieces of a URL as written, still encoded.
 struct Pieces<'a> {
     hosts: &'a str,
@@ -172,7 +187,7 @@ impl std::fmt::Debug for Database {
 }
 
 /// Opens a SQLite file, which is created when missing. SQLite's own words for what is wrong with a path say little.
-pub(crate) fn open_file(file: &Path) -> anyhow::Result<Arc<dyn Store>> {
+pub(crate) fn open_file(file: &Path, cache: usize) -> anyhow::Result<Arc<dyn Store>> {
     let shown = file.display();
     match file.metadata() {
         Ok(data) if data.is_dir() => bail!("{shown} is a folder; name a file in it"),
@@ -185,16 +200,16 @@ pub(crate) fn open_file(file: &Path) -> anyhow::Result<Arc<dyn Store>> {
         }
         _ => {}
     }
-    Ok(Arc::new(Sqlite::open(file).with_context(|| format!("opening {shown}"))?))
+    Ok(Arc::new(Sqlite::open_within(file, cache).with_context(|| format!("opening {shown}"))?))
 }
 
 impl Database {
-    /// Opens it, with its schema brought up to date. `connections` is how many to hold to a PostgreSQL server.
-    pub async fn open(&self, connections: usize) -> anyhow::Result<Arc<dyn Store>> {
+    /// Opens it, with its schema brought up to date.
+    pub async fn open(&self, sizes: Sizes) -> anyhow::Result<Arc<dyn Store>> {
         match self {
-            Self::Sqlite(file) => open_file(Path::new(file)),
+            Self::Sqlite(file) => open_file(Path::new(file), sizes.cache),
             Self::Postgres(url) => {
-                let store = Postgres::open(&url.0, connections).await;
+                let store = Postgres::open(&url.0, sizes.connections).await;
                 Ok(Arc::new(store.with_context(|| {
                     format!("opening {self:?}; is the server running and may the user create tables?")
                 })?))
@@ -203,8 +218,8 @@ impl Database {
     }
 
     /// Opens it with the rules over it, on the real clock and randomness.
-    pub async fn domain(&self, connections: usize, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        let store = self.open(connections).await?;
+    pub async fn domain(&self, sizes: Sizes, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        let store = self.open(sizes).await?;
         Ok(Domain::new(store, Arc::new(SystemClock), Ids::new(system_entropy()), settings).shared())
     }
 }

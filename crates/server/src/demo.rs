@@ -17,7 +17,7 @@ use konverse_domain::{Access, Domain, Ids, ImportKind, ImportRow, Importer, NewT
 use konverse_model::{Clock, Id, Instant};
 use serde_json::{Value, json};
 
-use crate::database::open_file;
+use crate::database::{Sizes, open_file};
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -44,7 +44,7 @@ impl Clock for Fixed {
 
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
-    let store = open_file(file)?;
+    let store = open_file(file, Sizes::default().cache)?;
     let domain =
         Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {
@@ -92,7 +92,7 @@ fn token_file(data: &Path) -> PathBuf {
 async fn keep_token(domain: &Domain, org: &Org, path: &Path) -> anyhow::Result<()> {
     let about = || format!("the token's file {}", path.display());
     if let Ok(token) = fs::read_to_string(path)
-        && domain.authenticate(Access { token: token.trim(), address: None }).await.is_ok()
+        && domain.authenticate(Access { token: token.trim(), address: None, about: None }).await.is_ok()
     {
         return fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)).with_context(about);
     }

@@ -13,8 +13,8 @@ mod table;
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use konverse_model::{Id, Instant};
-use konverse_store::{Applied, Conflict, Page, StoreError};
+use konverse_model::{CustomerId, Id, Instant, OrgId};
+use konverse_store::{Applied, Conflict, Page, StoreError, Version};
 
 pub use lane::LaneState;
 pub use plan::Work;
@@ -89,11 +89,32 @@ pub struct Step {
     pub conflict: Option<Conflict>,
 }
 
+/// A moment in a database's history, as one process knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Moves with every commit: equal ones are the same snapshot.
+    pub commits: u64,
+    /// Moves with commits of other processes.
+    pub epoch: u64,
+    /// Moves with own commits that let a token in, or in no longer.
+    pub doors: u64,
+}
+
 /// One engine.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// Its dialect.
     const DIALECT: Dialect;
+
+    /// The present, where the engine tells it for less than a statement costs.
+    fn moment(&self) -> Option<Moment> {
+        None
+    }
+
+    /// The version of a customer's timeline at a moment the driver gave.
+    fn version(&self, _moment: Moment, _org: OrgId, _customer: CustomerId) -> Option<Version> {
+        None
+    }
 
     /// Runs reads and gives their rows, one list a query.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError>;

@@ -59,7 +59,7 @@ enum Part {
 
 impl Work {
     /// Changes of an org's records.
-    pub(crate) fn changes(dialect: Dialect, changes: Changes) -> Self {
+    pub fn changes(dialect: Dialect, changes: Changes) -> Self {
         let mut lanes = BTreeSet::new();
         let mut wanted = Counts::default();
         for op in &changes.ops {
@@ -92,6 +92,32 @@ impl Work {
     /// The lanes to lock before anything else, in this order.
     pub fn lanes(&self) -> &[u8] {
         &self.lanes
+    }
+
+    /// The customers to whose timelines it writes; some may come more than once.
+    pub fn customers(&self) -> impl Iterator<Item = (OrgId, CustomerId)> {
+        let changes = match &self.part {
+            Part::Changes(changes) => Some(changes),
+            Part::Steps(_) => None,
+        };
+        changes.into_iter().flat_map(|changes| {
+            let of_op = |op: &Op| match op {
+                Op::Guard(customer, _) => [Some(*customer), None],
+                Op::Hide(hide, _) => [Some(customer_of(*hide)), None],
+                // A conversation that moves leaves one timeline and comes to another.
+                Op::Put(put) => [Some(&put.now), put.was.as_deref()].map(|row| row.and_then(timeline_of)),
+                _ => [None, None],
+            };
+            changes.ops.iter().flat_map(of_op).flatten().map(|customer| (changes.org, customer))
+        })
+    }
+
+    /// Whether it lets a token in, or in no longer.
+    pub fn moves_doors(&self) -> bool {
+        match &self.part {
+            Part::Changes(changes) => changes.ops.iter().any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_))),
+            Part::Steps(_) => false,
+        }
     }
 
     /// About how many statements it is.
@@ -144,6 +170,11 @@ impl Work {
             }
         }
     }
+}
+
+/// The customer in whose timeline a row lies.
+fn timeline_of(row: &Row) -> Option<CustomerId> {
+    row.customer.or_else(|| (row.kind == Kind::Customer).then_some(CustomerId(row.id)))
 }
 
 fn customer_of(hide: Hide) -> CustomerId {

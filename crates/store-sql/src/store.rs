@@ -1,15 +1,22 @@
 //! The storage contract over any driver.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Changes, Conflict, Credential, Credentials, Due, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Trouble, Verb, Window,
+    Applied, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org,
+    Page, Records, Row, Space, Store, StoreError, Trouble, Verb, Version, Window,
 };
 
-use crate::{Columns, Driver, Query, Step, Value, Work, select, table};
+use quick_cache::sync::Cache;
+
+use crate::{Columns, Driver, Moment, Query, Step, Value, Work, select, table};
 
 const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
+/// Both in one round trip. A customer without a turn is none of this org.
+const CREDENTIAL_AND_TURN: &str = "SELECT k.org, k.token, k.user_id, k.roles, k.cidr, k.expires_at, c.turn \
+    FROM credential k LEFT JOIN customer c ON c.org = k.org AND c.id = $1 WHERE k.hash = $2";
 const HOLDER: &str = "SELECT owner FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
 const TEAMS: &str = "SELECT team FROM membership WHERE org = $1 AND user_id = $2 ORDER BY team";
 const TALLY: &str = "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally WHERE org = $1 AND name = $2";
@@ -44,27 +51,53 @@ const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AN
 /// PostgreSQL's texts cannot hold it, so no stored name does.
 const NUL: char = '\0';
 
+/// Tokens that are kept in mind where the driver can prove that they still open what they did.
+const DOORS: usize = 4096;
+
+/// A token's credential, and the moment it was read at: `epoch` and `doors` must still be the same.
+type Door = (Moment, Arc<Credential>);
+
 /// The storage contract, run by `D`.
-pub struct SqlStore<D>(D);
+pub struct SqlStore<D> {
+    driver: D,
+    doors: Cache<[u8; 32], Door>,
+}
 
 impl<D: Driver> SqlStore<D> {
     /// A store on this driver, whose schema is up to date.
     pub fn new(driver: D) -> Self {
-        Self(driver)
+        Self { driver, doors: Cache::new(DOORS) }
     }
 
     /// The driver.
     pub fn driver(&self) -> &D {
-        &self.0
+        &self.driver
+    }
+
+    /// What a request begins with, where no proof of freshness is to be had without asking.
+    async fn enter_by_statement(
+        &self,
+        hash: [u8; 32],
+        about: Option<CustomerId>,
+    ) -> Result<Option<Entrance>, StoreError> {
+        let query = match about {
+            Some(customer) => Query::bounded(CREDENTIAL_AND_TURN, vec![customer.0.into(), Value::Hash(hash)]),
+            None => Query::bounded(CREDENTIAL, vec![Value::Hash(hash)]),
+        };
+        let Some(row) = self.one(query).await?.pop() else { return Ok(None) };
+        let mut columns = Columns::new(row);
+        let credential = Arc::new(credential(&mut columns)?);
+        let turn = about.map(|_| columns.optional_int()).transpose()?.flatten();
+        Ok(Some(Entrance { credential, version: turn.map(Version::Turn) }))
     }
 
     /// Runs steps that belong to no org's sequence.
     async fn run(&self, steps: Vec<Step>) -> Result<(), StoreError> {
-        self.0.write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
+        self.driver.write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
     }
 
     async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
-        Ok(self.0.read(vec![query]).await?.pop().unwrap_or_default())
+        Ok(self.driver.read(vec![query]).await?.pop().unwrap_or_default())
     }
 }
 
@@ -81,6 +114,17 @@ fn by_id(org: OrgId, kind: Kind, id: Id) -> Query {
 fn org(row: Vec<Value>) -> Result<Org, StoreError> {
     let mut columns = Columns::new(row);
     Ok(Org { id: OrgId(columns.id()?), name: columns.text()?, created_at: Instant::from_millis(columns.int()?) })
+}
+
+fn credential(columns: &mut Columns) -> Result<Credential, StoreError> {
+    Ok(Credential {
+        org: OrgId(columns.id()?),
+        token: TokenId(columns.id()?),
+        user: UserId(columns.id()?),
+        roles: columns.text()?,
+        cidr: columns.optional_text()?,
+        expires_at: columns.optional_int()?.map(Instant::from_millis),
+    })
 }
 
 fn event(row: Vec<Value>) -> Result<Event, StoreError> {
@@ -137,7 +181,7 @@ impl<D: Driver> Records for SqlStore<D> {
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
         let queries = ids.iter().map(|id| by_id(org, kind, *id)).collect();
-        let rows = self.0.read(queries).await?.into_iter().flatten();
+        let rows = self.driver.read(queries).await?.into_iter().flatten();
         rows.map(|row| table::of(kind).row(kind, row)).collect()
     }
 
@@ -159,7 +203,7 @@ impl<D: Driver> Records for SqlStore<D> {
             let params = vec![org.0.into(), Value::Text(space.name().to_owned()), Value::Text(value)];
             Query::bounded(HOLDER, params)
         };
-        let rows = self.0.read(names.iter().map(query).collect()).await?;
+        let rows = self.driver.read(names.iter().map(query).collect()).await?;
         rows.into_iter().map(|mut rows| rows.pop().map(|row| Columns::new(row).id()).transpose()).collect()
     }
 
@@ -171,7 +215,7 @@ impl<D: Driver> Records for SqlStore<D> {
 
     async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
         let query = |user: &UserId| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()]);
-        let rows = self.0.read(users.iter().map(query).collect()).await?;
+        let rows = self.driver.read(users.iter().map(query).collect()).await?;
         rows.into_iter().map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect()).collect()
     }
 
@@ -179,14 +223,14 @@ impl<D: Driver> Records for SqlStore<D> {
         if changes.ops.is_empty() {
             return Ok(Applied::default());
         }
-        self.0.write(Work::changes(D::DIALECT, changes)).await
+        self.driver.write(Work::changes(D::DIALECT, changes)).await
     }
 }
 
 #[async_trait]
 impl<D: Driver> Lists for SqlStore<D> {
     async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError> {
-        self.0.splice(select::page(org, list, window), window.limit, select::is_reversed(window), buffer).await
+        self.driver.splice(select::page(org, list, window), window.limit, select::is_reversed(window), buffer).await
     }
 
     async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
@@ -207,19 +251,23 @@ impl<D: Driver> Lists for SqlStore<D> {
 
 #[async_trait]
 impl<D: Driver> Credentials for SqlStore<D> {
-    async fn credential(&self, hash: [u8; 32]) -> Result<Option<Credential>, StoreError> {
-        let Some(row) = self.one(Query::bounded(CREDENTIAL, vec![Value::Hash(hash)])).await?.pop() else {
-            return Ok(None);
+    async fn enter(&self, hash: [u8; 32], about: Option<CustomerId>) -> Result<Option<Entrance>, StoreError> {
+        let Some(now) = self.driver.moment() else { return self.enter_by_statement(hash, about).await };
+        let kept = self.doors.get(&hash);
+        let kept = kept.filter(|(then, _)| (then.epoch, then.doors) == (now.epoch, now.doors));
+        let credential = match kept {
+            Some((_, credential)) => credential,
+            None => {
+                let Some(row) = self.one(Query::bounded(CREDENTIAL, vec![Value::Hash(hash)])).await?.pop() else {
+                    return Ok(None);
+                };
+                let credential = Arc::new(credential(&mut Columns::new(row))?);
+                self.doors.insert(hash, (now, Arc::clone(&credential)));
+                credential
+            }
         };
-        let mut columns = Columns::new(row);
-        Ok(Some(Credential {
-            org: OrgId(columns.id()?),
-            token: TokenId(columns.id()?),
-            user: UserId(columns.id()?),
-            roles: columns.text()?,
-            cidr: columns.optional_text()?,
-            expires_at: columns.optional_int()?.map(Instant::from_millis),
-        }))
+        let version = about.and_then(|customer| self.driver.version(now, credential.org, customer));
+        Ok(Some(Entrance { credential, version }))
     }
 
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {

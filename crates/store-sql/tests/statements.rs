@@ -115,7 +115,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.put_position("a", org, "p").await?;
         store.heads(org).await?;
         store.forget(org, 0, at, 5).await?;
-        store.credential([0; 32]).await?;
+        store.enter([0; 32], None).await?;
         store.orgs().await?;
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;

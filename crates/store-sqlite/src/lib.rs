@@ -4,8 +4,12 @@
 //! an answered write is on disk). Reads run on read-only connections: bounded ones inline, where the request is, since
 //! a hop to another thread costs several times the read; unbounded ones on a few blocking threads, for as long as their
 //! caller waits.
+//!
+//! A bounded read leaves its read transaction open for the next one, as long as nobody has committed: taking and giving
+//! back SQLite's shared lock costs as much as finding a page of a list.
 
 mod bind;
+mod fresh;
 mod open;
 mod read;
 mod write;
@@ -14,10 +18,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use konverse_store::{Applied, Page, StoreError};
-use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
+use konverse_model::{CustomerId, OrgId};
+use konverse_store::{Applied, Page, StoreError, Version};
+use konverse_store_sql::{Cost, Dialect, Driver, Moment, Query, SqlStore, Value, Work};
 use tokio::sync::Semaphore;
 
+use fresh::Freshness;
 use read::{Caller, Readers};
 use write::Writer;
 
@@ -26,6 +32,9 @@ pub type SqliteStore = SqlStore<Sqlite>;
 
 /// Unbounded reads that may run at once: they compete with requests for the processor, and more would only queue there.
 const BLOCKING_READS: usize = 4;
+
+/// Bytes of pages the writing connection may hold unless it is told otherwise.
+pub const CACHE: usize = 64 << 20;
 
 /// The SQLite driver.
 pub struct Sqlite {
@@ -39,10 +48,16 @@ impl Sqlite {
     ///
     /// A file of another program is refused and left as it is. A new file is readable and writable by its owner alone.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        let (file, connection) = open::database_file(path)?;
+        Self::open_within(path, CACHE)
+    }
+
+    /// The same with so many bytes for pages that the writing connection may hold.
+    pub fn open_within(path: &Path, cache: usize) -> Result<SqliteStore, StoreError> {
+        let (file, connection) = open::database_file(path, cache)?;
+        let readers = Arc::new(Readers::new(Freshness::of(&file), file));
         Ok(SqlStore::new(Self {
-            readers: Arc::new(Readers::new(file)),
-            writer: Writer::start(connection)?,
+            writer: Writer::start(connection, Arc::clone(&readers))?,
+            readers,
             blocking: Arc::new(Semaphore::new(BLOCKING_READS)),
         }))
     }
@@ -71,6 +86,14 @@ impl Sqlite {
 #[async_trait]
 impl Driver for Sqlite {
     const DIALECT: Dialect = Dialect::Sqlite;
+
+    fn moment(&self) -> Option<Moment> {
+        self.readers.fresh.moment()
+    }
+
+    fn version(&self, moment: Moment, org: OrgId, customer: CustomerId) -> Option<Version> {
+        Some(self.readers.fresh.version(moment, org, customer))
+    }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
         let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);

@@ -29,10 +29,10 @@ const APPLICATION_ID: i64 = 0x6b6f_6e76;
 
 /// Opens the file for writing, creating it when missing, and brings its schema up to date. Also gives the file's real
 /// path, which is where SQLite keeps the log. Every error names the path.
-pub(crate) fn database_file(path: &Path) -> Result<(PathBuf, Connection), StoreError> {
+pub(crate) fn database_file(path: &Path, cache: usize) -> Result<(PathBuf, Connection), StoreError> {
     let open = || {
         let file = own_file(path)?;
-        let connection = for_writing(&file)?;
+        let connection = for_writing(&file, cache)?;
         migrate(&connection)?;
         Ok((file, connection))
     };
@@ -111,7 +111,7 @@ fn escaped(file: &Path) -> String {
     text
 }
 
-fn for_writing(file: &Path) -> Result<Connection, StoreError> {
+fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(opening)?;
     // SQLite takes what it is given; the first change would be the first to fail.
@@ -124,11 +124,11 @@ fn for_writing(file: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "page_size", 32_768).map_err(opening)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(opening)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(opening)?;
-    // Pages of the log before it is copied back, 128 MiB: an import rewrites the same index pages in every transaction,
-    // and each copy it can skip is saved.
-    connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(opening)?;
-    // The writer changes many pages of one transaction; -n means n KiB.
-    connection.pragma_update(None, "cache_size", -65_536).map_err(opening)?;
+    // The writer copies the log back by itself, between commits.
+    connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(opening)?;
+    // The writer changes many pages of one transaction; -n means n KiB. SQLite takes what it needs beyond that.
+    let kib = i64::try_from(cache / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kib.max(1024)).map_err(opening)?;
     Ok(connection)
 }
 

@@ -7,11 +7,12 @@ use std::thread;
 
 use konverse_model::{Instant, Position};
 use konverse_store::{Page, StoreError};
-use konverse_store_sql::{Query, Value};
-use parking_lot::Mutex;
+use konverse_store_sql::{Moment, Query, Value};
+use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
+use crate::fresh::Freshness;
 use crate::{BLOCKING_READS, bind, database, open};
 
 /// Instructions of SQLite between two looks at whether a read is still wanted: some tens of microseconds.
@@ -22,9 +23,48 @@ const INSTRUCTIONS_PER_LOOK: i32 = 4096;
 /// those the blocking permits allow.
 pub(crate) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    pub(crate) fresh: Freshness,
+    idle: Mutex<Vec<Reader>>,
     /// How many may lie idle; one that comes back to more is closed.
     most_idle: usize,
+    /// Held by bounded reads, which are short, and taken by the writer when it must have none beside it for a moment.
+    pause: RwLock<()>,
+}
+
+/// A read-only connection, with the moment of the read transaction that is open on it.
+struct Reader {
+    connection: Connection,
+    snapshot: Option<Moment>,
+}
+
+impl Reader {
+    /// Ends the read transaction that is open, unless it shows this moment.
+    fn settle(&mut self, now: Option<Moment>) -> Result<(), StoreError> {
+        let is_old = |snapshot: Moment| now.is_none_or(|now| now.commits != snapshot.commits);
+        if self.snapshot.is_some_and(is_old) {
+            self.snapshot = None;
+            self.run("COMMIT")?;
+        }
+        Ok(())
+    }
+
+    /// Has a read transaction open that shows this moment or a later one.
+    fn show(&mut self, now: Moment) -> Result<(), StoreError> {
+        self.settle(Some(now))?;
+        if self.snapshot.is_none() {
+            self.run("BEGIN")?;
+            self.snapshot = Some(now);
+        }
+        Ok(())
+    }
+
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.raw_execute())
+            .map(drop)
+            .map_err(database)
+    }
 }
 
 /// Whoever waits for an unbounded read. When it is dropped, the read ends.
@@ -47,15 +87,23 @@ impl Drop for Caller {
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(fresh: Freshness, path: PathBuf) -> Self {
         // As many as the runtime has threads, unless it was told otherwise.
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { path, idle: Mutex::default(), most_idle: threads + BLOCKING_READS }
+        Self { path, fresh, idle: Mutex::default(), most_idle: threads + BLOCKING_READS, pause: RwLock::default() }
     }
 
-    /// Runs `work` on a connection.
+    /// Runs a bounded read on a connection.
     pub(crate) fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.with(|connection| work(connection))
+        let _running = self.pause.read();
+        let now = self.fresh.moment();
+        self.with(|reader| {
+            match now {
+                Some(now) => reader.show(now)?,
+                None => reader.settle(None)?,
+            }
+            work(&reader.connection)
+        })
     }
 
     /// Runs `work` until it ends or nobody wants it any more.
@@ -71,7 +119,9 @@ impl Readers {
         if !wanted.load(Ordering::Relaxed) {
             return Err(StoreError::Database("the caller has gone".into()));
         }
-        self.with(|connection| {
+        self.with(|reader| {
+            reader.settle(None)?;
+            let connection = &mut reader.connection;
             let unwanted = move || !wanted.load(Ordering::Relaxed);
             connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(unwanted)).map_err(database)?;
             let result = work(connection);
@@ -81,18 +131,31 @@ impl Readers {
     }
 
     /// A connection on which something failed is closed: nobody knows in what state it is.
-    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let idle = self.idle.lock().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => open::for_reading(&self.path)?,
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => Reader { connection: open::for_reading(&self.path)?, snapshot: None },
         };
-        let result = work(&mut connection)?;
+        let result = work(&mut reader)?;
         let mut idle = self.idle.lock();
         if idle.len() < self.most_idle {
-            idle.push(connection);
+            idle.push(reader);
         }
         Ok(result)
+    }
+
+    /// Ends the idle connections' read transactions that are old: they hold back the log. Those in use are looked at when
+    /// they are used again.
+    pub(crate) fn settle(&self, now: Option<Moment>) {
+        self.idle.lock().retain_mut(|reader| reader.settle(now).is_ok());
+    }
+
+    /// Runs `work` while no bounded read runs and no idle connection has a read transaction.
+    pub(crate) fn paused<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _nobody = self.pause.write();
+        self.settle(None);
+        work()
     }
 }
 
@@ -159,8 +222,8 @@ mod tests {
     use super::*;
 
     fn readers(folder: &tempfile::TempDir) -> Readers {
-        let (file, _) = open::database_file(&folder.path().join("test.db")).expect("it opens");
-        Readers::new(file)
+        let (file, _open) = open::database_file(&folder.path().join("test.db"), 1 << 20).expect("it opens");
+        Readers::new(Freshness::of(&file), file)
     }
 
     /// Long enough to be looked at many times.

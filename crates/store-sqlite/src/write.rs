@@ -1,14 +1,25 @@
 //! Writing: one thread, one connection, one commit for all that is waiting.
 
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
 use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
+use crate::read::Readers;
 use crate::{bind, database};
+
+/// How long a read transaction may stay open that shows what another process has overwritten since: it holds back the
+/// log of both.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Pages of the log before it is copied back, 128 MiB: an import rewrites the same index pages in every transaction, and
+/// each copy it can skip is saved.
+const LOG: u32 = 4000;
 
 /// Statements of one commit at most: bounds how long the first of a batch waits for the last.
 const MOST_STEPS: usize = 20_000;
@@ -25,11 +36,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, readers: Arc<Readers>) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || run(&connection, &waiting))
+            .spawn(move || run(&Place { connection, readers }, &waiting))
             .map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -51,8 +62,22 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, waiting: &mpsc::Receiver<Job>) {
-    while let Ok(first) = waiting.recv() {
+/// Where changes are committed, and who must hear of it.
+struct Place {
+    connection: Connection,
+    readers: Arc<Readers>,
+}
+
+fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
+    loop {
+        let first = match waiting.recv_timeout(SETTLE) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                place.readers.settle(place.readers.fresh.moment());
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let mut steps = first.work.size();
         let mut batch = vec![first];
         while steps < MOST_STEPS {
@@ -60,21 +85,64 @@ fn run(connection: &Connection, waiting: &mpsc::Receiver<Job>) {
             steps += job.work.size();
             batch.push(job);
         }
-        commit(connection, batch);
+        commit(place, batch);
+        place.readers.settle(place.readers.fresh.moment());
+        if place.readers.fresh.log_length() > LOG {
+            place.copy_back();
+        }
     }
+    place.readers.settle(None);
     // Leave a file without a log behind, and fresh statistics for the planner.
-    let _ = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+    let _ = place.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+impl Place {
+    /// Copies the log back, so that it begins anew: most of it beside the reads, and the rest while none runs. Without
+    /// such a moment the log would grow for as long as there is always somebody who reads.
+    fn copy_back(&self) {
+        let copy = || match self.connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)") {
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, "cannot copy the log back"),
+        };
+        copy();
+        self.readers.paused(copy);
+    }
+
+    fn begin(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| {
+            tracing::error!(%error, "cannot begin a transaction");
+            database(error)
+        })?;
+        self.readers.fresh.begun();
+        Ok(())
+    }
+
+    /// Commits what was done well; nothing of it stays when it was not, or when the commit fails.
+    fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let result = result.and_then(|done| {
+            self.connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
+                tracing::error!(%error, "cannot commit");
+                database(error)
+            })
+        });
+        self.readers.fresh.ended(result.is_ok().then(|| batch.iter().map(|job| &job.work)));
+        if result.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").map_err(database)?;
+        }
+        result
+    }
 }
 
 /// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, the
 /// batch begins again with a savepoint around each change, so that the others do not notice. A savepoint makes SQLite
 /// keep a copy of every page it touches, which an import's profile showed.
-fn commit(connection: &Connection, batch: Vec<Job>) {
-    if let Err(error) = begin(connection) {
+fn commit(place: &Place, batch: Vec<Job>) {
+    if let Err(error) = place.begin() {
         return answer_all(batch, &error);
     }
+    let connection = &place.connection;
     let performed: Result<Vec<Applied>, StoreError> = batch.iter().map(|job| perform(connection, &job.work)).collect();
-    let refused = match end(connection, performed) {
+    let refused = match place.end(&batch, performed) {
         Ok(applied) => {
             let answers = batch.into_iter().zip(applied);
             return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
@@ -84,11 +152,11 @@ fn commit(connection: &Connection, batch: Vec<Job>) {
     if batch.len() == 1 {
         return answer_all(batch, &refused);
     }
-    if let Err(error) = begin(connection) {
+    if let Err(error) = place.begin() {
         return answer_all(batch, &error);
     }
     let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
-    match end(connection, outcomes) {
+    match place.end(&batch, outcomes) {
         Ok(outcomes) => {
             batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
         }
@@ -98,27 +166,6 @@ fn commit(connection: &Connection, batch: Vec<Job>) {
 
 fn answer_all(batch: Vec<Job>, error: &StoreError) {
     batch.into_iter().for_each(|job| drop(job.done.send(Err(error.clone()))));
-}
-
-fn begin(connection: &Connection) -> Result<(), StoreError> {
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| {
-        tracing::error!(%error, "cannot begin a transaction");
-        database(error)
-    })
-}
-
-/// Commits what was done well; nothing of it stays when it was not, or when the commit fails.
-fn end<T>(connection: &Connection, result: Result<T, StoreError>) -> Result<T, StoreError> {
-    let result = result.and_then(|done| {
-        connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
-            tracing::error!(%error, "cannot commit");
-            database(error)
-        })
-    });
-    if result.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK").map_err(database)?;
-    }
-    result
 }
 
 fn perform(connection: &Connection, work: &Work) -> Result<Applied, StoreError> {
@@ -180,15 +227,17 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fresh::Freshness;
     use konverse_model::{Id, Kind};
     use konverse_store_sql::{Dialect, Value};
 
-    fn file(folder: &tempfile::TempDir) -> Connection {
-        let connection = Connection::open(folder.path().join("test.db")).expect("it opens");
+    fn place(folder: &tempfile::TempDir) -> Place {
+        let file = folder.path().join("test.db");
+        let connection = Connection::open(&file).expect("it opens");
         connection
             .execute_batch("CREATE TABLE IF NOT EXISTS thing (n INTEGER PRIMARY KEY, text TEXT)")
             .expect("a table");
-        connection
+        Place { connection, readers: Arc::new(Readers::new(Freshness::of(&file), file)) }
     }
 
     type Answer = oneshot::Receiver<Result<Applied, StoreError>>;
@@ -205,11 +254,11 @@ mod tests {
     }
 
     /// Commits a batch and gives what each was told, and what is there.
-    fn committed(connection: &Connection, changes: &[(i64, usize)]) -> (Vec<Result<Applied, StoreError>>, Vec<i64>) {
+    fn committed(place: &Place, changes: &[(i64, usize)]) -> (Vec<Result<Applied, StoreError>>, Vec<i64>) {
         let (jobs, answers): (Vec<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
-        commit(connection, jobs);
+        commit(place, jobs);
         let answers = answers.into_iter().map(|mut answer| answer.try_recv().expect("everybody is answered"));
-        let mut statement = connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
+        let mut statement = place.connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
         let there = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows");
         (answers.collect(), there)
     }
@@ -217,8 +266,8 @@ mod tests {
     #[test]
     fn a_refused_change_is_refused_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let connection = file(&folder);
-        let (answers, there) = committed(&connection, &[(1, 10), (1, 10), (2, 10)]);
+        let place = place(&folder);
+        let (answers, there) = committed(&place, &[(1, 10), (1, 10), (2, 10)]);
         assert!(answers[0].is_ok() && matches!(answers[1], Err(StoreError::Conflict(_))) && answers[2].is_ok());
         assert_eq!(there, [1, 2]);
     }
@@ -226,13 +275,13 @@ mod tests {
     #[test]
     fn when_sqlite_gives_up_the_transaction_nothing_is_said_to_be_done() {
         let folder = tempfile::tempdir().expect("a folder");
-        let connection = file(&folder);
-        connection.pragma_update(None, "max_page_count", 20).expect("a pragma");
+        let place = place(&folder);
+        place.connection.pragma_update(None, "max_page_count", 20).expect("a pragma");
         // The second is refused, so each gets a savepoint; the third finds the disk full, and SQLite rolls back all.
-        let (answers, there) = committed(&connection, &[(1, 10), (1, 10), (2, 500_000), (3, 10)]);
+        let (answers, there) = committed(&place, &[(1, 10), (1, 10), (2, 500_000), (3, 10)]);
         assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Database(_)))), "{answers:?}");
         assert_eq!(there, Vec::<i64>::new());
-        let (answers, there) = committed(&connection, &[(1, 10), (3, 10)]);
+        let (answers, there) = committed(&place, &[(1, 10), (3, 10)]);
         assert!(answers.iter().all(Result::is_ok), "the next batch begins anew");
         assert_eq!(there, [1, 3]);
     }
@@ -240,14 +289,14 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_begin_is_told_why() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (connection, other) = (file(&folder), file(&folder));
-        connection.busy_timeout(std::time::Duration::ZERO).expect("a setting");
-        other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
-        let (answers, _) = committed(&connection, &[(1, 10), (2, 10)]);
+        let (other, place) = (place(&folder), place(&folder));
+        place.connection.busy_timeout(std::time::Duration::ZERO).expect("a setting");
+        other.connection.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+        let (answers, _) = committed(&place, &[(1, 10), (2, 10)]);
         for answer in answers {
             assert!(matches!(&answer, Err(StoreError::Database(text)) if text.contains("locked")), "{answer:?}");
         }
-        other.execute_batch("ROLLBACK").expect("it ends");
-        assert_eq!(committed(&connection, &[(1, 10), (2, 10)]).1, [1, 2]);
+        other.connection.execute_batch("ROLLBACK").expect("it ends");
+        assert_eq!(committed(&place, &[(1, 10), (2, 10)]).1, [1, 2]);
     }
 }

@@ -1,7 +1,9 @@
 //! Orgs and what opens them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use konverse_model::{Instant, OrgId, TokenId, UserId};
+use konverse_model::{CustomerId, Instant, OrgId, TokenId, UserId};
 
 use crate::StoreError;
 
@@ -33,11 +35,36 @@ pub struct Credential {
     pub expires_at: Option<Instant>,
 }
 
+/// How a customer's timeline stood at a moment within a request. Two equal versions of one customer, given by one store
+/// of this process, prove that nothing of the timeline was written between them, by whatever process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// By the commits to the file.
+    Commit {
+        /// Counts commits of other processes.
+        epoch: u64,
+        /// Counts commits of this process that touched the customer, or one that shares its counter.
+        touched: u64,
+    },
+    /// By the customer's turn, which every write to anything of the timeline moves.
+    Turn(i64),
+}
+
+/// What a request begins with, looked up at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// What its token stands for.
+    pub credential: Arc<Credential>,
+    /// How the timeline stands that it is about: read no later than whatever is read afterwards. None when it names no
+    /// customer of the org, or when no proof is to be had right now.
+    pub version: Option<Version>,
+}
+
 /// Tokens and orgs: the only reads that name no org.
 #[async_trait]
 pub trait Credentials: Send + Sync + 'static {
-    /// What the token with this SHA-256 stands for.
-    async fn credential(&self, hash: [u8; 32]) -> Result<Option<Credential>, StoreError>;
+    /// What the token with this SHA-256 stands for, as of now, and how the timeline stands that the request is about.
+    async fn enter(&self, hash: [u8; 32], about: Option<CustomerId>) -> Result<Option<Entrance>, StoreError>;
 
     /// All orgs, by name.
     async fn orgs(&self) -> Result<Vec<Org>, StoreError>;

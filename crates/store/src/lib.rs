@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use konverse_model::{Id, Kind};
 
 pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb};
-pub use credentials::{Credential, Credentials, Org};
+pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Scope, Start, Window};

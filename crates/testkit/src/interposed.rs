@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
 use konverse_store::{
-    Applied, Changes, Conflict, Credential, Credentials, Due, Event, Events, Heads, Jobs, List, Lists, Org, Page,
+    Applied, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
     Records, Row, Space, Store, StoreError, Trouble, Window,
 };
 use tokio::sync::Mutex;
@@ -150,8 +150,8 @@ impl Lists for Interposed {
 
 #[async_trait]
 impl Credentials for Interposed {
-    async fn credential(&self, hash: [u8; 32]) -> Result<Option<Credential>, StoreError> {
-        self.inner.credential(hash).await
+    async fn enter(&self, hash: [u8; 32], about: Option<CustomerId>) -> Result<Option<Entrance>, StoreError> {
+        self.inner.enter(hash, about).await
     }
 
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {

@@ -295,7 +295,7 @@ mod stories {
         assert_eq!(store.teams_of(ORG, &[UserId(id(1))]).await.expect("a read"), [vec![]]);
         assert!(store.teams_of(ORG, &[]).await.expect("a read").is_empty());
         assert!(store.due("snooze", at(0), 10).await.expect("a read").is_empty());
-        assert_eq!(store.credential([0; 32]).await.expect("a read"), None);
+        assert_eq!(store.enter([0; 32], None).await.expect("a read"), None);
         assert!(store.orgs().await.expect("a read").is_empty());
         assert_eq!(store.org_named("acme").await.expect("a read"), None);
         assert!(store.heads(ORG).await.expect("a read").is_empty());
@@ -386,8 +386,8 @@ mod stories {
         assert_eq!(store.holders(ORG, &names).await.expect("a read"), [Some(id(70)), None]);
         assert_eq!(store.tally(ORG, "customers").await.expect("a read"), 0);
         assert_eq!(store.teams_of(ORG, &[UserId(id(60))]).await.expect("a read"), [vec![]]);
-        assert!(store.credential([7; 32]).await.expect("a read").is_some());
-        assert_eq!(store.credential([8; 32]).await.expect("a read"), None);
+        assert!(store.enter([7; 32], None).await.expect("a read").is_some());
+        assert_eq!(store.enter([8; 32], None).await.expect("a read"), None);
         assert!(store.orgs().await.expect("a read").is_empty());
         let mut changes = Changes::new(ORG, at(0));
         changes.ops.push(Op::Emit(event(2)));
@@ -839,25 +839,25 @@ mod stories {
         let mut changes = Changes::new(ORG, at(0));
         changes.ops = vec![Op::Admit(full.clone()), Op::Admit(credential(2, 2))];
         store.apply(changes).await.expect("a change");
-        let found = store.credential([1; 32]).await.expect("a read").expect("it is there");
+        let found = store.enter([1; 32], None).await.expect("a read").expect("it is there").credential;
         assert_eq!((found.org, found.token, found.user), (ORG, TokenId(id(1)), UserId(id(1_001))));
         assert_eq!(
-            (found.roles.as_str(), found.cidr, found.expires_at),
+            (found.roles.as_str(), found.cidr.clone(), found.expires_at),
             ("org.user org.admin", full.cidr, full.expires_at)
         );
-        let found = store.credential([2; 32]).await.expect("a read").expect("it is there");
-        assert_eq!((found.cidr, found.expires_at), (None, None));
-        assert_eq!(store.credential([3; 32]).await.expect("a read"), None);
+        let found = store.enter([2; 32], None).await.expect("a read").expect("it is there").credential;
+        assert_eq!((&found.cidr, found.expires_at), (&None, None));
+        assert_eq!(store.enter([3; 32], None).await.expect("a read"), None);
         // Another org cannot revoke it.
         let mut changes = Changes::new(OTHER, at(0));
         changes.ops.push(Op::Revoke(TokenId(id(1))));
         store.apply(changes).await.expect("a change");
-        assert!(store.credential([1; 32]).await.expect("a read").is_some());
+        assert!(store.enter([1; 32], None).await.expect("a read").is_some());
         let mut changes = Changes::new(ORG, at(0));
         changes.ops.push(Op::Revoke(TokenId(id(1))));
         store.apply(changes).await.expect("a change");
-        assert_eq!(store.credential([1; 32]).await.expect("a read"), None);
-        assert!(store.credential([2; 32]).await.expect("a read").is_some());
+        assert_eq!(store.enter([1; 32], None).await.expect("a read"), None);
+        assert!(store.enter([2; 32], None).await.expect("a read").is_some());
     }
 
     pub(super) async fn orgs_are_listed_by_name(test: TestStore) {

@@ -169,6 +169,7 @@ pub(super) fn operations() -> Vec<Operation> {
             list_of_customer,
         )
         .param("fromDate", "string", "Only conversations changed at or after this moment")
+        .of_timeline()
         .roles::<ReadConversations>()
         .answers_list::<Shown>(),
         Operation::post(

@@ -178,6 +178,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .roles::<ReadCustomers>()
         .answers_one::<Shown>(),
         Operation::get("/v1/customers/{id}", "read-customer", "A customer", read)
+            .of_timeline()
             .roles::<ReadCustomers>()
             .answers_one::<Shown>(),
         Operation::patch(

@@ -147,6 +147,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A customer's messages, oldest first",
             list_of_customer,
         )
+        .of_timeline()
         .roles::<ReadMessages>()
         .answers_list::<Shown>(),
         Operation::post(

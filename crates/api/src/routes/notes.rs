@@ -125,6 +125,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A customer's notes, oldest first",
             list_of_customer,
         )
+        .of_timeline()
         .roles::<ReadNotes>()
         .answers_list::<Shown>(),
         Operation::get("/v1/notes/{id}", "read-note", "A note", read).roles::<ReadNotes>().answers_one::<Shown>(),

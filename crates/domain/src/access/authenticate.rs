@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use konverse_model::resource::TokenAttributes;
-use konverse_model::{Instant, Kind, OrgId, TokenId};
-use konverse_store::{Changes, StoreError};
+use konverse_model::{CustomerId, Instant, Kind, OrgId, TokenId};
+use konverse_store::{Changes, Entrance, StoreError};
 use sha2::{Digest, Sha256};
 
 use super::Actor;
@@ -20,6 +20,8 @@ pub struct Access<'a> {
     pub token: &'a str,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// The customer whose timeline it is about.
+    pub about: Option<CustomerId>,
 }
 
 /// When and how a token was last used, waiting to be stored.
@@ -69,7 +71,7 @@ impl Domain {
     /// clients look for.
     pub async fn authenticate(&self, access: Access<'_>) -> Result<Actor, DomainError> {
         let hash = Sha256::digest(access.token.as_bytes()).into();
-        let Some(credential) = self.store.credential(hash).await? else {
+        let Some(Entrance { credential, version }) = self.store.enter(hash, access.about).await? else {
             return Err(DomainError::Unauthorized("Invalid token"));
         };
         let now = self.clock.now();
@@ -83,7 +85,8 @@ impl Domain {
             }
         }
         let roles = credential.roles.split(' ').filter_map(|role| role.parse().ok()).collect();
-        Ok(Actor { org: credential.org, user: Some(credential.user), token: Some(credential.token), roles })
+        let seen = access.about.zip(version);
+        Ok(Actor { org: credential.org, user: Some(credential.user), token: Some(credential.token), roles, seen })
     }
 
     /// Remembers that a token was used, unless that was remembered within the last minute. `user_agent` is asked for

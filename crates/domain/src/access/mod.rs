@@ -10,7 +10,8 @@ mod tokens;
 
 use std::marker::PhantomData;
 
-use konverse_model::{OrgId, Role, TokenId, UserId};
+use konverse_model::{CustomerId, OrgId, Role, TokenId, UserId};
+use konverse_store::Version;
 
 use crate::DomainError;
 
@@ -29,12 +30,14 @@ pub struct Actor {
     pub token: Option<TokenId>,
     /// The roles they hold.
     pub roles: Vec<Role>,
+    /// How the timeline stood that the request is about, before anything of it was read.
+    pub seen: Option<(CustomerId, Version)>,
 }
 
 impl Actor {
     /// The system itself: imports and clocks. Holds every role of its org and is nobody's author.
     pub fn system(org: OrgId) -> Self {
-        Self { org, user: None, token: None, roles: "org".parse().into_iter().collect() }
+        Self { org, user: None, token: None, roles: "org".parse().into_iter().collect(), seen: None }
     }
 
     /// Whether any held role grants `needed`.
@@ -42,9 +45,20 @@ impl Actor {
         self.roles.iter().any(|role| role.grants(needed))
     }
 
+    /// Whether any held role grants one of those needed; anybody holds what needs none.
+    pub fn holds_any(&self, needed: &[&str]) -> bool {
+        needed.is_empty() || needed.iter().any(|needed| self.holds(needed))
+    }
+
+    /// How this customer's timeline stood when the actor was let in, if the request is about it: whatever is read
+    /// afterwards is of that version or a later one.
+    pub fn seen(&self, customer: CustomerId) -> Option<Version> {
+        self.seen.filter(|(seen, _)| *seen == customer).map(|(_, version)| version)
+    }
+
     /// The proof that this actor may do `P`.
     pub fn authorize<P: Permission>(self) -> Result<Authorized<P>, DomainError> {
-        if P::ROLES.is_empty() || P::ROLES.iter().any(|needed| self.holds(needed)) {
+        if self.holds_any(P::ROLES) {
             Ok(Authorized { actor: self, permission: PhantomData })
         } else {
             Err(DomainError::Forbidden(P::ROLES))
