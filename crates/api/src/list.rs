@@ -1,11 +1,11 @@
 //! Lists over HTTP: page parameters, links, the envelope (contract README §7, `conversation-list.md` §2).
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use konverse_domain::{ListPage, ListRequest};
 use konverse_model::CursorError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::json;
 
 use crate::answer::Json;
 use crate::error::ApiError;
@@ -86,9 +86,8 @@ impl Paging {
     }
 
     fn open(&self, body: &mut Vec<u8>) {
-        body.extend_from_slice(
-            format!("{{\"meta\":{{\"pageSize\":{},\"page\":{}}},\"data\":[", self.page_size, self.page).as_bytes(),
-        );
+        // Writing to memory does not fail.
+        let _ = write!(body, "{{\"meta\":{{\"pageSize\":{},\"page\":{}}},\"data\":[", self.page_size, self.page);
     }
 
     /// The same, with the rows' texts appended to `buffer` and nothing else.
@@ -180,8 +179,9 @@ fn close(body: &mut Vec<u8>, links: &[(&str, Option<String>)]) {
         if n > 0 {
             body.push(b',');
         }
+        let _ = write!(body, "\"{name}\":");
         // A path is repeated as it was sent, and may hold what JSON has to escape.
-        body.extend_from_slice(format!("\"{name}\":{}", json!(link)).as_bytes());
+        let _ = serde_json::to_writer(&mut *body, link);
     }
     body.extend_from_slice(b"}}");
 }
