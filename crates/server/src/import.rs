@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -62,7 +63,7 @@ type Line = (u64, Result<ImportRow, RowError>);
 /// Imports files; `tell` is given a line for people about each refused row, `report` counts what was done, also when
 /// the import fails.
 pub(crate) async fn import(
-    domain: &Domain,
+    domain: &Arc<Domain>,
     org: &Org,
     sources: &[Source],
     report: &mut ImportReport,
@@ -88,7 +89,7 @@ pub(crate) async fn import(
 }
 
 async fn take(
-    importer: &mut Importer<'_>,
+    importer: &mut Importer,
     source: &Source,
     bar: &ProgressBar,
     report: &mut ImportReport,
@@ -107,32 +108,41 @@ async fn take(
             bar.suspend(|| tell(format!("{name}:{line}: {}", shown(&error.0))));
         }
     };
-    while let Some(batch) = batches.recv().await {
-        let batch: Vec<Line> = batch;
-        let mut rows = Vec::with_capacity(batch.len());
-        let mut lines = Vec::with_capacity(batch.len());
-        for (line, row) in batch {
+    // The lines that are being written, and those beside them that are no rows: they are told of together, a batch later.
+    let (mut written, mut beside): (Vec<u64>, Vec<(u64, RowError)>) = (Vec::new(), Vec::new());
+    loop {
+        let batch: Option<Vec<Line>> = batches.recv().await;
+        let ended = batch.is_none();
+        let (mut rows, mut lines, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for (line, row) in batch.into_iter().flatten() {
             match row {
                 Ok(row) => {
                     rows.push(row);
                     lines.push(line);
                 }
-                Err(error) => {
-                    refuse(line, &error);
-                    report.rejected += 1;
-                }
+                Err(error) => wrong.push((line, error)),
             }
         }
-        let outcomes = importer.take(source.kind, rows).await.with_context(|| {
-            let range = lines.first().zip(lines.last()).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
+        let outcomes = if ended { importer.end().await } else { importer.begin(source.kind, rows).await };
+        let outcomes = outcomes.with_context(|| {
+            let (first, last) = (written.first().or(lines.first()), lines.last().or(written.last()));
+            let range = first.zip(last).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
             format!("{name}{range}: the import stopped here; run it again to go on")
         })?;
-        for (line, outcome) in lines.into_iter().zip(outcomes) {
+        for (line, error) in beside {
+            refuse(line, &error);
+            report.rejected += 1;
+        }
+        for (line, outcome) in written.into_iter().zip(outcomes) {
             if let RowOutcome::Rejected(error) = &outcome {
                 refuse(line, error);
             }
             report.count(&outcome);
         }
+        if ended {
+            break;
+        }
+        (written, beside) = (lines, wrong);
     }
     if refused > TOLD {
         bar.suspend(|| tell(format!("{name}: {} more rows were refused", refused - TOLD)));
