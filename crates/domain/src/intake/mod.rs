@@ -15,12 +15,11 @@ use std::thread::available_parallelism;
 
 use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{
-    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate,
+    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, Unread, UserCreate,
 };
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
 use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::directory::{Author, References};
@@ -87,21 +86,23 @@ impl ImportKind {
     }
 
     fn body(self, line: &str) -> Result<Body, RowError> {
-        let value: Value = serde_json::from_str(line).map_err(|error| RowError(format!("is not JSON: {error}")))?;
         Ok(match self {
-            Self::Users => Body::User(read(&input::USER_IMPORT, value)?),
-            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, value)?),
-            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, value)?),
-            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, value)?)),
-            Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, value)?)),
-            Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, value)?)),
-            Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, value)?)),
+            Self::Users => Body::User(read(&input::USER_IMPORT, line)?),
+            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, line)?),
+            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, line)?),
+            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, line)?)),
+            Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, line)?)),
+            Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, line)?)),
+            Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, line)?)),
         })
     }
 }
 
-fn read<T: DeserializeOwned>(shape: &input::Shape<T>, value: Value) -> Result<T, RowError> {
-    shape.read(value).map_err(|errors| describe(&errors))
+fn read<T: DeserializeOwned>(shape: &input::Shape<T>, line: &str) -> Result<T, RowError> {
+    shape.read_text(line).map_err(|error| match error {
+        Unread::NoJson(error) => RowError(format!("is not JSON: {error}")),
+        Unread::Refused(errors) => describe(&errors),
+    })
 }
 
 fn describe(errors: &[FieldError]) -> RowError {
