@@ -355,8 +355,7 @@ impl Importer {
         batch.later = later;
         batch.identities.extend(rows.iter().filter_map(|(_, row)| row.identity()));
         let mut before = Vec::new();
-        let is_apart =
-            |written: &Batch| written.kind == kind && written.identities.is_disjoint(&batch.identities);
+        let is_apart = |written: &Batch| written.kind == kind && written.identities.is_disjoint(&batch.identities);
         if self.written.as_ref().is_some_and(|written| !is_apart(written)) {
             before = self.end().await?;
         }
@@ -671,12 +670,7 @@ impl Intake {
     }
 
     /// The change a group amounts to.
-    async fn compute(
-        &self,
-        references: &mut References,
-        group: Group,
-        look_up: bool,
-    ) -> Result<Computed, DomainError> {
+    async fn compute(&self, references: &mut References, group: Group, look_up: bool) -> Result<Computed, DomainError> {
         match group.of {
             Some(of) => self.compute_timeline(references, of, group.rows, look_up).await,
             None => self.compute_single(references, group.rows, look_up).await,

@@ -418,8 +418,12 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
         let rule = self.rule.and_then(|rule| rule.items.as_deref());
-        let item =
-            self.access.next_element_seed(Checked { inner: seed, rule, level: self.level, seen: self.seen.as_mut() })?;
+        let item = self.access.next_element_seed(Checked {
+            inner: seed,
+            rule,
+            level: self.level,
+            seen: self.seen.as_mut(),
+        })?;
         self.count += usize::from(item.is_some());
         Ok(item)
     }
@@ -515,7 +519,6 @@ mod tests {
     /// Values that stand where others belong.
     static WRONG: LazyLock<Vec<Value>> = LazyLock::new(|| {
         vec![
-
             json!(null),
             json!(true),
             json!(1),
@@ -595,7 +598,9 @@ mod tests {
                         for n in 0..size {
                             // Of long lists only the length matters.
                             let next = match &some[n % some.len()] {
-                                Value::String(text) if unique && n > 2 => json!(format!("{n:03}{}", &text.get(3..).unwrap_or(""))),
+                                Value::String(text) if unique && n > 2 => {
+                                    json!(format!("{n:03}{}", &text.get(3..).unwrap_or("")))
+                                }
                                 other => other.clone(),
                             };
                             if !(good && unique && items.contains(&next)) {
@@ -688,7 +693,10 @@ mod tests {
     }
 
     /// What the rule takes, the schema takes, and both read the same.
-    fn takes_no_more<T: JsonSchema + DeserializeOwned + Debug>(shape: &Shape<T>, body: &Value) -> Result<(), TestCaseError> {
+    fn takes_no_more<T: JsonSchema + DeserializeOwned + Debug>(
+        shape: &Shape<T>,
+        body: &Value,
+    ) -> Result<(), TestCaseError> {
         let text = body.to_string();
         // Some names mean something else in a text than in a value.
         let body: Value = serde_json::from_str(&text).expect("it is JSON");
@@ -712,7 +720,10 @@ mod tests {
     }
 
     /// What the schema takes is read by the rule, without the schema.
-    fn takes_all<T: JsonSchema + DeserializeOwned + Debug>(shape: &Shape<T>, body: &Value) -> Result<(), TestCaseError> {
+    fn takes_all<T: JsonSchema + DeserializeOwned + Debug>(
+        shape: &Shape<T>,
+        body: &Value,
+    ) -> Result<(), TestCaseError> {
         prop_assert!(shape.explain(body.clone()).is_ok(), "{} {:?}", body, shape.explain(body.clone()));
         prop_assert!(shape.read_checked(&body.to_string()).is_ok(), "{}", body);
         Ok(())

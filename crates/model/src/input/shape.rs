@@ -103,12 +103,7 @@ impl<T: DeserializeOwned> Shape<T> {
             return Err(beyond);
         }
         if !self.validator.is_valid(&body) {
-            return Err(self
-                .validator
-                .iter_errors(&body)
-                .flat_map(|error| told(&error))
-                .take(MOST_ERRORS)
-                .collect());
+            return Err(self.validator.iter_errors(&body).flat_map(|error| told(&error)).take(MOST_ERRORS).collect());
         }
         settle_integers(&self.schema, &mut body);
         // The schemas are meant to let nothing through that their types cannot hold. Where one does, the field is named.
