@@ -5,7 +5,8 @@
 //! they are and rendered again. What a newer program adds inside an attribute that is known here is not kept.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::Display;
+use std::io::Write as _;
 
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
@@ -182,23 +183,31 @@ impl<A: Attributes> Document<A> {
     pub fn render(&self) -> Rendered {
         const STAMP: &str = r#""updatedAt":""#;
         let path = self.path();
-        let attributes = json(&self.attributes);
-        let mut text = String::with_capacity(attributes.len() + 1024);
+        // All of it is written into one text: a message comes to some 1,500 bytes.
+        let mut text = Vec::with_capacity(2048);
         push(&mut text, format_args!(r#"{{"type":"{}","id":"{}","attributes":"#, A::KIND.name(), self.id));
+        let attributes_at = text.len();
+        json(&mut text, &self.attributes);
         // Free-form members may hold an `updatedAt` as well. They all come before the record's own, and unknown members,
         // which may hold anything, are added behind what is searched.
-        let stamp = attributes.rfind(STAMP).expect("every kind has an updatedAt");
-        let stamp_at = text.len() + stamp + STAMP.len();
-        text.push_str(attributes.strip_suffix('}').unwrap_or(&attributes));
+        let stamp = last_of(&text[attributes_at..], STAMP.as_bytes()).expect("every kind has an updatedAt");
+        let stamp_at = attributes_at + stamp + STAMP.len();
+        // The end of the object; there is an `updatedAt` in it.
+        text.pop();
         for (name, value) in &self.unknown {
-            push(&mut text, format_args!(",{}:{}", json(name), value.0.get()));
+            text.push(b',');
+            json(&mut text, name);
+            push(&mut text, format_args!(":{}", value.0.get()));
         }
+        text.extend_from_slice(br#"},"relationships":"#);
         let (relationships, empty) = (&self.relationships, empty(&self.attributes));
-        let relationships = RelationshipsAt { owner: &path, relationships, empty };
+        json(&mut text, &RelationshipsAt { owner: &path, relationships, empty });
+        text.extend_from_slice(br#","links":"#);
         let related = self.related.as_deref();
-        let links = Links { this: &path, related: (related.is_some() || A::KIND == Kind::Message).then_some(related) };
-        push(&mut text, format_args!(r#"}},"relationships":{},"links":{}}}"#, json(&relationships), json(&links)));
-        Rendered { text, stamp_at }
+        let related = (related.is_some() || A::KIND == Kind::Message).then_some(related);
+        json(&mut text, &Links { this: &path, related });
+        text.push(b'}');
+        Rendered { text: String::from_utf8(text).expect("JSON is UTF-8"), stamp_at }
     }
 
     /// Reads a resource object written by [`Document::to_text`], of this program or a newer one.
@@ -258,21 +267,44 @@ fn read<'de, T: Deserialize<'de>>(text: &'de str, ignored: &mut dyn FnMut(&Path<
     serde_ignored::deserialize(&mut serde_json::Deserializer::from_str(text), |path| ignored(&path))
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("attributes are made of JSON values")
+fn json(text: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(text, value).expect("attributes are made of JSON values");
 }
 
-fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
-    text.write_fmt(more).expect("a String takes what it is given");
+fn push(text: &mut Vec<u8>, more: std::fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a vector takes what it is given");
 }
 
-struct Link<'a>(&'a str);
+/// Where the last of some bytes begins.
+fn last_of(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).rposition(|window| window == wanted)
+}
 
-impl Serialize for Link<'_> {
+/// A link, below an owner's path: written where it stands, without a text of its own.
+struct Link<'a, T>(&'a str, T);
+
+impl<T: Display> Serialize for Link<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("self", self.0)?;
+        map.serialize_entry("self", &Below(self.0, &self.1))?;
         map.end()
+    }
+}
+
+struct Below<'a, T>(&'a str, &'a T);
+
+impl<T: Display> Serialize for Below<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}", self.0, self.1))
+    }
+}
+
+/// Records named by type and id.
+struct Identifiers<'a>(&'a [(Kind, Id)]);
+
+impl Serialize for Identifiers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(kind, id)| Identifier(*kind, *id)))
     }
 }
 
@@ -305,17 +337,16 @@ impl Serialize for RelAt<'_> {
         let mut map = serializer.serialize_map(None)?;
         match self.rel {
             Rel::One(kind, id) => {
-                map.serialize_entry("links", &Link(&format!("{}/{id}", kind.path())))?;
+                map.serialize_entry("links", &Link(kind.path(), id))?;
                 map.serialize_entry("data", &Identifier(*kind, *id))?;
             }
             Rel::Many { link, data } => {
                 if let Some(link) = link {
-                    map.serialize_entry("links", &Link(&format!("{}/{link}", self.owner)))?;
+                    map.serialize_entry("links", &Link(self.owner, link))?;
                 }
-                let data: Vec<_> = data.iter().map(|(kind, id)| Identifier(*kind, *id)).collect();
-                map.serialize_entry("data", &data)?;
+                map.serialize_entry("data", &Identifiers(data))?;
             }
-            Rel::Collection(link) => map.serialize_entry("links", &Link(&format!("{}/{link}", self.owner)))?,
+            Rel::Collection(link) => map.serialize_entry("links", &Link(self.owner, link))?,
         }
         map.end()
     }

@@ -12,6 +12,9 @@ use crate::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 12]);
 
+/// What the text of an id matches.
+pub(crate) const HEX_DIGITS: &str = "^[0-9a-fA-F]{24}$";
+
 /// The text is not 24 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 24 hex digits")]
@@ -79,7 +82,7 @@ impl fmt::Debug for Id {
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 
@@ -100,7 +103,7 @@ impl JsonSchema for Id {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F]{24}$" })
+        json_schema!({ "type": "string", "pattern": HEX_DIGITS })
     }
 }
 

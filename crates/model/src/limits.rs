@@ -53,8 +53,7 @@ fn wrong(value: &Value, level: usize) -> Option<String> {
             if members.len() > MOST_KEYS {
                 return Some(format!("must not hold an object of more than {MOST_KEYS} keys"));
             }
-            // Bytes are at least as many as characters, and need no counting.
-            if members.keys().any(|name| name.len() > LONGEST_NAME && name.chars().count() > LONGEST_NAME) {
+            if members.keys().any(|name| is_too_long(name)) {
                 return Some(format!("must not hold a name longer than {LONGEST_NAME} characters"));
             }
             members.values().find_map(|value| wrong(value, level + 1))
@@ -62,6 +61,11 @@ fn wrong(value: &Value, level: usize) -> Option<String> {
         Value::Array(items) => items.iter().find_map(|item| wrong(item, level + 1)),
         _ => None,
     }
+}
+
+/// Whether a name is longer than names may be. Bytes are at least as many as characters, and need no counting.
+pub(crate) fn is_too_long(name: &str) -> bool {
+    name.len() > LONGEST_NAME && name.chars().count() > LONGEST_NAME
 }
 
 /// Bytes of a value as JSON text.

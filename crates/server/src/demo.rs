@@ -122,7 +122,7 @@ fn for_shell(word: &str) -> String {
     }
 }
 
-async fn seed(domain: &Domain, org: &Org) -> anyhow::Result<()> {
+async fn seed(domain: &Arc<Domain>, org: &Org) -> anyhow::Result<()> {
     let mut importer = Importer::new(domain, org.id).await?;
     let rows = rows();
     for kind in ImportKind::ALL {

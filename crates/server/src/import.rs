@@ -10,24 +10,30 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use konverse_domain::{Domain, ImportKind, ImportReport, ImportRow, Importer, Org, RowError, RowOutcome};
+use konverse_model::Id;
 use tokio::sync::mpsc;
 
 /// Rows taken at once: enough that rows of one conversation meet in one transaction, few enough to hold in memory.
 const BATCH: usize = 5_000;
 
 /// A batch goes on for as many rows more while they belong together: what a reader sees appear at once is whole then.
-const TOGETHER: usize = 4 * BATCH;
+const TOGETHER: usize = 2 * BATCH;
 
-/// Bytes of lines after which a batch is full before it has all its rows.
-const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of lines after which a batch is full before it has all its rows. What is held of an import is two batches: the
+/// one that is written and the one that is computed.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Batches read ahead.
-const AHEAD: usize = 2;
+/// Rows handed on at once by the thread that reads, bytes of lines after which it hands on what it has, and how often it
+/// may do so before they are taken.
+const PART: usize = 250;
+const PART_BYTES: usize = 512 * 1024;
+const AHEAD: usize = 4;
 
 /// Bytes of a line at most, its end not counted: far beyond any record's limits.
 const LONGEST_LINE: usize = 4 * 1024 * 1024;
@@ -57,12 +63,39 @@ pub(crate) struct Source {
     path: PathBuf,
 }
 
-type Line = (u64, Result<ImportRow, RowError>);
+/// A line of a file.
+struct Line {
+    number: u64,
+    bytes: usize,
+    row: Result<ImportRow, RowError>,
+}
+
+/// Lines until they are a batch.
+#[derive(Default)]
+struct Gathered {
+    lines: Vec<Line>,
+    bytes: usize,
+    last: Option<Id>,
+}
+
+impl Gathered {
+    /// Adds the next line; gives the batch that was full without it.
+    fn add(&mut self, line: Line) -> Option<Vec<Line>> {
+        let belongs_to = line.row.as_ref().ok().and_then(ImportRow::belongs_to);
+        let full = self.lines.len() >= BATCH && (belongs_to.is_none() || belongs_to != self.last);
+        let full = full || self.lines.len() >= TOGETHER || self.bytes >= BATCH_BYTES;
+        let batch = full.then(|| std::mem::take(self).lines);
+        self.last = belongs_to;
+        self.bytes += line.bytes;
+        self.lines.push(line);
+        batch
+    }
+}
 
 /// Imports files; `tell` is given a line for people about each refused row, `report` counts what was done, also when
 /// the import fails.
 pub(crate) async fn import(
-    domain: &Domain,
+    domain: &Arc<Domain>,
     org: &Org,
     sources: &[Source],
     report: &mut ImportReport,
@@ -88,14 +121,14 @@ pub(crate) async fn import(
 }
 
 async fn take(
-    importer: &mut Importer<'_>,
+    importer: &mut Importer,
     source: &Source,
     bar: &ProgressBar,
     report: &mut ImportReport,
     tell: &(dyn Fn(String) + Sync),
 ) -> anyhow::Result<()> {
     let name = source.path.display().to_string();
-    let (sender, mut batches) = mpsc::channel(AHEAD);
+    let (sender, mut parts) = mpsc::channel::<Vec<Line>>(AHEAD);
     let reader = {
         let (path, kind, bar) = (source.path.clone(), source.kind, bar.clone());
         tokio::task::spawn_blocking(move || read(&path, kind, &bar, &sender))
@@ -107,32 +140,55 @@ async fn take(
             bar.suspend(|| tell(format!("{name}:{line}: {}", shown(&error.0))));
         }
     };
-    while let Some(batch) = batches.recv().await {
-        let batch: Vec<Line> = batch;
-        let mut rows = Vec::with_capacity(batch.len());
-        let mut lines = Vec::with_capacity(batch.len());
-        for (line, row) in batch {
+    let mut gathered = Gathered::default();
+    let mut waiting = Vec::new().into_iter();
+    // The lines that are being written, and those beside them that are no rows: they are told of together, a batch later.
+    let (mut written, mut beside): (Vec<u64>, Vec<(u64, RowError)>) = (Vec::new(), Vec::new());
+    loop {
+        let batch = loop {
+            match waiting.next() {
+                Some(line) => {
+                    if let Some(batch) = gathered.add(line) {
+                        break batch;
+                    }
+                }
+                None => match parts.recv().await {
+                    Some(part) => waiting = part.into_iter(),
+                    None => break std::mem::take(&mut gathered).lines,
+                },
+            }
+        };
+        let ended = batch.is_empty();
+        let (mut rows, mut lines, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for Line { number, row, .. } in batch {
             match row {
                 Ok(row) => {
                     rows.push(row);
-                    lines.push(line);
+                    lines.push(number);
                 }
-                Err(error) => {
-                    refuse(line, &error);
-                    report.rejected += 1;
-                }
+                Err(error) => wrong.push((number, error)),
             }
         }
-        let outcomes = importer.take(source.kind, rows).await.with_context(|| {
-            let range = lines.first().zip(lines.last()).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
+        let outcomes = if ended { importer.end().await } else { importer.begin(source.kind, rows).await };
+        let outcomes = outcomes.with_context(|| {
+            let (first, last) = (written.first().or(lines.first()), lines.last().or(written.last()));
+            let range = first.zip(last).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
             format!("{name}{range}: the import stopped here; run it again to go on")
         })?;
-        for (line, outcome) in lines.into_iter().zip(outcomes) {
+        for (line, error) in beside {
+            refuse(line, &error);
+            report.rejected += 1;
+        }
+        for (line, outcome) in written.into_iter().zip(outcomes) {
             if let RowOutcome::Rejected(error) = &outcome {
                 refuse(line, error);
             }
             report.count(&outcome);
         }
+        if ended {
+            break;
+        }
+        (written, beside) = (lines, wrong);
     }
     if refused > TOLD {
         bar.suspend(|| tell(format!("{name}: {} more rows were refused", refused - TOLD)));
@@ -156,8 +212,8 @@ fn shown(reason: &str) -> String {
     text
 }
 
-/// Reads a file and sends its lines on in batches.
-fn read(path: &Path, kind: ImportKind, bar: &ProgressBar, batches: &mpsc::Sender<Vec<Line>>) -> anyhow::Result<()> {
+/// Reads a file and sends its lines on.
+fn read(path: &Path, kind: ImportKind, bar: &ProgressBar, parts: &mpsc::Sender<Vec<Line>>) -> anyhow::Result<()> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
     let packed = Rc::new(Cell::new(0));
@@ -172,23 +228,22 @@ fn read(path: &Path, kind: ImportKind, bar: &ProgressBar, batches: &mpsc::Sender
         _ => Box::new(file),
     };
     // Closed when the taking side has given up; it says why.
-    let send = |batch| batches.blocking_send(batch).is_ok();
-    batch(BufReader::with_capacity(1 << 18, text), kind, send).map_err(|(line, error)| {
+    let send = |part| parts.blocking_send(part).is_ok();
+    read_lines(BufReader::with_capacity(1 << 18, text), kind, send).map_err(|(line, error)| {
         anyhow::Error::new(error).context(format!("{shown}:{line}: the file cannot be read on"))
     })
 }
 
-/// Checks the shape of every line and hands them on, as many at once as a batch holds, until `send` has had enough. What
-/// was read before an error is handed on as well. An error comes with the line it is in.
-fn batch(
+/// Checks the shape of every line and hands them on, some at once, until `send` has had enough. What was read before an
+/// error is handed on as well. An error comes with the line it is in.
+fn read_lines(
     mut text: impl BufRead,
     kind: ImportKind,
     mut send: impl FnMut(Vec<Line>) -> bool,
 ) -> Result<(), (u64, io::Error)> {
-    let mut batch = Vec::new();
+    let mut part = Vec::new();
     let mut bytes = 0;
     let mut line = Vec::new();
-    let mut last = None;
     let mut number = 0;
     let ended = loop {
         number += 1;
@@ -209,20 +264,17 @@ fn batch(
         } else {
             Err(RowError(format!("is longer than {LONGEST_LINE} bytes")))
         };
-        let belongs_to = row.as_ref().ok().and_then(ImportRow::belongs_to);
-        let full = batch.len() >= BATCH && (belongs_to.is_none() || belongs_to != last);
-        if full || batch.len() >= TOGETHER || bytes >= BATCH_BYTES {
+        bytes += line.len();
+        part.push(Line { number, bytes: line.len(), row });
+        if part.len() >= PART || bytes >= PART_BYTES {
             bytes = 0;
-            if !send(std::mem::take(&mut batch)) {
+            if !send(std::mem::take(&mut part)) {
                 return Ok(());
             }
         }
-        last = belongs_to;
-        batch.push((number, row));
-        bytes += line.len();
     };
-    if !batch.is_empty() {
-        send(batch);
+    if !part.is_empty() {
+        send(part);
     }
     ended
 }
@@ -340,16 +392,24 @@ mod tests {
             assert_eq!(kind_of(Path::new(name)), kind, "{name}");
         }
     }
-    /// The batches made of a text: each row's line, and whether it was taken.
-    fn batches(text: impl Read) -> Vec<Vec<(u64, bool)>> {
+    /// The batches made of a text.
+    fn batches_of(text: impl Read, kind: ImportKind) -> Vec<Vec<Line>> {
+        let mut gathered = Gathered::default();
         let mut batches = Vec::new();
         let text = BufReader::with_capacity(1 << 18, text);
-        let ended = batch(text, ImportKind::Tags, |rows| {
-            batches.push(rows.into_iter().map(|(line, row)| (line, row.is_ok())).collect());
+        let ended = read_lines(text, kind, |part| {
+            batches.extend(part.into_iter().filter_map(|line| gathered.add(line)));
             true
         });
         ended.expect("it ends");
+        batches.push(gathered.lines);
         batches
+    }
+
+    /// The same: each row's line, and whether it was taken.
+    fn batches(text: impl Read) -> Vec<Vec<(u64, bool)>> {
+        let shown = |batch: Vec<Line>| batch.into_iter().map(|line| (line.number, line.row.is_ok())).collect();
+        batches_of(text, ImportKind::Tags).into_iter().map(shown).collect()
     }
 
     /// A row of so many bytes.
@@ -399,22 +459,14 @@ mod tests {
         // One conversation that goes on over the end of a batch, then many of one message.
         let text: String =
             (0..BATCH + 7).map(|n| row(n, 1)).chain((0..BATCH).map(|n| row(BATCH + 7 + n, 2 + n))).collect();
-        let mut sizes = Vec::new();
-        let take = |batch: Vec<Line>| {
-            assert!(batch.iter().all(|(_, row)| row.is_ok()));
-            sizes.push(batch.len());
-            true
+        let sizes = |text: &str| {
+            let batches = batches_of(text.as_bytes(), ImportKind::Messages);
+            assert!(batches.iter().flatten().all(|line| line.row.is_ok()));
+            batches.iter().map(Vec::len).collect::<Vec<_>>()
         };
-        batch(text.as_bytes(), ImportKind::Messages, take).expect("it is read");
-        assert_eq!(sizes, [BATCH + 7, BATCH]);
+        assert_eq!(sizes(&text), [BATCH + 7, BATCH]);
         // Not without end.
         let text: String = (0..TOGETHER + 1).map(|n| row(n, 1)).collect();
-        let mut sizes = Vec::new();
-        batch(text.as_bytes(), ImportKind::Messages, |batch| {
-            sizes.push(batch.len());
-            true
-        })
-        .expect("it is read");
-        assert_eq!(sizes, [TOGETHER, 1]);
+        assert_eq!(sizes(&text), [TOGETHER, 1]);
     }
 }

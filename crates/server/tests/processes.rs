@@ -577,7 +577,7 @@ on_both_engines!(an_import_beside_writers_takes_every_good_row, |app| async move
     let admin = app.admin().await;
     let (customer, conversation, _) = talk(&admin).await;
     let store = Interposed::new(app.store.reopened().await);
-    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(17)), Settings::default());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(17)), Settings::default()).shared();
     let mut importer = Importer::new(&domain, app.org.id).await.expect("an import");
     // Another process writes to the same customer before each of the first attempts.
     for n in 0..6 {

@@ -179,6 +179,13 @@ impl Changes {
         self.stamped -= gone.filter(|op| matches!(op, Op::Put(Put { stamp_at: Some(_), .. }))).count();
     }
 
+    /// Adds another change of the same org, which is applied with this one or not at all.
+    pub fn append(&mut self, mut other: Self) {
+        self.at = self.at.max(other.at);
+        self.ops.append(&mut other.ops);
+        self.stamped += other.stamped;
+    }
+
     /// Stores a record that must not exist yet.
     pub fn insert(&mut self, now: Row) {
         self.ops.push(Op::Put(Put { was: None, now, stamp_at: None, event: None }));

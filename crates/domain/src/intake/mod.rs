@@ -1,21 +1,25 @@
 //! Importing history: rows that are the bodies of the create operations, with ids, instants, status and authors as given.
 //!
-//! Rows are taken in batches. Those of one customer become one transaction, and the transactions of a batch are applied
-//! side by side. When one is refused, its rows are taken again one by one, so that a bad row is named and the good ones
-//! around it are stored. A row whose id (or external id) exists is left alone, so that running an import again changes
-//! nothing.
+//! Rows are taken in batches. What those of one customer amount to is computed at once, and on all cores for the
+//! customers of a batch; what lies in one lane of the sequence is one transaction, since it would be committed one after
+//! the other anyway. While a batch is written, the next one is computed, but for the customers that are being written.
+//!
+//! When a transaction is refused, its rows are computed again customer by customer, and where that is refused as well, row
+//! by row, so that a bad row is named and the good ones around it are stored. A row whose id (or external id) exists is
+//! left alone, so that running an import again changes nothing.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{
-    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, UserCreate,
+    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, Unread, UserCreate,
 };
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
-use konverse_store::{Applied, Changes, List, Order, Row, Scope, Space, Start, StoreError, Window};
+use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::directory::{Author, References};
@@ -74,26 +78,31 @@ impl ImportKind {
 
     /// Reads one line of a file.
     pub fn read(self, line: &str) -> Result<ImportRow, RowError> {
-        let value: Value = serde_json::from_str(line).map_err(|error| RowError(format!("is not JSON: {error}")))?;
-        let body = match self {
-            Self::Users => Body::User(read(&input::USER_IMPORT, value)?),
-            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, value)?),
-            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, value)?),
-            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, value)?)),
-            Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, value)?)),
-            Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, value)?)),
-            Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, value)?)),
-        };
-        let row = ImportRow(body);
+        let row = ImportRow { body: self.body(line)?, text: line.into() };
         if row.id().is_none() && row.external_id().is_none() && self >= Self::Customers {
             return Err(RowError("needs an id or an externalId, or a second import would create it again".into()));
         }
         Ok(row)
     }
+
+    fn body(self, line: &str) -> Result<Body, RowError> {
+        Ok(match self {
+            Self::Users => Body::User(read(&input::USER_IMPORT, line)?),
+            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, line)?),
+            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, line)?),
+            Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, line)?)),
+            Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, line)?)),
+            Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, line)?)),
+            Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, line)?)),
+        })
+    }
 }
 
-fn read<T: DeserializeOwned>(shape: &input::Shape<T>, value: Value) -> Result<T, RowError> {
-    shape.read(value).map_err(|errors| describe(&errors))
+fn read<T: DeserializeOwned>(shape: &input::Shape<T>, line: &str) -> Result<T, RowError> {
+    shape.read_text(line).map_err(|error| match error {
+        Unread::NoJson(error) => RowError(format!("is not JSON: {error}")),
+        Unread::Refused(errors) => describe(&errors),
+    })
 }
 
 fn describe(errors: &[FieldError]) -> RowError {
@@ -102,14 +111,13 @@ fn describe(errors: &[FieldError]) -> RowError {
 }
 
 /// What a row is recognised by.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Identity {
     Id(Id),
     Name(Space, String),
     ExternalId(String),
 }
 
-#[derive(Clone)]
 enum Body {
     User(UserCreate),
     Team(TeamCreate),
@@ -121,12 +129,15 @@ enum Body {
 }
 
 /// A row that has the right shape.
-#[derive(Clone)]
-pub struct ImportRow(Body);
+pub struct ImportRow {
+    /// Used up when the row is computed; read again from the text in the rare case that it must be computed again.
+    body: Body,
+    text: Box<str>,
+}
 
 impl ImportRow {
     fn id(&self) -> Option<Id> {
-        match &self.0 {
+        match &self.body {
             Body::User(body) => body.id.0.map(Id::from),
             Body::Team(body) => body.id.0.map(Id::from),
             Body::Tag(body) => body.id.0.map(Id::from),
@@ -138,7 +149,7 @@ impl ImportRow {
     }
 
     fn external_id(&self) -> Option<&String> {
-        match &self.0 {
+        match &self.body {
             Body::Customer(body) => match &body.external_id {
                 konverse_model::Patch::Set(external_id) => Some(external_id),
                 _ => None,
@@ -152,7 +163,7 @@ impl ImportRow {
 
     /// The name by which a row without id is recognised when it comes again.
     fn name(&self) -> Option<(Space, String)> {
-        match &self.0 {
+        match &self.body {
             Body::User(body) => body.email.0.as_ref().map(|email| (Space::UserEmail, email.to_lowercase())),
             Body::Team(body) => body.name.0.as_ref().map(|name| (Space::TeamName, name.to_lowercase())),
             Body::Tag(body) => body.name.0.as_ref().map(|name| (Space::TagName, name.to_lowercase())),
@@ -170,43 +181,47 @@ impl ImportRow {
         name.or_else(|| self.external_id().map(|id| Identity::ExternalId(id.clone())))
     }
 
-    fn stamp(&mut self, at: Instant) {
-        let field = match &mut self.0 {
-            Body::Customer(body) => &mut body.imported_at,
-            Body::Conversation(body) => &mut body.imported_at,
-            Body::Message(body) => &mut body.imported_at,
-            Body::Note(body) => &mut body.imported_at,
-            Body::Team(body) => &mut body.imported_at,
-            Body::User(_) | Body::Tag(_) => return,
-        };
-        field.0.get_or_insert(at);
-    }
-
-    /// The kind of record a row of a timeline becomes.
-    fn kind(&self) -> Option<Kind> {
-        match &self.0 {
-            Body::Conversation(_) => Some(Kind::Conversation),
-            Body::Message(_) => Some(Kind::Message),
-            Body::Note(_) => Some(Kind::Note),
-            _ => None,
-        }
-    }
-
     /// The customer of a conversation, the conversation of a message or a note.
     pub fn belongs_to(&self) -> Option<Id> {
-        match &self.0 {
-            Body::Conversation(body) => body.customer.0.map(Id::from),
-            _ => self.conversation().map(Id::from),
+        self.customer().map(Id::from).or_else(|| self.conversation().map(Id::from))
+    }
+
+    /// The customer a conversation belongs to.
+    fn customer(&self) -> Option<CustomerId> {
+        match &self.body {
+            Body::Conversation(body) => body.customer.0,
+            _ => None,
         }
     }
 
     /// The conversation a message or note belongs to.
     fn conversation(&self) -> Option<ConversationId> {
-        match &self.0 {
+        match &self.body {
             Body::Message(body) => body.conversation.0,
             Body::Note(body) => body.conversation.0,
             _ => None,
         }
+    }
+
+    /// The row once more.
+    fn again(kind: ImportKind, text: Box<str>) -> Result<Self, DomainError> {
+        let body = kind.body(&text).map_err(|_| DomainError::internal("a row cannot be read again"))?;
+        Ok(Self { body, text })
+    }
+}
+
+impl Body {
+    /// Says when the row was brought in, unless it says so itself.
+    fn stamp(&mut self, at: Instant) {
+        let field = match self {
+            Self::Customer(body) => &mut body.imported_at,
+            Self::Conversation(body) => &mut body.imported_at,
+            Self::Message(body) => &mut body.imported_at,
+            Self::Note(body) => &mut body.imported_at,
+            Self::Team(body) => &mut body.imported_at,
+            Self::User(_) | Self::Tag(_) => return,
+        };
+        field.0.get_or_insert(at);
     }
 }
 
@@ -248,22 +263,65 @@ impl ImportReport {
 }
 
 /// A running import into one org.
-pub struct Importer<'a> {
-    domain: &'a Domain,
-    org: OrgId,
-    imported_at: Instant,
+pub struct Importer {
+    intake: Intake,
     /// Kinds of which the org had no record when the run began: their rows need not be looked up first.
     empty: HashSet<Kind>,
+    /// The batch that is being written.
+    written: Option<Batch>,
 }
 
-/// What a group of rows of one customer wants.
+/// What all parts of an import share.
+#[derive(Clone)]
+struct Intake {
+    domain: Arc<Domain>,
+    org: OrgId,
+    imported_at: Instant,
+}
+
+/// A row of a batch: its place there.
+type Placed = (usize, ImportRow);
+
+/// Rows that are computed together: those of one customer's timeline, or one that stands alone.
 struct Group {
-    rows: Vec<(usize, ImportRow)>,
+    rows: Vec<Placed>,
+    of: Option<Timelined>,
 }
 
-impl<'a> Importer<'a> {
+/// The customer whose timeline rows belong to, and the conversations they belong to, as they were read.
+struct Timelined {
+    customer: Row,
+    conversations: HashMap<ConversationId, Row>,
+}
+
+/// What groups amount to: rows that were refused have their outcome and left nothing in the changes.
+struct Computed {
+    changes: Changes,
+    rows: Vec<(usize, Box<str>)>,
+    refused: Vec<(usize, RowOutcome)>,
+}
+
+/// A transaction that is being applied, and the rows in it.
+struct Transaction {
+    rows: Vec<(usize, Box<str>)>,
+    applied: JoinHandle<Result<Applied, StoreError>>,
+}
+
+/// A batch that is being written.
+struct Batch {
+    kind: ImportKind,
+    /// What the batch's rows are recognised by, and whose they are: nothing of that is computed until they are stored.
+    identities: HashSet<Identity>,
+    customers: HashSet<CustomerId>,
+    transactions: Vec<Transaction>,
+    /// Rows that name what an earlier one of the batch names, which is the second number: they wait for what becomes of it.
+    later: Vec<(usize, usize, ImportRow)>,
+    outcomes: Vec<Option<RowOutcome>>,
+}
+
+impl Importer {
     /// Begins an import.
-    pub async fn new(domain: &'a Domain, org: OrgId) -> Result<Self, DomainError> {
+    pub async fn new(domain: &Arc<Domain>, org: OrgId) -> Result<Self, DomainError> {
         let mut empty = HashSet::new();
         let order = Order { field: konverse_store::Field::CreatedAt, descending: false };
         let window = Window { order, start: Start::Offset(0), limit: 1 };
@@ -272,96 +330,187 @@ impl<'a> Importer<'a> {
                 empty.insert(kind);
             }
         }
-        let now = domain.now();
-        Ok(Self { domain, org, imported_at: now, empty })
+        let intake = Intake { domain: Arc::clone(domain), org, imported_at: domain.now() };
+        Ok(Self { intake, empty, written: None })
     }
 
-    /// Takes a batch of rows of one kind; says what became of each, in order. An error means the database failed: rows
-    /// of the batch may or may not be stored, and running the import again settles it.
-    pub async fn take(&mut self, kind: ImportKind, mut rows: Vec<ImportRow>) -> Result<Vec<RowOutcome>, DomainError> {
-        for row in &mut rows {
-            row.stamp(self.imported_at);
+    /// Takes a batch of rows of one kind; says what became of each, in order.
+    pub async fn take(&mut self, kind: ImportKind, rows: Vec<ImportRow>) -> Result<Vec<RowOutcome>, DomainError> {
+        self.begin(kind, rows).await?;
+        self.end().await
+    }
+
+    /// Begins to write a batch of rows of one kind; says what became of each row of the batch before, in order. An error
+    /// means the database failed: rows of both batches may or may not be stored, and running the import again settles it.
+    pub async fn begin(&mut self, kind: ImportKind, rows: Vec<ImportRow>) -> Result<Vec<RowOutcome>, DomainError> {
+        let mut batch = Batch {
+            kind,
+            identities: HashSet::new(),
+            customers: HashSet::new(),
+            transactions: Vec::new(),
+            later: Vec::new(),
+            outcomes: rows.iter().map(|_| None).collect(),
+        };
+        let (rows, later) = distinct(rows.into_iter().enumerate());
+        batch.later = later;
+        batch.identities.extend(rows.iter().filter_map(|(_, row)| row.identity()));
+        let mut before = Vec::new();
+        let is_apart = |written: &Batch| written.kind == kind && written.identities.is_disjoint(&batch.identities);
+        if self.written.as_ref().is_some_and(|written| !is_apart(written)) {
+            before = self.end().await?;
         }
-        let mut outcomes: Vec<Option<RowOutcome>> = rows.iter().map(|_| None).collect();
-        let mut waiting: Vec<(usize, ImportRow)> = rows.into_iter().enumerate().collect();
-        // A row that names what an earlier one names waits for what becomes of that one.
-        while !waiting.is_empty() {
-            let mut first: HashMap<Identity, usize> = HashMap::new();
-            let (mut now, mut later) = (Vec::new(), Vec::new());
-            for (n, row) in waiting {
-                match row.identity().map(|identity| first.entry(identity)) {
-                    Some(Entry::Occupied(earlier)) => later.push((n, *earlier.get(), row)),
-                    Some(Entry::Vacant(place)) => {
-                        place.insert(n);
-                        now.push((n, row));
-                    }
-                    None => now.push((n, row)),
-                }
-            }
-            self.take_distinct(kind, now, &mut outcomes).await?;
-            waiting = Vec::new();
+        let look = !self.empty.contains(&kind.kind()) || rows.iter().any(|(_, row)| row.id().is_none());
+        let groups = self.intake.groups(kind, rows, look, &mut batch.outcomes).await?;
+        batch.customers.extend(groups.iter().filter_map(Group::customer));
+        let busy = |group: &Group| {
+            let written = self.written.as_ref();
+            written.zip(group.customer()).is_some_and(|(written, customer)| written.customers.contains(&customer))
+        };
+        let (busy, free): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(busy);
+        let mut computed = self.intake.compute_all(free).await?;
+        if self.written.is_some() {
+            before = self.end().await?;
+        }
+        // What was read of these customers is out of date.
+        let rows = busy.into_iter().flat_map(|group| group.rows).collect();
+        let groups = self.intake.groups(kind, rows, false, &mut batch.outcomes).await?;
+        computed.extend(self.intake.compute_all(groups).await?);
+        batch.transactions = self.intake.start(computed, &mut batch.outcomes);
+        self.written = Some(batch);
+        Ok(before)
+    }
+
+    /// Waits until the last batch is written; says what became of each of its rows, in order.
+    pub async fn end(&mut self) -> Result<Vec<RowOutcome>, DomainError> {
+        let Some(Batch { kind, transactions, mut later, mut outcomes, .. }) = self.written.take() else {
+            return Ok(Vec::new());
+        };
+        self.intake.settle(kind, transactions, &mut outcomes).await?;
+        while !later.is_empty() {
+            let mut again = Vec::new();
             for (n, earlier, row) in later {
                 match &outcomes[earlier] {
-                    Some(RowOutcome::Rejected(_)) => waiting.push((n, row)),
+                    Some(RowOutcome::Rejected(_)) => again.push((n, row)),
                     _ => outcomes[n] = Some(RowOutcome::Present),
                 }
             }
+            let (rows, waiting) = distinct(again.into_iter());
+            later = waiting;
+            let groups = self.intake.groups(kind, rows, true, &mut outcomes).await?;
+            let computed = self.intake.compute_all(groups).await?;
+            let transactions = self.intake.start(computed, &mut outcomes);
+            self.intake.settle(kind, transactions, &mut outcomes).await?;
         }
         outcomes
             .into_iter()
             .map(|outcome| outcome.ok_or_else(|| DomainError::internal("a row of the batch was forgotten")))
             .collect()
     }
+}
 
-    /// Takes rows of which no two are the same record.
-    async fn take_distinct(
-        &mut self,
+/// Rows of which no two are the same record, and those that name what an earlier one names, with its place.
+fn distinct(rows: impl Iterator<Item = Placed>) -> (Vec<Placed>, Vec<(usize, usize, ImportRow)>) {
+    let mut first: HashMap<Identity, usize> = HashMap::new();
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    for (n, row) in rows {
+        match row.identity().map(|identity| first.entry(identity)) {
+            Some(Entry::Occupied(earlier)) => later.push((n, *earlier.get(), row)),
+            Some(Entry::Vacant(place)) => {
+                place.insert(n);
+                now.push((n, row));
+            }
+            None => now.push((n, row)),
+        }
+    }
+    (now, later)
+}
+
+impl Group {
+    fn customer(&self) -> Option<CustomerId> {
+        self.of.as_ref().map(|of| CustomerId(of.customer.id))
+    }
+}
+
+impl Intake {
+    /// Groups rows of which no two are the same record, in the order of their first ones. Those that were there before,
+    /// and those that belong nowhere, get their outcome instead; `look` says whether any may have been there.
+    async fn groups(
+        &self,
         kind: ImportKind,
-        rows: Vec<(usize, ImportRow)>,
+        rows: Vec<Placed>,
+        look: bool,
         outcomes: &mut [Option<RowOutcome>],
-    ) -> Result<(), DomainError> {
-        self.find_present(kind, &rows, outcomes).await?;
-        let new: Vec<_> = rows.into_iter().filter(|(n, _)| outcomes[*n].is_none()).collect();
+    ) -> Result<Vec<Group>, DomainError> {
+        let mut rows = rows;
+        if look {
+            // Only a file that names an id twice, far apart, can meet itself where nothing was; the constraint finds that.
+            self.find_present(kind, &rows, outcomes).await?;
+            rows.retain(|(n, _)| outcomes[*n].is_none());
+        }
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut conversations = HashMap::new();
+        let mut by_customer: IndexMap<CustomerId, Vec<Placed>> = IndexMap::new();
         match kind {
             ImportKind::Users | ImportKind::Teams | ImportKind::Tags | ImportKind::Customers => {
-                self.take_singly(new, outcomes).await
+                return Ok(rows.into_iter().map(|row| Group { rows: vec![row], of: None }).collect());
             }
             ImportKind::Conversations => {
-                let groups = group(new, |row| match &row.0 {
-                    Body::Conversation(body) => body.customer.0,
-                    _ => None,
-                });
-                self.take_groups(groups, &IndexMap::new(), outcomes).await
+                for (n, row) in rows {
+                    match row.customer() {
+                        Some(customer) => by_customer.entry(customer).or_default().push((n, row)),
+                        None => outcomes[n] = Some(refused("/customer", "is required")),
+                    }
+                }
             }
             ImportKind::Messages | ImportKind::Notes => {
-                let conversations = self.conversations_of(&new).await?;
-                let known = |row: &ImportRow| conversations.get(&row.conversation()?)?.customer;
-                let (found, lost): (Vec<_>, Vec<_>) = new.into_iter().partition(|(_, row)| known(row).is_some());
-                for (n, row) in lost {
-                    let id = row.conversation().map_or_else(String::new, |id| id.to_string());
-                    outcomes[n] = Some(refused("/conversation names no conversation of this org:", &id));
+                conversations = self.conversations_of(&rows).await?;
+                for (n, row) in rows {
+                    let id = row.conversation();
+                    match id.and_then(|id| conversations.get(&id)?.customer) {
+                        Some(customer) => by_customer.entry(customer).or_default().push((n, row)),
+                        None => {
+                            let id = id.map_or_else(String::new, |id| id.to_string());
+                            outcomes[n] = Some(refused("/conversation names no conversation of this org:", &id));
+                        }
+                    }
                 }
-                let groups = group(found, known);
-                self.take_groups(groups, &conversations, outcomes).await
             }
         }
+        let ids: Vec<Id> = by_customer.keys().copied().map(Id::from).collect();
+        let customers = self.domain.store.get_many(self.org, Kind::Customer, &ids).await?;
+        let mut customers: HashMap<CustomerId, Row> =
+            customers.into_iter().filter(Row::shows).map(|row| (CustomerId(row.id), row)).collect();
+        let mut groups = Vec::with_capacity(by_customer.len());
+        for (id, rows) in by_customer {
+            let Some(customer) = customers.remove(&id) else {
+                for (n, _) in rows {
+                    outcomes[n] = Some(refused("/customer names no customer of this org:", &id.to_string()));
+                }
+                continue;
+            };
+            let named = rows.iter().filter_map(|(_, row)| row.conversation());
+            let conversations = named.filter_map(|id| conversations.remove_entry(&id)).collect();
+            groups.push(Group { rows, of: Some(Timelined { customer, conversations }) });
+        }
+        Ok(groups)
     }
 
     /// Finds the rows that were there before.
     async fn find_present(
         &self,
         kind: ImportKind,
-        rows: &[(usize, ImportRow)],
+        rows: &[Placed],
         outcomes: &mut [Option<RowOutcome>],
     ) -> Result<(), DomainError> {
-        if self.empty.contains(&kind.kind()) && rows.iter().all(|(_, row)| row.id().is_some()) {
-            // Only a file that names an id twice, far apart, can meet itself here; the constraint finds that.
-            return Ok(());
-        }
         let store = &self.domain.store;
         let ids: Vec<Id> = rows.iter().filter_map(|(_, row)| row.id()).collect();
-        let present: HashSet<Id> =
-            store.get_many(self.org, kind.kind(), &ids).await?.into_iter().map(|row| row.id).collect();
+        let mut present: HashSet<Id> = HashSet::new();
+        // A part at a time: of what is there only the ids are kept.
+        for ids in ids.chunks(500) {
+            present.extend(store.get_many(self.org, kind.kind(), ids).await?.into_iter().map(|row| row.id));
+        }
         for (n, row) in rows {
             let is_present = match row.identity() {
                 Some(Identity::Id(id)) => present.contains(&id),
@@ -380,208 +529,247 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    async fn conversations_of(
-        &self,
-        rows: &[(usize, ImportRow)],
-    ) -> Result<IndexMap<ConversationId, Row>, DomainError> {
+    async fn conversations_of(&self, rows: &[Placed]) -> Result<HashMap<ConversationId, Row>, DomainError> {
         let ids: IndexSet<Id> = rows.iter().filter_map(|(_, row)| row.conversation()).map(Id::from).collect();
         let ids: Vec<Id> = ids.into_iter().collect();
         let rows = self.domain.store.get_many(self.org, Kind::Conversation, &ids).await?;
         Ok(rows.into_iter().filter(Row::shows).map(|row| (ConversationId(row.id), row)).collect())
     }
 
-    /// Rows that stand alone: each is its own transaction, and they are applied side by side.
-    async fn take_singly(
-        &mut self,
-        rows: Vec<(usize, ImportRow)>,
-        outcomes: &mut [Option<RowOutcome>],
-    ) -> Result<(), DomainError> {
-        let mut references = References::new(self.domain.store.clone(), self.org);
-        let mut waiting = Vec::new();
-        for (n, row) in rows {
-            match self.single(&mut references, &row, false).await {
-                Ok(changes) => waiting.push((n, self.domain.start_applying(changes), row)),
-                Err(error) => outcomes[n] = Some(rejected(error)?),
+    /// Computes groups on all cores, in their order.
+    async fn compute_all(&self, groups: Vec<Group>) -> Result<Vec<Computed>, DomainError> {
+        let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
+        let share = rows.div_ceil(available_parallelism().map_or(1, usize::from));
+        let mut parts = Vec::new();
+        let mut groups = groups.into_iter().peekable();
+        while groups.peek().is_some() {
+            let (mut part, mut size) = (Vec::new(), 0);
+            while let Some(group) = groups.next_if(|group| size == 0 || size + group.rows.len() <= share) {
+                size += group.rows.len();
+                part.push(group);
             }
-        }
-        for (n, applied, row) in waiting {
-            outcomes[n] = Some(match joined(applied).await {
-                Ok(_) => RowOutcome::Created,
-                Err(StoreError::Conflict(_)) => {
-                    // Computed again, the look-ups name what is taken; what only stood in the way is waited for.
-                    let this = &*self;
-                    let again = async || {
-                        let mut references = References::new(this.domain.store.clone(), this.org);
-                        Ok((this.single(&mut references, &row, true).await?, ()))
-                    };
-                    match self.domain.commit(again).await {
-                        Ok(_) => RowOutcome::Created,
-                        Err(error) => rejected(error)?,
-                    }
+            let intake = self.clone();
+            parts.push(tokio::spawn(async move {
+                let mut references = References::new(intake.domain.store.clone(), intake.org);
+                let mut computed = Vec::with_capacity(part.len());
+                for group in part {
+                    computed.push(intake.compute(&mut references, group, false).await?);
                 }
-                Err(error) => return Err(error.into()),
-            });
+                Ok::<_, DomainError>(computed)
+            }));
         }
-        Ok(())
+        let mut computed = Vec::new();
+        for part in parts {
+            computed.append(&mut part.await.map_err(|error| DomainError::internal(&error.to_string()))??);
+        }
+        Ok(computed)
     }
 
-    async fn single(
+    /// Begins to apply what was computed, as one transaction a lane.
+    fn start(&self, computed: Vec<Computed>, outcomes: &mut [Option<RowOutcome>]) -> Vec<Transaction> {
+        let mut lanes: IndexMap<u8, (Changes, Vec<(usize, Box<str>)>)> = IndexMap::new();
+        for one in computed {
+            let (lane, rows) = (self.lane(&one.changes), one.rows);
+            for (n, outcome) in one.refused {
+                outcomes[n] = Some(outcome);
+            }
+            match lanes.entry(lane) {
+                indexmap::map::Entry::Occupied(mut entry) => {
+                    let (changes, all) = entry.get_mut();
+                    changes.append(one.changes);
+                    all.extend(rows);
+                }
+                indexmap::map::Entry::Vacant(entry) => drop(entry.insert((one.changes, rows))),
+            }
+        }
+        let apply = |(changes, rows)| Transaction { rows, applied: self.domain.start_applying(changes) };
+        lanes.into_values().map(apply).collect()
+    }
+
+    /// The lane in which a change is told of.
+    fn lane(&self, changes: &Changes) -> u8 {
+        let customer = changes.ops.iter().rev().find_map(|op| match op {
+            Op::Put(Put { event: Some(event), .. }) => event.customer,
+            _ => None,
+        });
+        self.domain.store.lane_of(customer)
+    }
+
+    /// Waits for transactions; takes the rows of those that were refused again.
+    async fn settle(
         &self,
-        references: &mut References,
-        row: &ImportRow,
-        look_up: bool,
-    ) -> Result<Changes, DomainError> {
-        let (domain, org) = (self.domain, self.org);
-        let mut changes = Changes::new(org, domain.now());
-        match &row.0 {
-            Body::User(body) => drop(domain.new_user(org, &mut changes, body.clone(), None, look_up).await?),
-            Body::Team(body) => {
-                drop(domain.new_team(org, references, &mut changes, body.clone(), None, look_up).await?);
-            }
-            Body::Tag(body) => drop(domain.new_tag_from(org, &mut changes, body.clone(), None, look_up).await?),
-            Body::Customer(body) => {
-                let body = (**body).clone();
-                let draft = domain.new_customer(org, references, &mut changes, body, None, true, look_up).await?;
-                draft.finish(None, &mut changes)?;
-            }
-            Body::Conversation(_) | Body::Message(_) | Body::Note(_) => {
-                return Err(DomainError::internal("this kind of row belongs to a timeline"));
-            }
-        }
-        Ok(changes)
-    }
-
-    async fn take_groups(
-        &mut self,
-        groups: IndexMap<CustomerId, Group>,
-        conversations: &IndexMap<ConversationId, Row>,
+        kind: ImportKind,
+        transactions: Vec<Transaction>,
         outcomes: &mut [Option<RowOutcome>],
     ) -> Result<(), DomainError> {
-        let mut references = References::new(self.domain.store.clone(), self.org);
-        let ids: Vec<Id> = groups.keys().copied().map(Id::from).collect();
-        let customers: IndexMap<CustomerId, Row> = self
-            .domain
-            .store
-            .get_many(self.org, Kind::Customer, &ids)
-            .await?
-            .into_iter()
-            .filter(Row::shows)
-            .map(|row| (CustomerId(row.id), row))
-            .collect();
-        let mut waiting = Vec::new();
-        for (customer, group) in groups {
-            let Some(row) = customers.get(&customer) else {
-                for (n, _) in group.rows {
-                    outcomes[n] = Some(refused("/customer names no customer of this org:", &customer.to_string()));
-                }
-                continue;
-            };
-            let changes = self.compute(&mut references, row.clone(), conversations, &group, false, outcomes).await?;
-            waiting.push((customer, self.domain.start_applying(changes), group));
-        }
-        for (customer, applied, group) in waiting {
+        for Transaction { rows, applied } in transactions {
             match joined(applied).await {
-                Ok(_) => {
-                    for (n, _) in &group.rows {
-                        outcomes[*n].get_or_insert(RowOutcome::Created);
-                    }
-                }
-                Err(StoreError::Conflict(_)) => self.take_again(customer, group, outcomes).await?,
+                Ok(_) => created(&rows, outcomes),
+                Err(StoreError::Conflict(_)) => self.take_apart(kind, rows, outcomes).await?,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    /// Takes the rows of a refused group one by one, with look-ups that can name what is wrong.
-    async fn take_again(
-        &mut self,
-        customer: CustomerId,
-        group: Group,
+    /// Takes the rows of a refused transaction again, each group by itself.
+    async fn take_apart(
+        &self,
+        kind: ImportKind,
+        rows: Vec<(usize, Box<str>)>,
         outcomes: &mut [Option<RowOutcome>],
     ) -> Result<(), DomainError> {
-        for (n, row) in group.rows {
-            if outcomes[n].is_some() {
-                continue;
+        let rows = rows.into_iter().filter(|(n, _)| outcomes[*n].is_none());
+        let rows = rows.map(|(n, text)| Ok((n, ImportRow::again(kind, text)?))).collect::<Result<_, DomainError>>()?;
+        let groups = self.groups(kind, rows, true, outcomes).await?;
+        let mut waiting = Vec::new();
+        for Computed { changes, rows, refused } in self.compute_all(groups).await? {
+            for (n, outcome) in refused {
+                outcomes[n] = Some(outcome);
             }
-            if let (Some(id), Some(kind)) = (row.id(), row.kind())
-                && self.domain.store.get(self.org, kind, id).await?.is_some()
-            {
-                outcomes[n] = Some(RowOutcome::Present);
-                continue;
+            waiting.push((rows, self.domain.start_applying(changes)));
+        }
+        for (rows, applied) in waiting {
+            match joined(applied).await {
+                Ok(_) => created(&rows, outcomes),
+                Err(StoreError::Conflict(_)) => {
+                    for (n, text) in rows {
+                        if outcomes[n].is_none() {
+                            outcomes[n] = Some(self.take_one(kind, &text).await?);
+                        }
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            let single = Group { rows: vec![(n, row)] };
-            let this = &*self;
-            let again = async || {
-                let mut references = References::new(this.domain.store.clone(), this.org);
-                let row = this.domain.row(this.org, Kind::Customer, customer.0).await?;
-                let conversations = this.conversations_of(&single.rows).await?;
-                let mut outcome = [None];
-                let own = Group { rows: vec![(0, single.rows[0].1.clone())] };
-                let changes = this.compute(&mut references, row, &conversations, &own, true, &mut outcome).await?;
-                let [outcome] = outcome;
-                Ok((changes, outcome))
-            };
-            outcomes[n] = Some(match this.domain.commit(again).await {
-                Ok((_, refusal)) => refusal.unwrap_or(RowOutcome::Created),
-                Err(error) => rejected(error)?,
-            });
         }
         Ok(())
     }
 
-    /// The change a group amounts to. Rows that are refused get their outcome here and leave nothing in the change.
-    async fn compute(
+    /// Takes one row of a refused group by itself, with look-ups that can name what is wrong; what only stood in the way is
+    /// waited for.
+    async fn take_one(&self, kind: ImportKind, text: &str) -> Result<RowOutcome, DomainError> {
+        let again = async || {
+            let row = ImportRow::again(kind, text.into())?;
+            if let (Some(id), ImportKind::Conversations | ImportKind::Messages | ImportKind::Notes) = (row.id(), kind)
+                && self.domain.store.get(self.org, kind.kind(), id).await?.is_some()
+            {
+                return Ok((Changes::new(self.org, self.domain.now()), Some(RowOutcome::Present)));
+            }
+            let mut outcome = [None];
+            let Some(group) = self.groups(kind, vec![(0, row)], false, &mut outcome).await?.pop() else {
+                return Ok((Changes::new(self.org, self.domain.now()), outcome[0].take()));
+            };
+            let mut references = References::new(self.domain.store.clone(), self.org);
+            let Computed { changes, mut refused, .. } = self.compute(&mut references, group, true).await?;
+            Ok((changes, refused.pop().map(|(_, outcome)| outcome)))
+        };
+        match self.domain.commit(again).await {
+            Ok((_, outcome)) => Ok(outcome.unwrap_or(RowOutcome::Created)),
+            Err(error) => rejected(error),
+        }
+    }
+
+    /// The change a group amounts to.
+    async fn compute(&self, references: &mut References, group: Group, look_up: bool) -> Result<Computed, DomainError> {
+        match group.of {
+            Some(of) => self.compute_timeline(references, of, group.rows, look_up).await,
+            None => self.compute_single(references, group.rows, look_up).await,
+        }
+    }
+
+    async fn compute_single(
         &self,
         references: &mut References,
-        customer: Row,
-        conversations: &IndexMap<ConversationId, Row>,
-        group: &Group,
+        rows: Vec<Placed>,
         look_up: bool,
-        outcomes: &mut [Option<RowOutcome>],
-    ) -> Result<Changes, DomainError> {
-        let domain = self.domain;
+    ) -> Result<Computed, DomainError> {
+        let (domain, org) = (&*self.domain, self.org);
+        let mut computed = Computed { changes: Changes::new(org, domain.now()), rows: Vec::new(), refused: Vec::new() };
+        for (n, ImportRow { mut body, text }) in rows {
+            body.stamp(self.imported_at);
+            let changes = &mut computed.changes;
+            let before = changes.ops.len();
+            let result = match body {
+                Body::User(body) => domain.new_user(org, changes, body, None, look_up).await.map(drop),
+                Body::Team(body) => domain.new_team(org, references, changes, body, None, look_up).await.map(drop),
+                Body::Tag(body) => domain.new_tag_from(org, changes, body, None, look_up).await.map(drop),
+                Body::Customer(body) => {
+                    match domain.new_customer(org, references, changes, *body, None, true, look_up).await {
+                        Ok(draft) => draft.finish(None, changes).map(drop),
+                        Err(error) => Err(error),
+                    }
+                }
+                Body::Conversation(_) | Body::Message(_) | Body::Note(_) => {
+                    Err(DomainError::internal("this kind of row belongs to a timeline"))
+                }
+            };
+            if let Err(error) = result {
+                computed.changes.truncate(before);
+                computed.refused.push((n, rejected(error)?));
+            }
+            computed.rows.push((n, text));
+        }
+        Ok(computed)
+    }
+
+    async fn compute_timeline(
+        &self,
+        references: &mut References,
+        of: Timelined,
+        rows: Vec<Placed>,
+        look_up: bool,
+    ) -> Result<Computed, DomainError> {
+        let Timelined { customer, mut conversations } = of;
+        let domain = &*self.domain;
         let mut timeline = Timeline::new(domain, self.org, Author::default(), Draft::read(customer)?);
         let mut messages: IndexMap<ConversationId, Vec<_>> = IndexMap::new();
-        for (n, row) in &group.rows {
+        let (mut texts, mut refused) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (n, row) in rows {
             if let Some(id) = row.conversation()
-                && !timeline.conversations.contains_key(&id)
-                && let Some(row) = conversations.get(&id)
+                && let Some(row) = conversations.remove(&id)
             {
-                timeline.with_conversation(row.clone())?;
+                timeline.with_conversation(row)?;
             }
+            let ImportRow { mut body, text } = row;
+            body.stamp(self.imported_at);
             let before = timeline.changes.ops.len();
-            let result = match &row.0 {
+            let result = match body {
                 Body::Conversation(body) => {
-                    domain.add_conversation(&mut timeline, references, (**body).clone(), true, look_up).await.map(drop)
+                    domain.add_conversation(&mut timeline, references, *body, true, look_up).await.map(drop)
                 }
                 Body::Message(body) => match body.conversation.0 {
                     Some(id) => domain
-                        .new_message(&timeline, references, id, (**body).clone(), true, look_up)
+                        .new_message(&timeline, references, id, *body, true, look_up)
                         .await
                         .map(|message| messages.entry(id).or_default().push(message)),
                     None => Err(DomainError::invalid("/conversation", "is required")),
                 },
                 Body::Note(body) => match body.conversation.0 {
-                    Some(id) => {
-                        match domain.new_note(&timeline, references, id, (**body).clone(), true, look_up).await {
-                            Ok(note) => domain.put_note(&mut timeline, id, note),
-                            Err(error) => Err(error),
-                        }
-                    }
+                    Some(id) => match domain.new_note(&timeline, references, id, *body, true, look_up).await {
+                        Ok(note) => domain.put_note(&mut timeline, id, note),
+                        Err(error) => Err(error),
+                    },
                     None => Err(DomainError::invalid("/conversation", "is required")),
                 },
                 _ => Err(DomainError::internal("this kind of row stands alone")),
             };
             if let Err(error) = result {
                 timeline.changes.truncate(before);
-                outcomes[*n] = Some(rejected(error)?);
+                refused.push((n, rejected(error)?));
             }
+            texts.push((n, text));
         }
         for (id, messages) in messages {
             timeline.record(id, messages).await?;
         }
-        Ok(timeline.finish().await?.0)
+        Ok(Computed { changes: timeline.finish().await?.0, rows: texts, refused })
+    }
+}
+
+/// The rows of a transaction that was applied, but for those refused before, are stored.
+fn created(rows: &[(usize, Box<str>)], outcomes: &mut [Option<RowOutcome>]) {
+    for (n, _) in rows {
+        outcomes[*n].get_or_insert(RowOutcome::Created);
     }
 }
 
@@ -591,19 +779,6 @@ async fn joined(applied: JoinHandle<Result<Applied, StoreError>>) -> Result<Appl
 
 fn refused(reason: &str, what: &str) -> RowOutcome {
     RowOutcome::Rejected(RowError(format!("{reason} {what}")))
-}
-
-fn group(
-    rows: Vec<(usize, ImportRow)>,
-    customer: impl Fn(&ImportRow) -> Option<CustomerId>,
-) -> IndexMap<CustomerId, Group> {
-    let mut groups: IndexMap<CustomerId, Group> = IndexMap::new();
-    for (n, row) in rows {
-        if let Some(customer) = customer(&row) {
-            groups.entry(customer).or_insert_with(|| Group { rows: Vec::new() }).rows.push((n, row));
-        }
-    }
-    groups
 }
 
 /// A refusal of the row, or an error of the run.

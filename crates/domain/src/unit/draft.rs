@@ -116,10 +116,19 @@ impl<A: Tracked> Stored<A> {
     }
 }
 
+/// A record as it was read.
+#[derive(Clone, Debug)]
+struct Read<A: Tracked> {
+    row: Row,
+    doc: Document<A>,
+    state: A::State,
+}
+
 /// A record being changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft<A: Tracked> {
-    was: Option<(Row, Document<A>, A::State)>,
+    /// As it was read. In a box, since most drafts are of new records, are moved about, and have none.
+    was: Option<Box<Read<A>>>,
     pub(crate) doc: Document<A>,
     pub(crate) state: A::State,
     pub(crate) hidden: Hidden,
@@ -135,17 +144,18 @@ impl<A: Tracked> Draft<A> {
     pub(crate) fn read(row: Row) -> Result<Self, DomainError> {
         let doc = Document::<A>::from_text(&row.doc)?;
         let state: A::State = row.state.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
-        Ok(Self { hidden: row.hidden, was: Some((row, doc.clone(), state.clone())), doc, state })
+        let was = Box::new(Read { row, doc: doc.clone(), state: state.clone() });
+        Ok(Self { hidden: was.row.hidden, was: Some(was), doc, state })
     }
 
     /// The row as it was read.
     pub(crate) fn read_row(&self) -> Option<&Row> {
-        self.was.as_ref().map(|(row, ..)| row)
+        self.was.as_ref().map(|was| &was.row)
     }
 
     /// The record as it was read.
     pub(crate) fn before(&self) -> Option<&Document<A>> {
-        self.was.as_ref().map(|(_, doc, _)| doc)
+        self.was.as_ref().map(|was| &was.doc)
     }
 
     /// Whether it showed when it was read.
@@ -171,7 +181,7 @@ impl<A: Tracked> Draft<A> {
 
     /// Whether anything that shows differs from what was read.
     pub(crate) fn is_changed(&self) -> bool {
-        self.was.as_ref().is_none_or(|(row, doc, _)| *doc != self.doc || row.hidden != self.hidden)
+        self.was.as_ref().is_none_or(|was| was.doc != self.doc || was.row.hidden != self.hidden)
     }
 
     /// Notes who edited it, if the edit changed anything.
@@ -202,11 +212,12 @@ impl<A: Tracked> Draft<A> {
     pub(crate) fn finish(mut self, actor: Option<UserId>, changes: &mut Changes) -> Result<Stored<A>, DomainError> {
         let state = serde_json::to_string(&self.state)?;
         let state = (state != "{}").then_some(state);
-        let Some((row, before, old_state)) = self.was.take() else {
+        let Some(was) = self.was.take() else {
             self.renew(1, changes.at);
             let stamp = self.put(None, state, Verb::Create, actor, changes)?;
             return Ok(Stored { doc: self.doc, stamp: Some(stamp) });
         };
+        let Read { row, doc: before, state: old_state } = *was;
         let hidden_changed = row.hidden != self.hidden;
         if before == self.doc && !hidden_changed {
             if self.state != old_state {
@@ -233,7 +244,7 @@ impl<A: Tracked> Draft<A> {
 
     /// Renders the record anew, without changing it.
     pub(crate) fn render_anew(mut self, changes: &mut Changes) {
-        if let Some((row, ..)) = self.was.take() {
+        if let Some(Read { row, .. }) = self.was.take().map(|was| *was) {
             let text = self.doc.render().text;
             let now = Row { doc: text, version: RENDERER, ..row.clone() };
             changes.put(Put { was: Some(Box::new(row)), now, stamp_at: None, event: None });

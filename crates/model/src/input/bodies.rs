@@ -472,7 +472,7 @@ pub struct UserCreate {
     #[schemars(length(min = 1, max = 256))]
     pub name: Opt<String>,
     /// The address; unique in the org.
-    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s\x00]+@[^@\s\x00]+$"))]
+    #[schemars(length(min = 3, max = 256), pattern(ADDRESS))]
     pub email: Opt<String>,
     /// The name shown to customers.
     #[schemars(length(max = 256))]

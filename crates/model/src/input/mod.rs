@@ -1,8 +1,9 @@
-//! Request bodies: one struct each, from which the JSON Schema is derived, against which a body is validated, and which
-//! `openapi.json` shows. Limits and closed key sets are those of contract `endpoints.md`, "Bodies of the core write
+//! Request bodies: one struct each, from which the JSON Schema is derived, which `openapi.json` shows. A body is held
+//! against it while it is read into its struct; the schema's validator itself runs only to say what is wrong with one. Limits and closed key sets are those of contract `endpoints.md`, "Bodies of the core write
 //! operations".
 
 mod bodies;
+mod checked;
 mod parts;
 mod shape;
 
@@ -21,5 +22,5 @@ pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,
     CUSTOMER_IMPORT, CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE,
     NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape, TAG_CREATE,
-    TAG_IMPORT, TAG_NAMES, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT,
+    TAG_IMPORT, TAG_NAMES, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
 };

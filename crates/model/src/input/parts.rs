@@ -11,6 +11,9 @@ use crate::{FieldError, Id, Instant, Opt, TeamId, UserId, limits};
 /// What names have to match: records are found by them, and not every database keeps a NUL.
 pub(super) const NO_NUL: &str = r"^[^\x00]*$";
 
+/// What e-mail addresses have to match.
+pub(super) const ADDRESS: &str = r"^[^@\s\x00]+@[^@\s\x00]+$";
+
 /// The largest whole number that any JSON reader keeps exactly: the limit of those that have no narrower one.
 pub(super) const MAX_INTEGER: i64 = (1 << 53) - 1;
 
@@ -41,7 +44,7 @@ pub struct Email {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<EmailType>,
     /// The address; compared without case.
-    #[schemars(length(min = 3, max = 256), pattern(r"^[^@\s\x00]+@[^@\s\x00]+$"))]
+    #[schemars(length(min = 3, max = 256), pattern(ADDRESS))]
     pub email: String,
     /// Whether it has been verified.
     #[serde(default)]

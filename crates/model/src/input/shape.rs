@@ -1,4 +1,4 @@
-//! A shape: a body type with its JSON Schema and the validator compiled from it.
+//! A shape: a body type with its JSON Schema, the rule and the validator made of it.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 
 use super::bodies::*;
+use super::checked::{Checked, Rule};
 use super::parts::{MAX_INTEGER, NO_NUL};
 use crate::{FieldError, Instant, limits};
 
@@ -23,6 +24,7 @@ const MOST_ERRORS: usize = 20;
 pub struct Shape<T> {
     name: &'static str,
     schema: Value,
+    rule: Rule,
     validator: Validator,
     body: PhantomData<fn() -> T>,
 }
@@ -61,7 +63,7 @@ impl<T: DeserializeOwned> Shape<T> {
             .should_validate_formats(true)
             .build(&schema)
             .unwrap_or_else(|error| panic!("schema of {}: {error}", type_name::<T>()));
-        Self { name, schema, validator, body: PhantomData }
+        Self { name, rule: Rule::of(&schema), schema, validator, body: PhantomData }
     }
 
     /// The name `openapi.json` gives it.
@@ -75,19 +77,33 @@ impl<T: DeserializeOwned> Shape<T> {
     }
 
     /// Reads a body, or says what is wrong with it, field by field.
-    pub fn read(&self, mut body: Value) -> Result<T, Vec<FieldError>> {
+    pub fn read(&self, body: Value) -> Result<T, Vec<FieldError>> {
+        T::deserialize(Checked::body(&body, &self.rule)).or_else(|_| self.explain(body))
+    }
+
+    /// Reads a body from its text.
+    pub fn read_text(&self, text: &str) -> Result<T, Unread> {
+        self.read_checked(text)
+            .or_else(|_| self.explain(serde_json::from_str(text).map_err(Unread::NoJson)?).map_err(Unread::Refused))
+    }
+
+    /// Reads a body that its rule is sure about.
+    pub(super) fn read_checked(&self, text: &str) -> Result<T, serde_json::Error> {
+        let mut text = serde_json::Deserializer::from_str(text);
+        let body = T::deserialize(Checked::body(&mut text, &self.rule))?;
+        text.end()?;
+        Ok(body)
+    }
+
+    /// Says what is wrong with a body, or reads it after all: nearly always the rule has found something.
+    pub(super) fn explain(&self, mut body: Value) -> Result<T, Vec<FieldError>> {
         let mut beyond = limits::check(&body);
         if !beyond.is_empty() {
             beyond.truncate(MOST_ERRORS);
             return Err(beyond);
         }
         if !self.validator.is_valid(&body) {
-            return Err(self
-                .validator
-                .iter_errors(&body)
-                .flat_map(|error| explain(&error))
-                .take(MOST_ERRORS)
-                .collect());
+            return Err(self.validator.iter_errors(&body).flat_map(|error| told(&error)).take(MOST_ERRORS).collect());
         }
         settle_integers(&self.schema, &mut body);
         // The schemas are meant to let nothing through that their types cannot hold. Where one does, the field is named.
@@ -95,6 +111,15 @@ impl<T: DeserializeOwned> Shape<T> {
         serde_path_to_error::deserialize(body)
             .map_err(|error| vec![FieldError::at(pointer(error.path()), "holds a value konverse cannot keep")])
     }
+}
+
+/// Why a text was not read.
+#[derive(Debug)]
+pub enum Unread {
+    /// It is not JSON.
+    NoJson(serde_json::Error),
+    /// What is wrong, field by field.
+    Refused(Vec<FieldError>),
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
@@ -176,7 +201,7 @@ fn words(alternatives: &Value) -> Option<Vec<Value>> {
     Some(words.concat())
 }
 
-fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
+fn told(error: &ValidationError<'_>) -> Vec<FieldError> {
     let pointer = error.instance_path().as_str().to_owned();
     let message = match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
