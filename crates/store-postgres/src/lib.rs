@@ -1,26 +1,28 @@
 //! The storage contract on PostgreSQL 15 or newer.
 //!
-//! The statements of a change are sent without waiting for each other (pipelined), so a transaction costs three round
-//! trips however many rows it writes. Several server processes may share one database. An unbounded read is cancelled
+//! Changes that wait for the same lane are committed together, and their statements are sent without waiting for each
+//! other (pipelined), so a transaction costs three round trips however many rows it writes. Several server processes may share one database. An unbounded read is cancelled
 //! when its caller goes away.
 
 mod bind;
 mod open;
+mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt;
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::try_join_all;
 use konverse_model::{Instant, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
-use konverse_store_sql::{Cost, Dialect, Driver, LaneState, Query, SqlStore, Step, Value, Work};
-use tokio::sync::Semaphore;
+use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
 use bind::{Bound, Doc, IdColumn, Param};
+use write::Writer;
 
 /// How long the server may take to end a cancelled query. Then the connection is closed all the same.
 const CANCEL: Duration = Duration::from_secs(10);
@@ -34,8 +36,7 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// The PostgreSQL driver.
 pub struct Postgres {
     pool: Pool,
-    /// Changes that may have a connection. They wait for their lanes with it, and a quarter of the pool is for reads.
-    writers: Semaphore,
+    writer: Arc<Writer>,
 }
 
 impl Postgres {
@@ -46,8 +47,8 @@ impl Postgres {
         let mut client = pool.get().await.map_err(pool_error)?;
         open::migrate(&mut client).await?;
         drop(client);
-        let writers = Semaphore::new((connections - connections / 4).max(1));
-        Ok(SqlStore::new(Self { pool, writers }))
+        let writer = Writer::new(pool.clone(), connections);
+        Ok(SqlStore::new(Self { pool, writer }))
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -214,105 +215,7 @@ impl Driver for Postgres {
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        let closed = |_| StoreError::Database("the store is closed".into());
-        let _permit = self.writers.acquire().await.map_err(closed)?;
-        let writing = Writing(Some(self.client().await?));
-        let client = writing.client()?;
-        let result = match perform(client, &work).await {
-            Ok(applied) => client.batch_execute("COMMIT").await.map(|()| applied).map_err(database),
-            Err(error) => client.batch_execute("ROLLBACK").await.map_err(database).and(Err(error)),
-        };
-        // What could not be ended is closed, and so rolled back by the server.
-        if matches!(result, Ok(_) | Err(StoreError::Conflict(_))) {
-            writing.done();
-        }
-        result
-    }
-}
-
-/// A connection in a transaction. It goes back to the pool with [`Writing::done`]; dropped before that, by a caller who
-/// went away for instance, it is closed, and the server rolls back.
-struct Writing(Option<Object>);
-
-impl Writing {
-    fn client(&self) -> Result<&Object, StoreError> {
-        self.0.as_ref().ok_or_else(|| StoreError::Database("the transaction is over".into()))
-    }
-
-    fn done(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            drop(Object::take(client));
-        }
-    }
-}
-
-/// Begins a transaction, locks the lanes and runs the steps. What does not need an answer before the next is sent with it.
-async fn perform(client: &Object, work: &Work) -> Result<Applied, StoreError> {
-    let begin = async { client.batch_execute("BEGIN").await.map_err(database) };
-    let mut lanes = Vec::with_capacity(work.lanes().len());
-    match work.lanes() {
-        [] => begin.await?,
-        [first, others @ ..] => {
-            let lock = work.lock(*first);
-            let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
-            let (begun, found) = join(begin, rows(client, &statement, &lock)).await;
-            begun?;
-            lanes.push(lane_state(client, work, *first, found?).await?);
-            for lane in others {
-                let found = rows(client, &statement, &work.lock(*lane)).await?;
-                lanes.push(lane_state(client, work, *lane, found).await?);
-            }
-        }
-    }
-    let (steps, applied) = work.steps(&lanes)?;
-    let statements = prepared(client, Cost::Bounded, steps.iter().map(|step| &*step.sql)).await?;
-    let run = |step| {
-        let step: &Step = step;
-        let statements = &statements;
-        async move {
-            let statement = statement(statements, &step.sql)?;
-            match client.execute_raw(statement, step.params.iter().map(Param)).await {
-                Ok(0) if step.must_change => Err(StoreError::Conflict(step.conflict.clone().unwrap_or(Conflict::Busy))),
-                Ok(_) => Ok(()),
-                Err(error) => Err(failure(step, error)),
-            }
-        }
-    };
-    // All are sent at once and answered in order. After the first failure the engine refuses the rest, so the first
-    // error is the one that says why.
-    match join_all(steps.iter().map(run)).await.into_iter().find_map(Result::err) {
-        Some(error) => Err(error),
-        None => Ok(applied),
-    }
-}
-
-/// The state of a lane that was locked, which is made first when nothing was found of it.
-async fn lane_state(
-    client: &Object,
-    work: &Work,
-    lane: u8,
-    mut found: Vec<Vec<Value>>,
-) -> Result<LaneState, StoreError> {
-    if found.is_empty() {
-        let (make, lock) = (work.make(lane), work.lock(lane));
-        let making = client.prepare_cached(&make.sql).await.map_err(database)?;
-        client.execute_raw(&making, make.params.iter().map(Param)).await.map_err(database)?;
-        let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
-        found = rows(client, &statement, &lock).await?;
-    }
-    work.lane_state(found.pop().unwrap_or_default())
-}
-
-fn failure(step: &Step, error: tokio_postgres::Error) -> StoreError {
-    match (error.code(), &step.conflict) {
-        (Some(&SqlState::UNIQUE_VIOLATION), Some(conflict)) => StoreError::Conflict(conflict.clone()),
-        _ => database(error),
+        self.writer.write(work).await
     }
 }
 

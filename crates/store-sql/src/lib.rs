@@ -17,7 +17,7 @@ use konverse_model::{CustomerId, Id, Instant, OrgId};
 use konverse_store::{Applied, Conflict, Page, StoreError, Version};
 
 pub use lane::LaneState;
-pub use plan::Work;
+pub use plan::{Plan, Work, together};
 pub use store::SqlStore;
 
 /// The schema's migrations in order, by engine. A migration is never edited once released.

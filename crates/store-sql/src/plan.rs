@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{Applied, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
@@ -15,6 +16,9 @@ use crate::{Dialect, Query, Step, Value};
 
 /// Slots a kept count is spread over: enough that concurrent writers of one org seldom meet in one row.
 const SLOTS: u8 = 16;
+
+/// Columns of an event.
+const EVENT_COLUMNS: usize = 11;
 
 /// Characters of an instant.
 const STAMP: usize = 24;
@@ -31,8 +35,7 @@ const JOIN: &str =
 const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
-const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) VALUES ";
 const LANE: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2";
 const LANE_LOCKED: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2 FOR UPDATE";
 const NEW_LANE: &str = "INSERT INTO lane (org, n, seq, at, used, gone) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -43,7 +46,7 @@ const COUNT_LANE: &str = "UPDATE lane SET seq = \
     (SELECT coalesce(max(e.seq), CAST($1 AS bigint)) FROM event e WHERE e.org = $2 AND e.lane = $3 AND e.seq >= $4), \
     at = $5, used = $6 WHERE org = $7 AND n = $8";
 
-/// What a driver makes one transaction of.
+/// What a driver makes a part of one transaction, or all of it.
 pub struct Work {
     dialect: Dialect,
     lanes: Vec<u8>,
@@ -156,19 +159,38 @@ impl Work {
         }
     }
 
+    /// Whether it can share a transaction with others of its lane: it takes one lane, and nothing for which it might have to
+    /// wait for another lane's change while that waits for it. Names and kept counts are taken in one order within a
+    /// change, but not from one change to the next.
+    pub fn is_plain(&self) -> bool {
+        let Part::Changes(changes) = &self.part else { return false };
+        let [_] = *self.lanes else { return false };
+        changes.ops.iter().all(|op| matches!(op, Op::Put(_) | Op::Guard(..) | Op::Emit(_)))
+    }
+
+    /// The lane of a [plain](Work::is_plain) change, and whose it is.
+    pub fn lane(&self) -> Option<(Id, u8)> {
+        self.lanes.first().map(|lane| (self.org(), *lane))
+    }
+
     /// The statements, given how the lanes were found, in the order of [`Work::lanes`].
-    pub fn steps(&self, lanes: &[LaneState]) -> Result<(Cow<'_, [Step]>, Applied), StoreError> {
+    pub fn plan(&self, lanes: &[LaneState]) -> Result<Plan<'_>, StoreError> {
         match &self.part {
-            Part::Steps(steps) => Ok((Cow::Borrowed(steps), Applied::default())),
+            Part::Steps(steps) => Ok(Plan { steps: Cow::Borrowed(steps), ..Plan::default() }),
             Part::Changes(changes) => {
                 let mut planner = Planner::new(self, changes, lanes);
                 for op in &changes.ops {
                     planner.take(op)?;
                 }
-                let (steps, applied) = planner.finish();
-                Ok((Cow::Owned(steps), applied))
+                Ok(planner.finish())
             }
         }
+    }
+
+    /// Stores where a lane stands after a change, or after several.
+    pub fn leave(&self, lane: u8, state: LaneState) -> Step {
+        let LaneState { seq, at, used } = state;
+        any(MOVE_LANE, vec![Value::Int(seq), at.into(), Value::Int(used), self.org().into(), Value::Int(lane.into())])
     }
 }
 
@@ -176,6 +198,73 @@ impl Work {
 fn timeline_of(row: &Row) -> Option<CustomerId> {
     row.customer.or_else(|| (row.kind == Kind::Customer).then_some(CustomerId(row.id)))
 }
+
+/// The statements of a change.
+#[derive(Default)]
+pub struct Plan<'a> {
+    /// Statements, in this order.
+    steps: Cow<'a, [Step]>,
+    /// Rows of events: see [`Plan::tell`].
+    events: Vec<Vec<Value>>,
+    /// Statements that follow the events.
+    after: Vec<Step>,
+    /// Where the lanes stand after it, in the order of [`Work::lanes`].
+    lanes: Vec<LaneState>,
+    /// What is known once it is committed.
+    pub applied: Applied,
+}
+
+impl Plan<'_> {
+    /// All of it as one transaction's statements.
+    pub fn alone(self, work: &Work) -> (Vec<Step>, Applied) {
+        let mut steps = self.steps.into_owned();
+        steps.extend(tell(self.events));
+        // What is told along with a record is counted by the database, and so is where the lane stands.
+        let left = if self.after.is_empty() { self.lanes } else { Vec::new() };
+        steps.extend(self.after);
+        steps.extend(work.lanes.iter().zip(left).map(|(lane, state)| work.leave(*lane, state)));
+        (steps, self.applied)
+    }
+}
+
+/// Plain changes of one lane as one transaction's statements, given how the lane was found.
+pub fn together(works: &[&Work], lane: LaneState) -> Result<(Vec<Step>, Vec<Applied>), StoreError> {
+    let (mut steps, mut events, mut applied, mut state) = (Vec::new(), Vec::new(), Vec::new(), lane);
+    for work in works {
+        let plan = work.plan(&[state])?;
+        state = *plan.lanes.first().unwrap_or(&state);
+        steps.extend(plan.steps.into_owned());
+        events.extend(plan.events);
+        applied.push(plan.applied);
+    }
+    steps.extend(tell(events));
+    if let Some((work, (_, n))) = works.first().and_then(|work| Some((work, work.lane()?))) {
+        steps.push(work.leave(n, state));
+    }
+    Ok((steps, applied))
+}
+
+/// Events as statements of many rows each. Their numbers of rows are few, so that their texts are.
+fn tell(mut events: Vec<Vec<Value>>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (rows, sql) in TELL.iter() {
+        while events.len() >= *rows {
+            let left = events.split_off(*rows);
+            steps.push(any(sql, events.into_iter().flatten().collect()));
+            events = left;
+        }
+    }
+    steps
+}
+
+/// The texts that store so many events, the largest first.
+static TELL: LazyLock<[(usize, String); 5]> = LazyLock::new(|| {
+    [16, 8, 4, 2, 1].map(|rows| {
+        let slots = |row: usize| (1..=EVENT_COLUMNS).map(move |n| format!("${}", row * EVENT_COLUMNS + n));
+        let values = |row| format!("({})", slots(row).collect::<Vec<_>>().join(", "));
+        (rows, format!("{EVENT}{}", (0..rows).map(values).collect::<Vec<_>>().join(", ")))
+    })
+});
 
 fn customer_of(hide: Hide) -> CustomerId {
     match hide {
@@ -225,7 +314,7 @@ struct Planner<'a> {
     releases: Vec<Step>,
     claims: Vec<(Space, &'a str, Id)>,
     rest: Vec<Step>,
-    events: Vec<Step>,
+    events: Vec<Vec<Value>>,
     hides: Vec<(Hide, Option<UserId>)>,
     applied: Applied,
 }
@@ -356,11 +445,11 @@ impl<'a> Planner<'a> {
             event.rev.into(),
             changes.into(),
         ];
-        self.events.push(any(EVENT, params));
+        self.events.push(params);
         Ok(())
     }
 
-    fn finish(mut self) -> (Vec<Step>, Applied) {
+    fn finish(mut self) -> Plan<'a> {
         let org: Id = self.org.into();
         // In one order for everybody, so that two changes cannot wait for each other's names.
         self.claims.sort_unstable();
@@ -374,24 +463,24 @@ impl<'a> Planner<'a> {
         steps.append(&mut self.releases);
         steps.extend(claims);
         steps.append(&mut self.rest);
-        steps.append(&mut self.events);
         let (at, used) = self.stamps.end();
+        let mut after = Vec::new();
         for (hide, actor) in &self.hides {
             let lane = self.dialect.lane_of(Some(customer_of(*hide)));
             let seq = self.lanes.iter().position(|one| *one == lane).map_or(0, |place| self.states[place].seq);
-            steps.extend(hide_events(org, *hide, *actor, lane, seq, at));
+            after.extend(hide_events(org, *hide, *actor, lane, seq, at));
         }
-        for (lane, state) in self.lanes.iter().zip(&self.states) {
-            let n = Value::Int((*lane).into());
-            let (at, used) = (at.into(), Value::Int(used));
-            steps.push(if self.hides.is_empty() {
-                any(MOVE_LANE, vec![Value::Int(state.seq), at, used, org.into(), n])
-            } else {
-                let seq = Value::Int(state.seq);
+        for state in &mut self.states {
+            (state.at, state.used) = (at, used);
+        }
+        if !self.hides.is_empty() {
+            after.extend(self.lanes.iter().zip(&self.states).map(|(lane, state)| {
+                let (n, seq) = (Value::Int((*lane).into()), Value::Int(state.seq));
+                let (at, used) = (at.into(), Value::Int(used));
                 any(COUNT_LANE, vec![seq.clone(), org.into(), n.clone(), seq, at, used, org.into(), n])
-            });
+            }));
         }
-        (steps, self.applied)
+        Plan { steps: Cow::Owned(steps), events: self.events, after, lanes: self.states, applied: self.applied }
     }
 }
 

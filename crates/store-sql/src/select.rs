@@ -1,5 +1,7 @@
 //! The reads of lists.
 
+use std::sync::LazyLock;
+
 use konverse_model::{Id, Instant, Kind, OrgId, RENDERER};
 use konverse_store::{Field, Filter, List, Order, Scope, Start, Window};
 
@@ -54,6 +56,41 @@ impl Conditions {
         let slot = self.slot(value);
         self.text.push_str(&format!(" AND {column} {operator} {slot}"));
     }
+}
+
+static AROUND_CONVERSATION: LazyLock<String> = LazyLock::new(|| {
+    let [customer, conversation] = [Kind::Customer, Kind::Conversation].map(table::of);
+    format!(
+        "SELECT {}, {} FROM conversation v JOIN customer c ON c.org = v.org AND c.id = v.customer \
+         WHERE v.org = $1 AND v.id = $2",
+        customer.columns_of("c"),
+        conversation.columns_of("v")
+    )
+});
+static AROUND_MESSAGE: LazyLock<String> = LazyLock::new(|| around_entry(Kind::Message));
+static AROUND_NOTE: LazyLock<String> = LazyLock::new(|| around_entry(Kind::Note));
+
+fn around_entry(kind: Kind) -> String {
+    let [customer, conversation, entry] = [Kind::Customer, Kind::Conversation, kind].map(table::of);
+    format!(
+        "SELECT {}, {}, {} FROM {} e JOIN conversation v ON v.org = e.org AND v.id = e.conversation \
+         JOIN customer c ON c.org = v.org AND c.id = v.customer WHERE e.org = $1 AND e.id = $2",
+        customer.columns_of("c"),
+        conversation.columns_of("v"),
+        entry.columns_of("e"),
+        entry.name
+    )
+}
+
+/// A conversation, message or note with its customer and conversation: one statement, since a statement sees one moment
+/// on both engines. The columns of the customer come first, then those of the conversation.
+pub(crate) fn surroundings(org: OrgId, kind: Kind, id: Id) -> Query {
+    let sql: &'static str = match kind {
+        Kind::Message => &AROUND_MESSAGE,
+        Kind::Note => &AROUND_NOTE,
+        _ => &AROUND_CONVERSATION,
+    };
+    Query::bounded(sql, vec![org.0.into(), id.into()])
 }
 
 /// Whether the rows of this window arrive backwards: the rows before a position are read from it outwards.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org,
-    Page, Records, Row, Space, Store, StoreError, Trouble, Verb, Version, Window,
+    Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
 };
 
 use quick_cache::sync::Cache;
@@ -217,6 +217,30 @@ impl<D: Driver> Records for SqlStore<D> {
         let query = |user: &UserId| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()]);
         let rows = self.driver.read(users.iter().map(query).collect()).await?;
         rows.into_iter().map(|rows| rows.into_iter().map(|row| Columns::new(row).id().map(TeamId)).collect()).collect()
+    }
+
+    async fn surroundings(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        id: Id,
+        user: Option<UserId>,
+    ) -> Result<Option<Surroundings>, StoreError> {
+        let mut queries = vec![select::surroundings(org, kind, id)];
+        queries.extend(user.map(|user| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()])));
+        let mut found = self.0.read(queries).await?.into_iter();
+        let rows = found.next().unwrap_or_default();
+        let teams = found.next().unwrap_or_default().into_iter();
+        let teams = teams.map(|row| Columns::new(row).id().map(TeamId)).collect::<Result<_, _>>()?;
+        let Some(mut customer) = rows.into_iter().next() else { return Ok(None) };
+        let mut conversation = customer.split_off(table::of(Kind::Customer).width());
+        let entry = conversation.split_off(table::of(Kind::Conversation).width());
+        Ok(Some(Surroundings {
+            customer: table::of(Kind::Customer).row(Kind::Customer, customer)?,
+            conversation: table::of(Kind::Conversation).row(Kind::Conversation, conversation)?,
+            entry: if kind == Kind::Conversation { None } else { Some(table::of(kind).row(kind, entry)?) },
+            teams,
+        }))
     }
 
     async fn apply(&self, changes: Changes) -> Result<Applied, StoreError> {

@@ -132,6 +132,17 @@ impl Table {
         }
     }
 
+    /// How many columns it has.
+    pub(crate) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Its columns, of the row that a query calls `alias`.
+    pub(crate) fn columns_of(&self, alias: &str) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|column| format!("{alias}.{}", column.name())).collect();
+        columns.join(", ")
+    }
+
     pub(crate) fn insert_params(&self, org: OrgId, row: Row) -> Vec<Value> {
         Self::values(self.columns, org, row)
     }

@@ -40,7 +40,7 @@ impl<const POSTGRES: bool> Driver for Recorder<POSTGRES> {
             self.note(&make.sql, &make.params);
         }
         let state = LaneState { seq: 0, at: Instant::from_millis(0), used: 0 };
-        let (steps, applied) = work.steps(&vec![state; work.lanes().len()])?;
+        let (steps, applied) = work.plan(&vec![state; work.lanes().len()])?.alone(&work);
         steps.iter().for_each(|step| self.note(&step.sql, &step.params));
         Ok(applied)
     }
@@ -102,6 +102,9 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.holders(org, &[name()]).await?;
         store.tally(org, "customers").await?;
         store.teams_of(org, &[UserId(id(1))]).await?;
+        for kind in [Kind::Conversation, Kind::Message, Kind::Note] {
+            store.surroundings(org, kind, id(1), Some(UserId(id(1)))).await?;
+        }
         store.due("snooze", at, 5).await?;
         store.lease("a", id(1), at, at).await?;
         store.release("a", id(1)).await?;

@@ -171,7 +171,7 @@ fn answer_all(batch: Vec<Job>, error: &StoreError) {
 fn perform(connection: &Connection, work: &Work) -> Result<Applied, StoreError> {
     let lanes: Vec<LaneState> =
         work.lanes().iter().map(|lane| lane_state(connection, work, *lane)).collect::<Result<_, _>>()?;
-    let (steps, applied) = work.steps(&lanes)?;
+    let (steps, applied) = work.plan(&lanes)?.alone(work);
     steps.iter().try_for_each(|step| execute(connection, step))?;
     Ok(applied)
 }

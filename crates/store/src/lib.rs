@@ -23,7 +23,7 @@ pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Scope, Start, Window};
-pub use records::{Hidden, Records, Row, Space};
+pub use records::{Hidden, Records, Row, Space, Surroundings};
 
 /// Why a change could not be applied; nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,6 +61,19 @@ impl Row {
     }
 }
 
+/// Something of a timeline with what surrounds it, as one moment shows them; hidden ones too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The customer.
+    pub customer: Row,
+    /// The conversation.
+    pub conversation: Row,
+    /// The message or note itself, where that was asked for.
+    pub entry: Option<Row>,
+    /// The teams of a user.
+    pub teams: Vec<TeamId>,
+}
+
 /// A name that only one record may hold, beside ids and external ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Space {
@@ -149,6 +162,16 @@ pub trait Records: Send + Sync + 'static {
 
     /// The teams of each of these users, in the order asked.
     async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError>;
+
+    /// A conversation, a message or a note with what surrounds it, and the teams of the user who is about to change it:
+    /// what most changes begin with. All rows are of one moment, so the customer's turn vouches for the others.
+    async fn surroundings(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        id: Id,
+        user: Option<UserId>,
+    ) -> Result<Option<Surroundings>, StoreError>;
 
     /// Applies changes as one transaction, and says what only the commit could know.
     async fn apply(&self, changes: Changes) -> Result<Applied, StoreError>;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
 use konverse_store::{
     Applied, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Trouble, Window,
+    Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
 };
 use tokio::sync::Mutex;
 
@@ -102,6 +102,16 @@ impl Records for Interposed {
 
     async fn teams_of(&self, org: OrgId, users: &[UserId]) -> Result<Vec<Vec<TeamId>>, StoreError> {
         self.inner.teams_of(org, users).await
+    }
+
+    async fn surroundings(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        id: Id,
+        user: Option<UserId>,
+    ) -> Result<Option<Surroundings>, StoreError> {
+        self.inner.surroundings(org, kind, id, user).await
     }
 
     async fn apply(&self, changes: Changes) -> Result<Applied, StoreError> {

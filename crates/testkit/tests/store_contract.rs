@@ -9,8 +9,8 @@ use konverse_model::{
 };
 use konverse_store::{
     Applied, Changes, Conflict, Due, Event, Field, Filter, Hidden, Hide, List, Membership, NewCredential, NewEvent, Op,
-    Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Trouble, Verb, Window, event_id,
-    lane_and_seq,
+    Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Surroundings, Trouble, Verb, Window,
+    event_id, lane_and_seq,
 };
 use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestStore};
@@ -59,6 +59,7 @@ contract! {
     a_credential_is_found_by_its_hash_until_revoked,
     orgs_are_listed_by_name,
     teams_of_users,
+    what_surrounds_a_record_is_found_with_it,
     one_org_does_not_see_another,
     events_are_numbered_without_gaps_within_a_lane,
     a_timeline_that_moved_refuses_who_saw_it_before,
@@ -72,6 +73,7 @@ contract! {
     troubles_and_positions_are_kept,
     a_refused_change_leaves_no_event,
     a_refused_change_beside_others_is_refused_alone,
+    changes_of_few_lanes_at_once_are_told_in_order_and_refused_alone,
     many_changes_at_once_all_land,
     writers_of_one_row_win_one_after_another,
     a_reader_that_follows_the_events_misses_none,
@@ -892,6 +894,35 @@ mod stories {
         assert_eq!(teams, [vec![TeamId(id(11))], vec![], vec![TeamId(id(11)), TeamId(id(12))]]);
     }
 
+    pub(super) async fn what_surrounds_a_record_is_found_with_it(test: TestStore) {
+        let store = test.store();
+        let customer = Row { turn: 7, ..record(Kind::Customer, id(1), 1) };
+        let conversation = Row { state: Some(r#"{"a":1}"#.into()), ..conversation(2, 1, 2) };
+        let message = entry(Kind::Message, 3, 2, 1, 3);
+        // Ids of different kinds may be equal. Hidden ones are found, too.
+        let note = Row { hidden: Hidden::Deleted, ..entry(Kind::Note, 3, 2, 1, 4) };
+        let others = [record(Kind::Customer, id(9), 1), self::conversation(8, 9, 2), entry(Kind::Message, 7, 8, 9, 3)];
+        insert(&*store, [&customer, &conversation, &message, &note].into_iter().chain(&others).cloned()).await;
+        let mut changes = Changes::new(ORG, at(0));
+        for team in [12, 11] {
+            changes.ops.push(Op::Join(Membership { user: UserId(id(1)), team: TeamId(id(team)) }));
+        }
+        store.apply(changes).await.expect("places");
+        let user = Some(UserId(id(1)));
+        for (kind, of, entry) in
+            [(Kind::Conversation, 2, None), (Kind::Message, 3, Some(message)), (Kind::Note, 3, Some(note))]
+        {
+            let found = store.surroundings(ORG, kind, id(of), user).await.expect("a read");
+            let (customer, conversation) = (customer.clone(), conversation.clone());
+            let teams = vec![TeamId(id(11)), TeamId(id(12))];
+            assert_eq!(found, Some(Surroundings { customer, conversation, entry, teams }));
+            let nobodys = store.surroundings(ORG, kind, id(of), None).await.expect("a read").expect("it is there");
+            assert_eq!(nobodys.teams, []);
+            assert_eq!(store.surroundings(ORG, kind, id(99), user).await.expect("a read"), None);
+            assert_eq!(store.surroundings(OTHER, kind, id(of), user).await.expect("a read"), None);
+        }
+    }
+
     pub(super) async fn one_org_does_not_see_another(test: TestStore) {
         let store = test.store();
         let row = conversation(1, 1, 1);
@@ -1300,6 +1331,59 @@ mod stories {
         }
         assert_eq!(store.tally(ORG, "conversations").await.expect("a read"), 48);
         events(&*store, ORG, 48).await;
+    }
+
+    pub(super) async fn changes_of_few_lanes_at_once_are_told_in_order_and_refused_alone(test: TestStore) {
+        const CHANGES: u64 = 240;
+        let store = test.store();
+        let shared = conversation(1_000, 1, 1);
+        insert(&*store, [shared.clone()]).await;
+        let tasks: Vec<_> = (0..CHANGES)
+            .map(|n| {
+                let (store, shared) = (Arc::clone(&store), shared.clone());
+                tokio::spawn(async move {
+                    // Two customers, so that many wait for the same lane at once.
+                    let customer = Some(CustomerId(id(n % 2)));
+                    let mut changes = Changes::new(ORG, at(0));
+                    let place = if n % 6 == 2 { 900 } else { 14 };
+                    let doc = format!(r#"{{"updatedAt":"{}"}}"#, at(0));
+                    changes.ops.push(Op::Emit(NewEvent { customer, ..super::event(500 + n) }));
+                    let event = Some(NewEvent { customer, ..event(n) });
+                    let now = Row { doc, ..conversation(n, n % 2, 1) };
+                    changes.put(Put { was: None, now, stamp_at: Some(place), event });
+                    if n % 6 == 1 {
+                        changes.insert(shared.clone());
+                    }
+                    if n % 6 == 3 {
+                        changes.update(Row { rev: 77, ..shared }, next(&conversation(1_000, 1, 1)));
+                    }
+                    store.apply(changes).await
+                })
+            })
+            .collect();
+        let mut landed = BTreeSet::new();
+        for (n, task) in (0..).zip(tasks) {
+            let result = task.await.expect("the task ends");
+            match n % 6 {
+                1 => assert_conflict(result, &Conflict::Taken(shared.kind, shared.id)),
+                2 => assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}"),
+                3 => assert_conflict(result, &Conflict::Stale(shared.kind, shared.id)),
+                _ => {
+                    let stamp = result.expect("nothing is in its way").stamps[0];
+                    let row = get(&*store, &conversation(n, n % 2, 1)).await.expect("it is there");
+                    assert_eq!((row.updated_at, row.doc), (stamp, format!(r#"{{"updatedAt":"{stamp}"}}"#)));
+                    landed.extend([id(n), id(500 + n)]);
+                }
+            }
+        }
+        let told = events(&*store, ORG, landed.len()).await;
+        assert_eq!(objects(&told), landed);
+        // What one change tells stays together.
+        for event in told.iter().filter(|event| event.object < id(500)) {
+            let before = told.iter().find(|other| other.lane == event.lane && other.seq == event.seq - 1);
+            let n = (0..CHANGES).find(|n| id(*n) == event.object).expect("a number");
+            assert_eq!(before.map(|event| event.object), Some(id(500 + n)));
+        }
     }
 
     pub(super) async fn many_changes_at_once_all_land(test: TestStore) {

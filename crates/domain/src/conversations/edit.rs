@@ -84,13 +84,11 @@ impl Domain {
         let restores = edit.restores();
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());
-        let anchor = Anchor::Conversation(id);
-        let hint = self.owner(org, anchor).await?;
-        let _lock = self.lock(org, hint).await;
+        let held = self.hold(actor, Anchor::Conversation(id)).await?;
         let (applied, stored) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (mut timeline, _) = Timeline::around(self, actor, &mut references, anchor, hint).await?;
+                let (mut timeline, _) = Timeline::around(self, actor, &mut references, &held).await?;
                 // A deleted conversation can be restored and nothing else.
                 let hidden = timeline.conversation(id)?.hidden;
                 if !(hidden == Hidden::No || restores && hidden == Hidden::Deleted) {

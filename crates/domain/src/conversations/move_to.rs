@@ -24,13 +24,11 @@ impl Domain {
         target: CustomerId,
     ) -> Result<Conversation, DomainError> {
         let org = auth.org();
-        let anchor = Anchor::Conversation(id);
-        let hint = self.owner(org, anchor).await?;
-        let _locks = self.lock_both(org, hint, target).await;
+        let held = self.hold_with(auth.actor(), Anchor::Conversation(id), target).await?;
         let (applied, moved) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (mut leaving, _) = Timeline::around(self, auth.actor(), &mut references, anchor, hint).await?;
+                let (mut leaving, _) = Timeline::around(self, auth.actor(), &mut references, &held).await?;
                 let source = leaving.customer_id();
                 let (author, now) = (leaving.author.clone(), leaving.now);
                 let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());

@@ -74,6 +74,11 @@ impl References {
         Ok(())
     }
 
+    /// Notes the teams of a user, as they were just read.
+    pub(crate) fn know_teams(&mut self, user: UserId, teams: Vec<TeamId>) {
+        self.teams.insert(user, teams);
+    }
+
     /// The teams of a user.
     pub(crate) async fn teams_of(&mut self, user: Option<UserId>) -> Result<Vec<TeamId>, DomainError> {
         let Some(user) = user else { return Ok(Vec::new()) };

@@ -21,13 +21,11 @@ impl Domain {
         body: MessageCreate,
     ) -> Result<Message, DomainError> {
         let org = auth.org();
-        let hint = self.owner(org, Anchor::Conversation(conversation)).await?;
-        let _lock = self.lock(org, hint).await;
+        let held = self.hold(auth.actor(), Anchor::Conversation(conversation)).await?;
         let (applied, stored) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (actor, anchor) = (auth.actor(), Anchor::Conversation(conversation));
-                let (mut timeline, _) = Timeline::around(self, actor, &mut references, anchor, hint).await?;
+                let (mut timeline, _) = Timeline::around(self, auth.actor(), &mut references, &held).await?;
                 if !timeline.conversation(conversation)?.shows() {
                     return Err(DomainError::NotFound(Kind::Conversation, conversation.to_string()));
                 }

@@ -26,13 +26,11 @@ impl Domain {
         let org = auth.org();
         let body = if replace { replacing(body) } else { body };
         let missing = || DomainError::NotFound(Kind::Message, id.to_string());
-        let hint = self.owner(org, Anchor::Message(id)).await?;
-        let _lock = self.lock(org, hint).await;
+        let held = self.hold(auth.actor(), Anchor::Message(id)).await?;
         let (applied, stored) = self
             .commit(|| async {
-                let (actor, anchor) = (auth.actor(), Anchor::Message(id));
                 let mut references = References::new(self.store.clone(), org);
-                let (mut timeline, row) = Timeline::around(self, actor, &mut references, anchor, hint).await?;
+                let (mut timeline, row) = Timeline::around(self, auth.actor(), &mut references, &held).await?;
                 let row = row.filter(Row::shows).ok_or_else(missing)?;
                 let from = ConversationId(needed(row.conversation, "conversation")?);
                 let (now, admin) = (timeline.now, auth.is_admin());

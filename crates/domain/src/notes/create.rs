@@ -42,13 +42,11 @@ impl Domain {
         body: NoteCreate,
     ) -> Result<Note, DomainError> {
         let org = actor.org;
-        let anchor = Anchor::Conversation(conversation);
-        let hint = self.owner(org, anchor).await?;
-        let _lock = self.lock(org, hint).await;
+        let held = self.hold(actor, Anchor::Conversation(conversation)).await?;
         let (applied, stored) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (mut timeline, _) = Timeline::around(self, actor, &mut references, anchor, hint).await?;
+                let (mut timeline, _) = Timeline::around(self, actor, &mut references, &held).await?;
                 if !timeline.conversation(conversation)?.shows() {
                     return Err(DomainError::NotFound(Kind::Conversation, conversation.to_string()));
                 }

@@ -50,13 +50,11 @@ impl Domain {
         let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Note, id.to_string());
         // The conversation says whose note it is: one that lay deleted did not move along with it.
-        let anchor = Anchor::Note(id);
-        let hint = self.owner(org, anchor).await?;
-        let _lock = self.lock(org, hint).await;
+        let held = self.hold(actor, Anchor::Note(id)).await?;
         let (applied, stored) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
-                let (mut timeline, row) = Timeline::around(self, actor, &mut references, anchor, hint).await?;
+                let (mut timeline, row) = Timeline::around(self, actor, &mut references, &held).await?;
                 // A deleted note can be restored and nothing else, and only in a conversation that shows.
                 let row = row.filter(|row| row.shows() || restores && row.hidden == Hidden::Deleted);
                 let row = row.ok_or_else(missing)?;

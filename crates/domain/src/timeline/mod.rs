@@ -3,13 +3,15 @@
 //! Use cases and imports load one, change it, and [`Timeline::finish`] turns it into a single `Changes`: whatever
 //! follows for the customer from its conversations is worked out there, once.
 //!
-//! The customer is read first, and with it the turn that stands for everything of theirs. Whatever is read afterwards may
-//! be relied upon: if another writer changes any of it before the commit, the turn has moved on and the change is
+//! The customer is read first, or with what is read of the timeline in one statement, and so is the turn that stands for
+//! everything of theirs. Whatever is read afterwards may be relied upon: if another writer changes any of it before the commit, the turn has moved on and the change is
 //! computed again.
 
 mod customer;
 mod messages;
 mod status;
+
+use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use konverse_model::resource::{
@@ -19,10 +21,10 @@ use konverse_model::resource::{
 use konverse_model::{
     ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, NoteId, OrgId, UserId,
 };
-use konverse_store::{Changes, Hide, Op, Row, Scope};
+use konverse_store::{Changes, Hide, Op, Row, Scope, Surroundings};
 
 use crate::directory::{Author, References};
-use crate::unit::{Draft, Stored, needed};
+use crate::unit::{Draft, Stored};
 use crate::{Actor, Domain, DomainError};
 
 pub(crate) use status::{Cause, begin_done, change_status, move_restored_closing};
@@ -118,33 +120,69 @@ impl Anchor {
     }
 }
 
+/// What a use case is about, as one look found it, with the lock of the customer it was found with.
+pub(crate) struct Held<L> {
+    anchor: Anchor,
+    /// Who acts.
+    user: Option<UserId>,
+    /// What was found, until the first attempt takes it. Others look anew.
+    seen: Mutex<Option<Surroundings>>,
+    _lock: L,
+}
+
 impl Domain {
-    /// The conversation of something, and the message or note itself; hidden ones too.
-    async fn located(&self, org: OrgId, anchor: Anchor) -> Result<(Row, Option<Row>), DomainError> {
-        let entry = match anchor {
-            Anchor::Conversation(_) => None,
-            Anchor::Message(id) => Some(self.store.get(org, Kind::Message, id.0).await?),
-            Anchor::Note(id) => Some(self.store.get(org, Kind::Note, id.0).await?),
+    async fn surroundings(
+        &self,
+        org: OrgId,
+        anchor: Anchor,
+        user: Option<UserId>,
+    ) -> Result<Surroundings, DomainError> {
+        let (kind, id) = match anchor {
+            Anchor::Conversation(id) => (Kind::Conversation, id.0),
+            Anchor::Message(id) => (Kind::Message, id.0),
+            Anchor::Note(id) => (Kind::Note, id.0),
         };
-        let entry = entry.map(|row| row.ok_or_else(|| anchor.missing())).transpose()?;
-        let id = match (anchor, &entry) {
-            (Anchor::Conversation(id), _) => id.0,
-            (_, Some(row)) => needed(row.conversation, "conversation")?,
-            (_, None) => return Err(anchor.missing()),
-        };
-        let conversation = self.store.get(org, Kind::Conversation, id).await?.ok_or_else(|| anchor.missing())?;
-        Ok((conversation, entry))
+        self.store.surroundings(org, kind, id, user).await?.ok_or_else(|| anchor.missing())
     }
 
-    /// Whose timeline something lies in, as far as one look tells: to be loaded with [`Timeline::around`].
-    pub(crate) async fn owner(&self, org: OrgId, anchor: Anchor) -> Result<CustomerId, DomainError> {
-        customer_of(&self.located(org, anchor).await?.0)
+    /// Finds something and takes its customer's lock: what [`Timeline::around`] needs.
+    pub(crate) async fn hold(&self, actor: &Actor, anchor: Anchor) -> Result<Held<impl Sized + use<'_>>, DomainError> {
+        let seen = self.surroundings(actor.org, anchor, actor.user).await?;
+        let customer = CustomerId(seen.customer.id);
+        let (lock, waited) = match self.try_lock(actor.org, customer) {
+            Some(lock) => (lock, false),
+            None => (self.lock(actor.org, customer).await, true),
+        };
+        Ok(Held::new(anchor, actor, seen, waited, lock))
+    }
+
+    /// The same, with the lock of another customer as well.
+    pub(crate) async fn hold_with(
+        &self,
+        actor: &Actor,
+        anchor: Anchor,
+        other: CustomerId,
+    ) -> Result<Held<impl Sized + use<'_>>, DomainError> {
+        let seen = self.surroundings(actor.org, anchor, actor.user).await?;
+        let locks = self.lock_both(actor.org, CustomerId(seen.customer.id), other).await;
+        Ok(Held::new(anchor, actor, seen, true, locks))
     }
 }
 
-/// The customer a row of a timeline belongs to.
-fn customer_of(row: &Row) -> Result<CustomerId, DomainError> {
-    needed(row.customer.map(Id::from), "customer").map(CustomerId)
+impl<L> Held<L> {
+    /// Whoever waited for the lock waited for a change of what was seen, nearly always, and looks again.
+    fn new(anchor: Anchor, actor: &Actor, seen: Surroundings, waited: bool, lock: L) -> Self {
+        let seen = Mutex::new(Some(seen).filter(|_| !waited));
+        Self { anchor, user: actor.user, seen, _lock: lock }
+    }
+
+    async fn look(&self, domain: &Domain, org: OrgId) -> Result<Surroundings, DomainError> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match seen {
+            Some(seen) => Ok(seen),
+            None => domain.surroundings(org, self.anchor, self.user).await,
+        }
+    }
 }
 
 impl<'a> Timeline<'a> {
@@ -178,31 +216,24 @@ impl<'a> Timeline<'a> {
     }
 
     /// The timeline something lies in, with its conversation, and the row itself where it is a message or a note; hidden
-    /// ones too. `hint` is whose it was a moment ago.
-    pub(crate) async fn around(
+    /// ones too.
+    pub(crate) async fn around<L>(
         domain: &'a Domain,
         actor: &Actor,
         references: &mut References,
-        anchor: Anchor,
-        mut hint: CustomerId,
+        held: &Held<L>,
     ) -> Result<(Self, Option<Row>), DomainError> {
-        let author = domain.author(actor, references).await?;
-        loop {
-            let loaded = Self::load(domain, actor.org, author.clone(), hint).await;
-            let (conversation, entry) = domain.located(actor.org, anchor).await?;
-            // A conversation can move between two reads.
-            let owner = customer_of(&conversation)?;
-            if owner != hint {
-                hint = owner;
-                continue;
-            }
-            let mut timeline = loaded.map_err(|error| match error {
-                DomainError::NotFound(..) => anchor.missing(),
-                other => other,
-            })?;
-            timeline.with_conversation(conversation)?;
-            return Ok((timeline, entry));
+        let seen = held.look(domain, actor.org).await?;
+        if !seen.customer.shows() {
+            return Err(held.anchor.missing());
         }
+        if let Some(user) = held.user {
+            references.know_teams(user, seen.teams);
+        }
+        let author = domain.author(actor, references).await?;
+        let mut timeline = Self::new(domain, actor.org, author, Draft::read(seen.customer)?);
+        timeline.with_conversation(seen.conversation)?;
+        Ok((timeline, seen.entry))
     }
 
     pub(crate) fn customer_id(&self) -> CustomerId {

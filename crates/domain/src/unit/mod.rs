@@ -51,6 +51,11 @@ impl Domain {
         self.locks[lock_of(org, customer)].lock().await
     }
 
+    /// The same, unless somebody has it.
+    pub(crate) fn try_lock(&self, org: OrgId, customer: CustomerId) -> Option<MutexGuard<'_, ()>> {
+        self.locks[lock_of(org, customer)].try_lock().ok()
+    }
+
     /// Both customers' locks, always in the same order, so that two moves cannot wait for each other.
     pub(crate) async fn lock_both(
         &self,
