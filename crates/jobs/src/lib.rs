@@ -4,6 +4,7 @@
 //! lease), items side by side, and a failing item put aside with a growing delay, so that it never holds up another of
 //! any org. What was put aside is in the database, for every process and for people to see.
 
+mod blocks;
 mod render;
 mod snooze;
 
@@ -19,6 +20,7 @@ use konverse_model::{Clock, Id, Instant, OrgId};
 use konverse_store::{Store, StoreError, Trouble};
 use tokio::sync::watch;
 
+pub use blocks::{BLOCK, Blocks, Uneven};
 pub use render::Rerender;
 pub use snooze::Snoozes;
 

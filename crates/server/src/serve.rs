@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use konverse_api::{ApiSettings, App};
 use konverse_domain::Domain;
-use konverse_jobs::{Rerender, Runner, Snoozes};
+use konverse_jobs::{Blocks, Rerender, Runner, Snoozes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -110,7 +110,7 @@ where
     }
 }
 
-/// What happens by itself: snoozes end, outdated texts are rendered anew, uses of tokens are stored, old events go.
+/// What happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, uses of tokens are stored, old events go.
 async fn clockwork(domain: Arc<Domain>, keep_events: Option<i64>, stopped: watch::Receiver<bool>) {
     let runner = Runner::of(&domain);
     let forgetting = every(FORGET_TICK, stopped.clone(), || async {
@@ -122,12 +122,19 @@ async fn clockwork(domain: Arc<Domain>, keep_events: Option<i64>, stopped: watch
         }
     });
     let (snoozes, outdated) = (Snoozes(Arc::clone(&domain)), Rerender(Arc::clone(&domain)));
+    let blocks = Blocks::new(Arc::clone(runner.store()));
     let uses = every(TOKEN_USE_TICK, stopped.clone(), || async {
         if let Err(error) = domain.store_token_uses().await {
             tracing::error!(?error, "cannot store when tokens were last used");
         }
     });
-    tokio::join!(runner.run(&snoozes, stopped.clone()), runner.run(&outdated, stopped.clone()), uses, forgetting);
+    tokio::join!(
+        runner.run(&snoozes, stopped.clone()),
+        runner.run(&outdated, stopped.clone()),
+        runner.run(&blocks, stopped.clone()),
+        uses,
+        forgetting
+    );
 }
 
 /// The signals that ask to stop. Watched from the start and by one pair of streams, so that none is lost between two.

@@ -4,6 +4,7 @@
 //! same text serves both engines (`$1` parameters, first used in order); the few true differences are in [`Dialect`].
 //! No driver is named here.
 
+mod block;
 mod lane;
 mod plan;
 mod select;
@@ -23,12 +24,16 @@ pub use store::SqlStore;
 /// The schema's migrations in order, by engine. A migration is never edited once released.
 pub mod migrations {
     /// For SQLite.
-    pub const SQLITE: &[&str] =
-        &[include_str!("../migrations/sqlite/0001_records.sql"), include_str!("../migrations/sqlite/0002_lanes.sql")];
+    pub const SQLITE: &[&str] = &[
+        include_str!("../migrations/sqlite/0001_records.sql"),
+        include_str!("../migrations/sqlite/0002_lanes.sql"),
+        include_str!("../migrations/sqlite/0003_blocks.sql"),
+    ];
     /// For PostgreSQL.
     pub const POSTGRES: &[&str] = &[
         include_str!("../migrations/postgres/0001_records.sql"),
         include_str!("../migrations/postgres/0002_lanes.sql"),
+        include_str!("../migrations/postgres/0003_blocks.sql"),
     ];
 }
 

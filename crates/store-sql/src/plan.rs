@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{Applied, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
 
+use crate::block::{self, BlockChanges};
 use crate::lane::{Counts, LaneState, Stamps};
 use crate::table::{self, Table};
 use crate::{Dialect, Query, Step, Value};
@@ -49,6 +50,7 @@ const COUNT_LANE: &str = "UPDATE lane SET seq = \
 /// What a driver makes a part of one transaction, or all of it.
 pub struct Work {
     dialect: Dialect,
+    org: Id,
     lanes: Vec<u8>,
     /// Records that want a stamp.
     wanted: Counts,
@@ -65,9 +67,11 @@ impl Work {
     pub fn changes(dialect: Dialect, changes: Changes) -> Self {
         let mut lanes = BTreeSet::new();
         let mut wanted = Counts::default();
+        let mut moves = false;
         for op in &changes.ops {
             match op {
                 Op::Put(put) => {
+                    moves |= block::moves(put.was.as_deref(), &put.now);
                     if put.stamp_at.is_some() {
                         wanted.add(put.now.kind);
                     }
@@ -80,16 +84,24 @@ impl Work {
                 _ => {}
             }
         }
-        if wanted.any() && lanes.is_empty() {
-            // Without an event there is no lane; its moment must still be one that some lane gave.
+        if lanes.is_empty() && (wanted.any() || moves) {
+            // Without an event there is no lane; its moment must still be one that some lane gave, and what it moves out of
+            // or into lists must be known to whoever counts them.
             lanes.insert(0);
         }
-        Self { dialect, lanes: lanes.into_iter().collect(), wanted, part: Part::Changes(changes) }
+        let (org, lanes) = (changes.org.into(), lanes.into_iter().collect());
+        Self { dialect, org, lanes, wanted, part: Part::Changes(changes) }
     }
 
     /// Steps that belong to no org's sequence.
     pub fn of_steps(dialect: Dialect, steps: Vec<Step>) -> Self {
-        Self { dialect, lanes: Vec::new(), wanted: Counts::default(), part: Part::Steps(steps) }
+        let org = Id::from_bytes([0; 12]);
+        Self { dialect, org, lanes: Vec::new(), wanted: Counts::default(), part: Part::Steps(steps) }
+    }
+
+    /// Steps beside which nobody else writes in these lanes of an org.
+    pub(crate) fn within_lanes(dialect: Dialect, org: OrgId, lanes: Vec<u8>, steps: Vec<Step>) -> Self {
+        Self { dialect, org: org.into(), lanes, wanted: Counts::default(), part: Part::Steps(steps) }
     }
 
     /// The lanes to lock before anything else, in this order.
@@ -137,12 +149,12 @@ impl Work {
             Dialect::Sqlite => LANE,
             Dialect::Postgres => LANE_LOCKED,
         };
-        Query::bounded(sql, vec![self.org().into(), Value::Int(lane.into())])
+        Query::bounded(sql, vec![self.org.into(), Value::Int(lane.into())])
     }
 
     /// Makes a lane.
     pub fn make(&self, lane: u8) -> Step {
-        new_lane(self.org(), lane)
+        new_lane(self.org, lane)
     }
 
     /// A lane's row as [`Work::lock`] found it.
@@ -150,13 +162,6 @@ impl Work {
         let mut columns = crate::Columns::new(row);
         let (seq, at, used) = (columns.int()?, columns.int()?, columns.int()?);
         Ok(LaneState { seq, at: Instant::from_millis(at), used })
-    }
-
-    fn org(&self) -> Id {
-        match &self.part {
-            Part::Changes(changes) => changes.org.into(),
-            Part::Steps(_) => Id::from_bytes([0; 12]),
-        }
     }
 
     /// Whether it can share a transaction with others of its lane: it takes one lane, and nothing for which it might have to
@@ -170,7 +175,7 @@ impl Work {
 
     /// The lane of a [plain](Work::is_plain) change, and whose it is.
     pub fn lane(&self) -> Option<(Id, u8)> {
-        self.lanes.first().map(|lane| (self.org(), *lane))
+        self.lanes.first().map(|lane| (self.org, *lane))
     }
 
     /// The statements, given how the lanes were found, in the order of [`Work::lanes`].
@@ -316,6 +321,7 @@ struct Planner<'a> {
     rest: Vec<Step>,
     events: Vec<Vec<Value>>,
     hides: Vec<(Hide, Option<UserId>)>,
+    blocks: BlockChanges,
     applied: Applied,
 }
 
@@ -336,6 +342,7 @@ impl<'a> Planner<'a> {
             rest: Vec::new(),
             events: Vec::new(),
             hides: Vec::new(),
+            blocks: BlockChanges::default(),
             applied: Applied::default(),
         }
     }
@@ -347,11 +354,13 @@ impl<'a> Planner<'a> {
                 let conflict = Conflict::Taken(Kind::Org, new.id.0);
                 self.first.push(must(FOUND, vec![new.id.0.into(), text(&new.name), new.created_at.into()], conflict));
                 self.first.extend((0..self.dialect.lanes()).map(|lane| new_lane(new.id.0, lane)));
+                self.first.extend(block::found(new.id));
             }
             Op::Guard(customer, turn) => {
                 let params =
                     vec![org.into(), customer.0.into(), Value::Int(*turn), Value::Int(table::hidden_code(Hidden::No))];
                 self.first.push(must(GUARD, params, Conflict::Stale(Kind::Customer, customer.0)));
+                self.blocks.turned(*customer, turn + 1);
             }
             Op::Put(put) => self.put(put)?,
             Op::Claim(space, value, owner) => self.claims.push((*space, value, *owner)),
@@ -366,7 +375,12 @@ impl<'a> Planner<'a> {
             }
             Op::Hide(hide, actor) => {
                 self.hides.push((*hide, *actor));
-                self.rest.extend(hide_steps(org, *hide));
+                self.rest.extend(hide_steps(self.dialect, self.org, *hide));
+                match *hide {
+                    Hide::OfCustomer(customer) => self.rest.extend(block::forget_customer(self.org, customer)),
+                    Hide::OfConversation(_, id) => self.rest.extend(block::forget_conversation(self.org, id)),
+                    Hide::Undo(_, id) => self.blocks.shown_again(id),
+                }
             }
             Op::Tally(name, by, amount) => {
                 let slot = by.bytes()[11] % SLOTS;
@@ -408,10 +422,12 @@ impl<'a> Planner<'a> {
             self.event(event, at)?;
         }
         let Some(was) = &put.was else {
+            self.blocks.put(self.org, None, &now);
             self.inserts.push(insert(self.org, table::of(now.kind), now));
             return Ok(());
         };
         let table = table::of(now.kind);
+        self.blocks.put(self.org, Some(was), &now);
         let stale = Conflict::Stale(now.kind, now.id);
         if table.same_place(self.org, was, &now) {
             self.updates.push(must(&*table.update, table.update_params(self.org, was, now), stale));
@@ -463,6 +479,7 @@ impl<'a> Planner<'a> {
         steps.append(&mut self.releases);
         steps.extend(claims);
         steps.append(&mut self.rest);
+        steps.extend(self.blocks.steps(self.dialect, self.org, self.lanes.first().copied().unwrap_or(0)));
         let (at, used) = self.stamps.end();
         let mut after = Vec::new();
         for (hide, actor) in &self.hides {
@@ -547,12 +564,24 @@ fn along(hide: Hide) -> Vec<Along> {
     }
 }
 
-fn hide_steps(org: Id, hide: Hide) -> impl Iterator<Item = Step> {
+fn hide_steps(dialect: Dialect, org: OrgId, hide: Hide) -> impl Iterator<Item = Step> {
     let owner = match hide {
         Hide::OfCustomer(customer) => customer.0,
         Hide::OfConversation(_, id) | Hide::Undo(_, id) => id,
     };
-    along(hide).into_iter().map(move |Along { kind, table, place, from, to }| {
+    // All that is locked is the customer's lane.
+    let (customer, lane) = (customer_of(hide), dialect.lane_of(Some(customer_of(hide))));
+    along(hide).into_iter().flat_map(move |Along { kind, table, place, from, to }| {
+        // A deleted customer's own lists need no counts any more.
+        let of_customer = block::of_customer(customer, kind).filter(|_| !matches!(hide, Hide::OfCustomer(_)));
+        let lists: Vec<_> = block::of_org(org, kind).into_iter().chain(of_customer).collect();
+        let sign = if to == table::hidden_code(Hidden::No) { 1 } else { -1 };
+        let counted = block::along(dialect, org, lane, &lists, sign, |first| {
+            let (condition, mut params) = place.condition(org.0, first);
+            params.push(Value::Int(from));
+            (format!("{condition} AND hidden = ${}", first + params.len() - 1), params)
+        });
+        let org: Id = org.into();
         let asleep = if kind == Kind::Conversation { ", wake_at = NULL" } else { "" };
         let (condition, of_place) = place.condition(org, 3);
         let mut params = vec![Value::Int(to), org.into()];
@@ -560,13 +589,14 @@ fn hide_steps(org: Id, hide: Hide) -> impl Iterator<Item = Step> {
         params.push(Value::Int(from));
         let last = params.len();
         let sql = format!("UPDATE {table} SET hidden = $1{asleep} WHERE org = $2 AND {condition} AND hidden = ${last}");
-        Step {
+        let hidden = Step {
             sql: sql.into(),
             params,
             must_change: false,
             // Showing them again can meet an external id that was taken meanwhile.
             conflict: Some(Conflict::Taken(Kind::Conversation, owner)),
-        }
+        };
+        counted.into_iter().chain([hidden])
     })
 }
 

@@ -6,7 +6,7 @@ use konverse_model::{Id, Instant, Kind, OrgId, RENDERER};
 use konverse_store::{Field, Filter, List, Order, Scope, Start, Window};
 
 use crate::table;
-use crate::{Cost, Query, Value};
+use crate::{Cost, Dialect, Query, Value};
 
 const fn column(field: Field) -> &'static str {
     match field {
@@ -99,13 +99,13 @@ pub(crate) fn is_reversed(window: &Window) -> bool {
 }
 
 /// The read of a page: columns `at, id, doc`, one row more than the limit to learn whether the list goes on.
-pub(crate) fn page(org: OrgId, list: &List, window: &Window) -> Query {
+pub(crate) fn page(dialect: Dialect, org: OrgId, list: &List, window: &Window) -> Query {
     let table = table::of(list.kind).name;
     let at = column(window.order.field);
     let (conditions, tail, cost) = parts(org, list, window);
-    let skips = matches!(window.start, Start::Offset(1..)) || !list.filters.is_empty();
-    let sql = if list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_)) && skips {
-        // Rows that are skipped or filtered out are looked at in the narrow index only.
+    let of_customer = list.kind == Kind::Conversation && matches!(list.scope, Scope::Customer(_));
+    let sql = if dialect == Dialect::Postgres && of_customer && !list.filters.is_empty() {
+        // Rows that are filtered out are looked at in the narrow index only.
         let direction = tail
             .split(" LIMIT")
             .next()

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org,
-    Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists,
+    Org, Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
 };
 
 use quick_cache::sync::Cache;
 
-use crate::{Columns, Driver, Moment, Query, Step, Value, Work, select, table};
+use crate::block::{self, Counted, Far, Near, Since};
+use crate::{Columns, Cost, Driver, Moment, Query, Step, Value, Work, select, table};
 
 const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
 /// Both in one round trip. A customer without a turn is none of this org.
@@ -61,12 +62,20 @@ type Door = (Moment, Arc<Credential>);
 pub struct SqlStore<D> {
     driver: D,
     doors: Cache<[u8; 32], Door>,
+    near: Near,
 }
 
 impl<D: Driver> SqlStore<D> {
     /// A store on this driver, whose schema is up to date.
     pub fn new(driver: D) -> Self {
-        Self { driver, doors: Cache::new(DOORS) }
+        Self { driver, doors: Cache::new(DOORS), near: Near::default() }
+    }
+
+    /// The same, in which a page is near the beginning of its list up to so many rows: tests see with few rows what others
+    /// see with many.
+    #[must_use]
+    pub fn near(self, rows: u64) -> Self {
+        Self { near: Near(rows), ..self }
     }
 
     /// The driver.
@@ -228,7 +237,7 @@ impl<D: Driver> Records for SqlStore<D> {
     ) -> Result<Option<Surroundings>, StoreError> {
         let mut queries = vec![select::surroundings(org, kind, id)];
         queries.extend(user.map(|user| Query::bounded(TEAMS, vec![org.0.into(), user.0.into()])));
-        let mut found = self.0.read(queries).await?.into_iter();
+        let mut found = self.driver.read(queries).await?.into_iter();
         let rows = found.next().unwrap_or_default();
         let teams = found.next().unwrap_or_default().into_iter();
         let teams = teams.map(|row| Columns::new(row).id().map(TeamId)).collect::<Result<_, _>>()?;
@@ -254,7 +263,26 @@ impl<D: Driver> Records for SqlStore<D> {
 #[async_trait]
 impl<D: Driver> Lists for SqlStore<D> {
     async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError> {
-        self.driver.splice(select::page(org, list, window), window.limit, select::is_reversed(window), buffer).await
+        let splice = |query, buffer| self.driver.splice(query, window.limit, select::is_reversed(window), buffer);
+        if let (Some(counted), Some(far)) = (Counted::of(org, list), Far::of(window, self.near)) {
+            let by_number = |cost| block::page(D::DIALECT, org, counted, far, cost);
+            let page = splice(by_number(Cost::Bounded), buffer).await?;
+            if page.count > 0 {
+                return Ok(page);
+            }
+            let total =
+                self.one(block::total(org, counted)).await?.pop().map(|row| Columns::new(row).int()).transpose()?;
+            if total.is_some_and(|total| far.is_beyond(total)) {
+                return Ok(page);
+            }
+            return splice(by_number(Cost::Unbounded), page.buffer).await;
+        }
+        if let Some(since) = Since::of(list, window) {
+            if self.one(since.are_many(org)).await?.is_empty() {
+                return splice(since.page(org, window), buffer).await;
+            }
+        }
+        splice(select::page(D::DIALECT, org, list, window), buffer).await
     }
 
     async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
@@ -270,6 +298,48 @@ impl<D: Driver> Lists for SqlStore<D> {
         let rows = self.one(select::count(org, list)).await?;
         let count = rows.into_iter().next().map(|row| Columns::new(row).int()).transpose()?;
         Ok(count.unwrap_or(0).unsigned_abs())
+    }
+}
+
+#[async_trait]
+impl<D: Driver> Blocks for SqlStore<D> {
+    async fn uneven(&self, job: &str, now: Instant, size: u32, limit: u32) -> Result<Vec<(OrgId, List)>, StoreError> {
+        let list = |row| {
+            let mut columns = Columns::new(row);
+            let (org, number, scope) = (OrgId(columns.id()?), columns.int()?, columns.id()?);
+            let list = Counted::list(number, scope);
+            Ok((org, list.ok_or_else(|| StoreError::Corrupt(format!("list {number}")))?))
+        };
+        self.one(block::uneven(job, now, size.into(), limit)).await?.into_iter().map(list).collect()
+    }
+
+    async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
+        let counted = Counted::of(org, list).ok_or_else(|| StoreError::Corrupt(format!("{list:?} is not counted")))?;
+        let transaction = |dividing| {
+            let steps = block::even_out(D::DIALECT, org, counted, size.into(), dividing);
+            self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT), steps))
+        };
+        // First what has changed is taken in, then one block after the other is divided, each in a transaction of its own.
+        transaction(None).await?;
+        let mut tried: Option<(i64, i64)> = None;
+        let mut from = i64::MIN;
+        loop {
+            let large = self.one(block::too_large(org, counted, size.into())).await?.into_iter().map(|row| {
+                let mut columns = Columns::new(row);
+                Ok::<_, StoreError>((columns.int()?, columns.int()?))
+            });
+            let large: Vec<(i64, i64)> = large.collect::<Result<_, _>>()?;
+            let Some(next) = large.into_iter().find(|(at, _)| *at >= from) else { break };
+            // Where the bounded try divided nothing, very many rows are of one instant: the whole block is looked at, and
+            // then left as it is.
+            let again = tried == Some(next);
+            transaction(Some((next.0, again))).await?;
+            tried = Some(next);
+            if again {
+                from = next.0 + 1;
+            }
+        }
+        self.run(vec![block::is_even(org, counted)]).await
     }
 }
 

@@ -8,6 +8,7 @@
 //! them. What is *not* here: rules. The store neither knows what a status means nor computes an attribute; it gives each
 //! committed record its `updatedAt`, because only the commit knows the order.
 
+mod blocks;
 mod changes;
 mod credentials;
 mod events;
@@ -18,6 +19,7 @@ mod records;
 use async_trait::async_trait;
 use konverse_model::{Id, Kind};
 
+pub use blocks::Blocks;
 pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb};
 pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
@@ -54,7 +56,7 @@ pub enum StoreError {
 
 /// The whole storage contract.
 #[async_trait]
-pub trait Store: Records + Lists + Credentials + Events + Jobs {
+pub trait Store: Records + Lists + Blocks + Credentials + Events + Jobs {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

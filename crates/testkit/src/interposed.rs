@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
 use konverse_store::{
-    Applied, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
+    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
     Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
 };
 use tokio::sync::Mutex;
@@ -75,6 +75,17 @@ impl Interposed {
 impl Store for Interposed {
     async fn ping(&self) -> Result<(), StoreError> {
         self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl Blocks for Interposed {
+    async fn uneven(&self, job: &str, now: Instant, size: u32, limit: u32) -> Result<Vec<(OrgId, List)>, StoreError> {
+        self.inner.uneven(job, now, size, limit).await
+    }
+
+    async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
+        self.inner.even_out(org, list, size).await
     }
 }
 

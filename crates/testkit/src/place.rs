@@ -101,6 +101,17 @@ impl Place {
         })
     }
 
+    /// Opens it as the program does, but every page by number is found by blocks.
+    ///
+    /// # Panics
+    /// When it does not open.
+    pub async fn open_with_blocks(&self) -> Arc<dyn Store> {
+        match &self.database {
+            Some(database) => Arc::new(Postgres::open(&database.url, 8).await.expect("it opens").near(0)),
+            None => Arc::new(Sqlite::open(&self.file()).expect("it opens").near(0)),
+        }
+    }
+
     /// An id as SQL writes it.
     pub fn id(&self, id: &str) -> String {
         match self.backend {
