@@ -195,7 +195,7 @@ impl Work {
     /// Stores where a lane stands after a change, or after several.
     pub fn leave(&self, lane: u8, state: LaneState) -> Step {
         let LaneState { seq, at, used } = state;
-        any(MOVE_LANE, vec![Value::Int(seq), at.into(), Value::Int(used), self.org().into(), Value::Int(lane.into())])
+        any(MOVE_LANE, vec![Value::Int(seq), at.into(), Value::Int(used), self.org.into(), Value::Int(lane.into())])
     }
 }
 
