@@ -24,6 +24,14 @@ const STATEMENTS: usize = 256;
 /// Bytes of the file that may be mapped; the rest is read the ordinary way. This is SQLite's own ceiling.
 const MAPPED: i64 = 0x7fff_0000;
 
+/// Bytes of a page. A message changes some five pages at random, and each goes to the log as a whole. Smaller ones would
+/// leave the texts of messages no room beside their keys, larger ones are mostly copied in vain.
+const PAGE: i64 = 8192;
+
+/// Bytes of the log before it is copied back. An import rewrites the same index pages in every transaction, and each copy
+/// it can skip is saved.
+const LOG: i64 = 128 << 20;
+
 /// What marks a file as konverse's: "konv" in ASCII.
 const APPLICATION_ID: i64 = 0x6b6f_6e76;
 
@@ -119,14 +127,12 @@ fn for_writing(file: &Path) -> Result<Connection, StoreError> {
         return Err(not_permitted());
     }
     settle(&connection)?;
-    // A page of 32 KiB holds some fifteen conversations, so a page of the list is two or three pages of the file.
-    // It takes effect only on a file without tables.
-    connection.pragma_update(None, "page_size", 32_768).map_err(opening)?;
+    // Takes effect only on a file without tables; others keep theirs.
+    connection.pragma_update(None, "page_size", PAGE).map_err(opening)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(opening)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(opening)?;
-    // Pages of the log before it is copied back, 128 MiB: an import rewrites the same index pages in every transaction,
-    // and each copy it can skip is saved.
-    connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(opening)?;
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(opening)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG / page.max(512)).map_err(opening)?;
     // The writer changes many pages of one transaction; -n means n KiB.
     connection.pragma_update(None, "cache_size", -65_536).map_err(opening)?;
     Ok(connection)
