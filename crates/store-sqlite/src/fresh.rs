@@ -23,8 +23,10 @@ use parking_lot::Mutex;
 /// Bytes of one copy of the header.
 const COPY: usize = 48;
 
-/// Where in the header the count of commits is, and the number of the log's last frame: 32 bits in the machine's order.
+/// Where in the header the count of commits is, the size of a page (16 bits), and the number of the log's last frame: 32
+/// bits, in the machine's order.
 const COMMITS: usize = 8;
+const PAGE: usize = 14;
 const LAST_FRAME: usize = 16;
 
 /// Where behind both copies the number of frames is that are in the database already.
@@ -171,9 +173,18 @@ impl Freshness {
         }
     }
 
-    /// Frames of the log that are not in the database yet.
-    pub(crate) fn log_length(&self) -> u32 {
-        self.read().map_or(0, |bytes| number(&bytes, LAST_FRAME).saturating_sub(number(&bytes, COPIED_BACK)))
+    /// Bytes of the log that are not in the database yet.
+    pub(crate) fn log_length(&self) -> u64 {
+        let length = |bytes: [u8; READ]| {
+            let frames = number(&bytes, LAST_FRAME).saturating_sub(number(&bytes, COPIED_BACK));
+            // 65,536 does not fit and is written as 1.
+            let page = match u16::from_ne_bytes([bytes[PAGE], bytes[PAGE + 1]]) {
+                1 => 1 << 16,
+                page => u64::from(page),
+            };
+            u64::from(frames) * page
+        };
+        self.read().map_or(0, length)
     }
 }
 
@@ -296,7 +307,9 @@ mod tests {
     fn the_log_is_as_long_as_what_is_not_copied_back() {
         let fixture = Fixture::new();
         Fixture::write(&fixture.own);
-        assert!(fixture.fresh.log_length() > 0);
+        let page: u64 = fixture.own.pragma_query_value(None, "page_size", |row| row.get(0)).expect("a pragma");
+        let length = fixture.fresh.log_length();
+        assert!(length >= page && length % page == 0, "{length}");
         fixture.own.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").expect("a checkpoint");
         assert_eq!(fixture.fresh.log_length(), 0);
     }

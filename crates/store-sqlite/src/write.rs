@@ -17,9 +17,9 @@ use crate::{bind, database};
 /// log of both.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Pages of the log before it is copied back, 128 MiB: an import rewrites the same index pages in every transaction, and
-/// each copy it can skip is saved.
-const LOG: u32 = 4000;
+/// Bytes of the log before it is copied back. An import rewrites the same index pages in every transaction, and each copy
+/// it can skip is saved.
+const LOG: u64 = 128 << 20;
 
 /// Statements of one commit at most: bounds how long the first of a batch waits for the last.
 const MOST_STEPS: usize = 20_000;
