@@ -179,10 +179,21 @@ from_schema_1!(nothing_is_lost, |place| async move {
     }
 
     // What the program before looks at to refuse it.
-    let expected: &[i64] = if backend == Backend::Sqlite { &[2] } else { &[1, 2] };
+    let expected: &[i64] = if backend == Backend::Sqlite { &[3] } else { &[1, 2, 3] };
     assert_eq!(schema(&place).await, expected);
     if backend == Backend::Sqlite {
         assert_eq!(place.number("PRAGMA application_id").await, i64::from(u32::from_be_bytes(*b"konv")));
+    }
+
+    // The lists of every org are counted.
+    for (n, table) in ["customer", "conversation", "message", "note"].iter().enumerate() {
+        let wrong = format!(
+            "SELECT count(*) FROM org o WHERE NOT EXISTS (SELECT 1 FROM block b WHERE b.org = o.id AND b.scope = o.id \
+             AND b.list = {} AND b.rows_before = 0 AND b.n = (SELECT count(*) FROM {table} r WHERE r.org = o.id \
+             AND r.hidden = 0) AND b.at < (SELECT coalesce(min(created_at), 0) FROM {table}))",
+            n + 1
+        );
+        assert_eq!(place.number(&wrong).await, 0, "{table}");
     }
 
     let all = || contents(&place, KEPT.into_iter().chain(NEW));
@@ -448,7 +459,7 @@ from_schema_1!(several_processes_may_open_it_at_once, |place| async move {
     for task in opening {
         task.await.expect("no panic").expect("it opens");
     }
-    let expected: &[i64] = if place.backend() == Backend::Sqlite { &[2] } else { &[1, 2] };
+    let expected: &[i64] = if place.backend() == Backend::Sqlite { &[3] } else { &[1, 2, 3] };
     assert_eq!(schema(&place).await, expected);
     assert_eq!(place.rows(EVENTS).await.len(), count);
     assert_eq!(place.number("SELECT count(*) FROM lane").await, lanes(place.backend()));

@@ -619,7 +619,7 @@ fn fold(org: OrgId, list: Counted) -> [Step; 4] {
 /// too, and divided next. `all` takes no notice of that bound.
 fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: bool) -> Step {
     let bytes = dialect.bytes();
-    let most = if all { LAST } else { size.saturating_mul(DIVIDED) };
+    let most = if all { LAST } else { divided_at_once(size) };
     let sql = format!(
         "INSERT INTO block (org, list, scope, at, n, rows_before) \
          SELECT CAST($1 AS {bytes}), CAST($2 AS bigint), CAST($3 AS {bytes}), p.at, coalesce(p.following, p.whole) - p.place, 0 FROM \
@@ -652,24 +652,25 @@ fn number(from: &str) -> String {
     )
 }
 
-/// One transaction of a job: with the list's lanes locked, counts a list without blocks, folds, divides one block, numbers.
-pub(crate) fn even_out(
-    dialect: Dialect,
-    org: OrgId,
-    list: Counted,
-    size: i64,
-    dividing: Option<(i64, bool)>,
-) -> Vec<Step> {
+/// One transaction of a job: with the list's lanes locked, counts a list without blocks, folds, divides some blocks (in
+/// their order), numbers.
+pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, dividing: &[(i64, bool)]) -> Vec<Step> {
     // An org's lists have blocks from its founding on.
     let counting = (!list.is_of_org()).then(|| count(dialect, org, list, size));
     let mut steps: Vec<Step> = counting.into_iter().collect();
     steps.extend(fold(org, list));
-    if let Some((at, all)) = dividing {
+    steps.extend(dividing.iter().map(|(at, all)| divide(dialect, org, list, *at, size, *all)));
+    if let Some((first, _)) = dividing.first() {
         let mut params = list.params(org);
-        params.push(Value::Int(at));
-        steps.extend([divide(dialect, org, list, at, size, all), step(number("$4"), params)]);
+        params.push(Value::Int(*first));
+        steps.push(step(number("$4"), params));
     }
     steps
+}
+
+/// Rows looked at in one transaction to divide them, unless a single instant has more.
+pub(crate) const fn divided_at_once(size: i64) -> i64 {
+    size.saturating_mul(DIVIDED)
 }
 
 /// The blocks that have more rows than `size`: columns `at, n`.

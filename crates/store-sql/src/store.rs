@@ -1,5 +1,6 @@
 //! The storage contract over any driver.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -277,10 +278,10 @@ impl<D: Driver> Lists for SqlStore<D> {
             }
             return splice(by_number(Cost::Unbounded), page.buffer).await;
         }
-        if let Some(since) = Since::of(list, window) {
-            if self.one(since.are_many(org)).await?.is_empty() {
-                return splice(since.page(org, window), buffer).await;
-            }
+        if let Some(since) = Since::of(list, window)
+            && self.one(since.are_many(org)).await?.is_empty()
+        {
+            return splice(since.page(org, window), buffer).await;
         }
         splice(select::page(D::DIALECT, org, list, window), buffer).await
     }
@@ -315,29 +316,37 @@ impl<D: Driver> Blocks for SqlStore<D> {
 
     async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
         let counted = Counted::of(org, list).ok_or_else(|| StoreError::Corrupt(format!("{list:?} is not counted")))?;
-        let transaction = |dividing| {
+        let transaction = |dividing: &[(i64, bool)]| {
             let steps = block::even_out(D::DIALECT, org, counted, size.into(), dividing);
             self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT), steps))
         };
-        // First what has changed is taken in, then one block after the other is divided, each in a transaction of its own.
-        transaction(None).await?;
-        let mut tried: Option<(i64, i64)> = None;
-        let mut from = i64::MIN;
+        // First what has changed is taken in, then blocks are divided, a few thousand rows in a transaction.
+        transaction(&[]).await?;
+        let (mut tried, mut left) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let large = self.one(block::too_large(org, counted, size.into())).await?.into_iter().map(|row| {
                 let mut columns = Columns::new(row);
                 Ok::<_, StoreError>((columns.int()?, columns.int()?))
             });
             let large: Vec<(i64, i64)> = large.collect::<Result<_, _>>()?;
-            let Some(next) = large.into_iter().find(|(at, _)| *at >= from) else { break };
-            // Where the bounded try divided nothing, very many rows are of one instant: the whole block is looked at, and
-            // then left as it is.
-            let again = tried == Some(next);
-            transaction(Some((next.0, again))).await?;
-            tried = Some(next);
-            if again {
-                from = next.0 + 1;
+            let large: Vec<_> = large.into_iter().filter(|block| !left.contains(block)).collect();
+            let Some(first) = large.first() else { break };
+            if let Some(stuck) = large.iter().find(|block| tried.contains(*block)) {
+                // The bounded try divided nothing: very many rows are of one instant. The whole block is looked at, and then
+                // left as it is.
+                transaction(&[(stuck.0, true)]).await?;
+                left.insert(*stuck);
+                continue;
             }
+            let most = block::divided_at_once(size.into());
+            let mut rows = first.1;
+            let more = large.iter().skip(1).take_while(|(_, n)| {
+                rows += n;
+                rows <= most
+            });
+            let group: Vec<_> = std::iter::once(first).chain(more).copied().collect();
+            transaction(&group.iter().map(|(at, _)| (*at, false)).collect::<Vec<_>>()).await?;
+            tried.extend(group);
         }
         self.run(vec![block::is_even(org, counted)]).await
     }

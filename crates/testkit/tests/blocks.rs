@@ -371,7 +371,7 @@ mod stories {
                     let n = w as u64 * 1000 + n;
                     let message = entry(Kind::Message, n, &talk, (n * 7 % 50) as i64);
                     insert(&*store, [message.clone()]).await;
-                    if n % 3 == 0 {
+                    if n.is_multiple_of(3) {
                         let mut changes = Changes::new(ORG, at(0));
                         told(&mut changes, [talk.customer]);
                         changes.update(message.clone(), Row { hidden: Hidden::Deleted, ..next(&message) });
@@ -472,7 +472,7 @@ mod stories {
             ground.here.apply(changes).await.expect("as it was read");
             ground.assert_exact().await;
             assert_eq!(ground.blocks(talk.id).await, 0);
-            for list in lists(&[customer.clone()], &[talk.clone()]) {
+            for list in lists(std::slice::from_ref(&customer), std::slice::from_ref(&talk)) {
                 assert_pages(&*ground.there, &list).await;
             }
         }
