@@ -122,7 +122,8 @@ mod tests {
         });
         assert_eq!(first, second);
 
-        let lines = |text: &str| text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>();
+        let lines =
+            |text: &str| text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>();
         let text = |row: &Value, name: &str| row[name].as_str().expect("a text").to_owned();
         let customers: Vec<_> = lines(&first[0]).iter().map(|row| text(row, "id")).collect();
         assert_eq!(customers[0], history.customer());

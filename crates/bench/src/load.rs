@@ -341,8 +341,9 @@ mod tests {
 
     #[test]
     fn a_head_is_read_whatever_the_case_of_its_names() {
-        let head = parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\ncontent-type: application/json\r\nETag: \"a\"")
-            .expect("parses");
+        let head =
+            parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\ncontent-type: application/json\r\nETag: \"a\"")
+                .expect("parses");
         assert_eq!((head.status, &*head.content_type, head.etag.as_deref()), (200, "application/json", Some("\"a\"")));
         assert!(matches!(head.length, Length::Of(12)));
         assert!(matches!(parse_head(b"HTTP/1.1 304 Not Modified").expect("parses").length, Length::Of(0)));

@@ -113,7 +113,8 @@ fn transactions_a_second(text: &str) -> Option<f64> {
 
 /// Debian keeps each major version in a folder of its own, none of them on the `PATH`.
 fn find_programs() -> Result<PathBuf> {
-    let complete = |folder: &PathBuf| ["initdb", "postgres", "psql", "pgbench"].iter().all(|name| folder.join(name).is_file());
+    let complete =
+        |folder: &PathBuf| ["initdb", "postgres", "psql", "pgbench"].iter().all(|name| folder.join(name).is_file());
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let packaged = versions.filter_map(|entry| {
         let version: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -136,7 +137,10 @@ fn find_programs() -> Result<PathBuf> {
 fn account() -> Result<(u32, u32)> {
     let accounts = fs::read_to_string("/etc/passwd")?;
     let line = accounts.lines().find(|line| line.starts_with(&format!("{ACCOUNT}:")));
-    let mut fields = line.with_context(|| format!("PostgreSQL does not run as root, and there is no account {ACCOUNT}"))?.split(':').skip(2);
+    let mut fields = line
+        .with_context(|| format!("PostgreSQL does not run as root, and there is no account {ACCOUNT}"))?
+        .split(':')
+        .skip(2);
     let mut number = || fields.next().and_then(|field| field.parse().ok()).context("/etc/passwd is not understood");
     Ok((number()?, number()?))
 }

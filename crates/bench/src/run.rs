@@ -135,9 +135,7 @@ impl<'a> Run<'a> {
 
     /// The run's PostgreSQL server.
     pub(crate) fn cluster(&self) -> Result<&Cluster> {
-        once(&self.cluster, || {
-            Cluster::start(self.options.postgres_programs.as_deref(), self.work, self.limit)
-        })
+        once(&self.cluster, || Cluster::start(self.options.postgres_programs.as_deref(), self.work, self.limit))
     }
 
     fn database(&self, engine: Engine, name: &str, data: &Path) -> Result<Database> {

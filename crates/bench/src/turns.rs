@@ -84,7 +84,14 @@ fn once(subject: &Subject<'_>, bounds: Bounds, cost: &mut Cost) -> Result<()> {
 pub(crate) fn print(title: &str, costs: &[Cost], reference: &Cost) {
     let last = format!("CPU ÷ {}", reference.name);
     let mut table = Table::new(&[
-        "", "CPU µs a request", "rounds", "requests/s", "median ms", "99th of 100 ms", "kB an answer", &last,
+        "",
+        "CPU µs a request",
+        "rounds",
+        "requests/s",
+        "median ms",
+        "99th of 100 ms",
+        "kB an answer",
+        &last,
     ]);
     for cost in costs {
         table.row([

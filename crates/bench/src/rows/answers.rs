@@ -37,9 +37,7 @@ pub(super) fn unchanged(run: &Run<'_>) -> Result<Vec<Aim>> {
     let aim = |seen| Aim::at_most(2.0, " ×", "304 ÷ /healthz", seen);
     let Some(etags) = etags else { return Ok(vec![aim(0.0).without("no ETag")]) };
 
-    let ask = |(path, etag): (&String, &str)| {
-        Ask::get_with(path, token, &[("If-None-Match", etag)]).expecting(304)
-    };
+    let ask = |(path, etag): (&String, &str)| Ask::get_with(path, token, &[("If-None-Match", etag)]).expecting(304);
     let unchanged: Vec<_> = paths.iter().zip(etags).map(ask).collect();
     let health = [Ask::get("/healthz", "none")];
     let picks: Vec<usize> = (0..paths.len()).collect();
@@ -71,8 +69,7 @@ pub(super) fn compressed(run: &Run<'_>) -> Result<Vec<Aim>> {
         };
         encodings.push((name, asks));
     }
-    let subjects: Vec<_> =
-        encodings.iter().map(|(name, asks)| subject(run, &server, name, asks, &picks)).collect();
+    let subjects: Vec<_> = encodings.iter().map(|(name, asks)| subject(run, &server, name, asks, &picks)).collect();
     let costs = turns::in_turns(&subjects, run.options.rounds, run.bounds())?;
     turns::print("Compressed lists", &costs, &costs[0]);
     Ok(Vec::new())

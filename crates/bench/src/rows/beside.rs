@@ -17,7 +17,7 @@ use crate::turns::SETTLE;
 const MESSAGES: f64 = 200.0;
 
 /// Connections that record them: enough that none waits for another's commit.
-const WRITERS: usize = 8;
+const WRITERS: usize = 16;
 
 /// CPU microseconds of what a round measured.
 struct Round {
@@ -61,7 +61,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     };
     read.send(Bounds { time: bounds.time / 4, ..bounds })?;
     let mut rounds = Vec::new();
-    for _ in 0..run.options.rounds {
+    for _ in 0..run.options.rounds + 2 {
         let (alone, (reads_alone, _)) = measured(&|| Ok((read.send(bounds)?, None)))?;
         let (together, (reads, writes)) = measured(&both)?;
         let (writing, (writes_alone, _)) = measured(&|| Ok((write.send(bounds)?, None)))?;
@@ -75,7 +75,15 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
             messages: writes.count as f64 / writes.wall.as_secs_f64(),
         });
     }
-    let heads = ["round", "list alone, CPU µs", "list beside, CPU µs", "beside ÷ alone", "message alone, CPU µs", "lists/s beside", "messages/s beside"];
+    let heads = [
+        "round",
+        "list alone, CPU µs",
+        "list beside, CPU µs",
+        "beside ÷ alone",
+        "message alone, CPU µs",
+        "lists/s beside",
+        "messages/s beside",
+    ];
     let mut table = Table::new(&heads);
     for (number, round) in rounds.iter().enumerate() {
         table.row([

@@ -18,7 +18,8 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     // Each customer once before any comes again, in an order by chance.
     let order = Random::seeded().permutation(customers.len());
     let of = |numbers: &[usize]| numbers.iter().map(|number| customers[*number].clone()).collect::<Vec<_>>();
-    let mut aims = compare(run, database, "customers not asked for lately", &of(&order), Some(SMALL_CACHE), [1.8, 1.2])?;
+    let mut aims =
+        compare(run, database, "customers not asked for lately", &of(&order), Some(SMALL_CACHE), [1.8, 1.2])?;
     let few = of(&order[..FEW.min(order.len())]);
     aims.extend(compare(run, database, "customers asked for again, unchanged", &few, None, [1.2, 0.8])?);
     Ok(aims)

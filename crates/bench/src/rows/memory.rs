@@ -44,7 +44,8 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     };
     let asks: Vec<_> = history.others().iter().enumerate().map(ask).collect();
     let picks = Random::seeded().permutation(asks.len());
-    let load = Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
+    let load =
+        Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
     let moved = load.send(Bounds { count: 2 * asks.len(), time: 4 * run.time() })?;
     let loaded = proc::memory(server.pid())?;
 

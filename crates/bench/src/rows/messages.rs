@@ -43,10 +43,20 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let logged = logged(run, database, &asks, &picks)?;
 
     let server = run.serve(database, None)?;
-    let load = Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
+    let load =
+        Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
     let bounds = Bounds { count: usize::MAX, time: run.time() };
     load.send(Bounds { time: bounds.time / 4, ..bounds })?;
-    let heads = ["round", "konverse messages/s", "bare loop rows/s", "konverse ÷ bare", "CPU µs a message", "of the bare loop a row", "median ms", "kB written a message"];
+    let heads = [
+        "round",
+        "konverse messages/s",
+        "bare loop rows/s",
+        "konverse ÷ bare",
+        "CPU µs a message",
+        "of the bare loop a row",
+        "median ms",
+        "kB written a message",
+    ];
     let mut table = Table::new(&heads);
     let (mut own, mut bare, mut micros) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..run.options.rounds {

@@ -1,5 +1,7 @@
 //! konverse on PostgreSQL, against pgbench running the bare statements on the same server.
 
+use std::thread::sleep;
+
 use anyhow::Result;
 
 use super::list::path_of;
@@ -12,7 +14,7 @@ use crate::random::Random;
 use crate::report::{self, Aim, Table};
 use crate::run::{Database, Engine, Run, SMALL_CACHE};
 use crate::servers::Server;
-use crate::turns;
+use crate::turns::{self, SETTLE};
 
 /// Connections that ask for lists, as many as konverse holds to the database by itself.
 const READERS: usize = 16;
@@ -37,11 +39,21 @@ impl Turns<'_> {
         let load = Load { port: self.server.port, connections, asks, picks: &picks, pace: None, limit: run.limit };
         let bounds = Bounds { count: usize::MAX, time: run.time() };
         load.send(Bounds { time: bounds.time / 4, ..bounds })?;
-        let heads = ["round", "konverse requests/s", "pgbench transactions/s", "konverse ÷ pgbench", "CPU µs of konverse", "CPU µs of PostgreSQL", "median ms"];
+        let heads = [
+            "round",
+            "konverse requests/s",
+            "pgbench transactions/s",
+            "konverse ÷ pgbench",
+            "CPU µs of konverse",
+            "CPU µs of PostgreSQL",
+            "median ms",
+        ];
         let mut table = Table::new(&heads);
         let (mut own, mut bare) = (Vec::new(), Vec::new());
         for round in 0..run.options.rounds {
             bare.push(self.cluster.pgbench(self.database, &self.script, connections, bounds.time)?);
+            // Its server processes are gone then, and do not count.
+            sleep(SETTLE);
             let processes = [self.server.pid(), self.cluster.pid()];
             let before = [Reading::of(&processes[..1])?, Reading::of(&processes[1..])?];
             let moved = load.send(bounds)?;
@@ -65,12 +77,13 @@ impl Turns<'_> {
 }
 
 pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
-    // The ids are those of the data, whichever engine holds it.
-    let customers = run.real(Engine::Sqlite)?.customers()?;
-    let conversations = run.real(Engine::Sqlite)?.conversations()?;
     let database = run.real(Engine::Postgres)?;
     let cluster = run.cluster()?;
-    let count = bare_tables(cluster)?;
+    bare_tables(cluster)?;
+    let ids = |sql: &str| anyhow::Ok(cluster.sql("real", sql)?.lines().map(str::to_owned).collect::<Vec<_>>());
+    let customers = ids("SELECT encode(customer, 'hex') FROM bare.customer ORDER BY number")?;
+    let conversations = ids("SELECT encode(id, 'hex') FROM conversation WHERE hidden = 0 ORDER BY id")?;
+    let count = customers.len();
 
     let server = run.serve(database, Some(SMALL_CACHE))?;
     let lists: Vec<_> = customers.iter().map(|customer| Ask::get(&path_of(customer), &database.token)).collect();
@@ -92,7 +105,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
 }
 
 /// What the scripts need besides konverse's tables: the customers by number, and a table to insert into.
-fn bare_tables(cluster: &Cluster) -> Result<usize> {
+fn bare_tables(cluster: &Cluster) -> Result<()> {
     cluster.sql(
         "real",
         "CREATE SCHEMA bare;
@@ -102,7 +115,7 @@ fn bare_tables(cluster: &Cluster) -> Result<usize> {
          CREATE TABLE bare.message (id bigserial PRIMARY KEY, doc text NOT NULL);",
     )?;
     cluster.sql("real", "VACUUM (ANALYZE) bare.customer")?;
-    Ok(cluster.sql("real", "SELECT count(*) FROM bare.customer")?.trim().parse()?)
+    Ok(())
 }
 
 fn messages_ratio(run: &Run<'_>, cluster: &Cluster, database: &Database, conversations: &[String]) -> Result<f64> {
