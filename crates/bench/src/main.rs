@@ -75,7 +75,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "sqlite,postgres")]
     engines: Vec<Engine>,
     /// Seconds that `depth` waits at most, per list, for deep pages to become as cheap as they will.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 45)]
     settle: u64,
     /// Where to make the temporary folder; on a disk, since in memory an fsync costs nothing.
     #[arg(long)]

@@ -167,11 +167,11 @@ impl<'a> Run<'a> {
     }
 
     /// konverse serving a database, with so many MiB of cache, or as many as it takes by itself.
-    pub(crate) fn serve(&self, database: &Database, cache: Option<u32>) -> Result<Server> {
+    pub(crate) fn serve(&self, url: &str, cache: Option<u32>) -> Result<Server> {
         let cache = cache.filter(|_| self.knows_cache);
         let options: Vec<String> = cache.into_iter().flat_map(|mib| ["--cache".to_owned(), mib.to_string()]).collect();
         let log = self.work.join("konverse.log");
-        servers::start_konverse(&self.options.konverse, &database.url, &options, &log, self.limit)
+        servers::start_konverse(&self.options.konverse, url, &options, &log, self.limit)
     }
 
     /// Whether the binary's cache has a size that can be set.

@@ -28,7 +28,7 @@ fn subject<'a>(run: &Run<'_>, server: &Server, name: &str, asks: &'a [Ask], pick
 /// A request that ends in 304, against `/healthz`.
 pub(super) fn unchanged(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.real(Engine::Sqlite)?;
-    let server = run.serve(database, None)?;
+    let server = run.serve(&database.url, None)?;
     let token = &database.token;
     let paths = some_paths(run)?;
     let lists: Vec<_> = paths.iter().map(|path| Ask::get(path, token)).collect();
@@ -54,7 +54,7 @@ pub(super) fn unchanged(run: &Run<'_>) -> Result<Vec<Aim>> {
 /// Compressed lists, against plain ones; the project has no aim for them.
 pub(super) fn compressed(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.real(Engine::Sqlite)?;
-    let server = run.serve(database, None)?;
+    let server = run.serve(&database.url, None)?;
     let paths = some_paths(run)?;
     let picks: Vec<usize> = (0..paths.len()).collect();
     let mut encodings = Vec::new();

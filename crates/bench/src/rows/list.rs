@@ -39,7 +39,7 @@ fn compare(
     [of_memory, of_nginx]: [f64; 2],
 ) -> Result<Vec<Aim>> {
     let token = &database.token;
-    let konverse = run.serve(database, cache)?;
+    let konverse = run.serve(&database.url, cache)?;
     let asks: Vec<_> = customers.iter().map(|customer| Ask::get(&path_of(customer), token)).collect();
     let recorded = load::record(konverse.port, &asks, run.limit)?;
     let pages: Vec<_> =

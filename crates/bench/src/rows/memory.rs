@@ -26,7 +26,7 @@ const ORG_EVERY: usize = 20;
 
 pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.deep(Engine::Sqlite)?;
-    let server = run.serve(database, Some(CACHE))?;
+    let server = run.serve(&database.url, Some(CACHE))?;
     let at_start = proc::memory(server.pid())?;
     sleep(Duration::from_secs(1));
     let idle = proc::memory(server.pid())?;

@@ -42,7 +42,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let picks = Random::seeded().permutation(asks.len());
     let logged = logged(run, database, &asks, &picks)?;
 
-    let server = run.serve(database, None)?;
+    let server = run.serve(&database.url, None)?;
     let load =
         Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
     let bounds = Bounds { count: usize::MAX, time: run.time() };
@@ -91,7 +91,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
 /// Bytes that the write-ahead log grows by for one message. A reader that looks at the past keeps it from being begun
 /// anew.
 fn logged(run: &Run<'_>, database: &Database, asks: &[Ask], picks: &[usize]) -> Result<f64> {
-    let server = run.serve(database, None)?;
+    let server = run.serve(&database.url, None)?;
     let reader = database.open()?;
     reader.execute_batch("BEGIN")?;
     reader.query_row("SELECT count(*) FROM org", [], |row| row.get::<_, i64>(0))?;

@@ -85,7 +85,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let conversations = ids("SELECT encode(id, 'hex') FROM conversation WHERE hidden = 0 ORDER BY id")?;
     let count = customers.len();
 
-    let server = run.serve(database, Some(SMALL_CACHE))?;
+    let server = run.serve(&database.url, Some(SMALL_CACHE))?;
     let lists: Vec<_> = customers.iter().map(|customer| Ask::get(&path_of(customer), &database.token)).collect();
     let script = format!(
         "\\set number random(1, {count})\n\
@@ -119,7 +119,7 @@ fn bare_tables(cluster: &Cluster) -> Result<()> {
 }
 
 fn messages_ratio(run: &Run<'_>, cluster: &Cluster, database: &Database, conversations: &[String]) -> Result<f64> {
-    let server = run.serve(database, None)?;
+    let server = run.serve(&database.url, None)?;
     let posts = messages::asks_to(conversations, &database.token)?;
     let script = format!("INSERT INTO bare.message (doc) VALUES ('{}');\n", "m".repeat(MESSAGE_BYTES));
     let turns = Turns { run, cluster, server: &server, database: "real", script };
