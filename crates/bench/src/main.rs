@@ -158,14 +158,17 @@ fn measure(options: &Options) -> Result<()> {
         match row.measure(&run) {
             Ok(seen) => aims.extend(seen),
             Err(error) => {
-                // Given up or interrupted: nothing else is begun.
-                limit.check()?;
                 println!("\n{row:?} could not be measured: {error:#}");
                 failed.push(format!("{row:?}"));
+                // Given up or interrupted: nothing else is begun, but what has been seen is shown.
+                if limit.check().is_err() {
+                    break;
+                }
             }
         }
     }
     report::print_aims(&aims);
+    limit.check()?;
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
