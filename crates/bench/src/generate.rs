@@ -1,7 +1,7 @@
 //! Generated history: one customer with very many conversations, and many customers with a few each.
 //!
-//! Seeded, so that every run imports the same. The conversations have no messages: what depth costs is measured against
-//! a first page that is as cheap as can be, so that the ratio is the hardest.
+//! Seeded, so that every run imports the same. The conversations have no messages, which would take most of the import's
+//! time, but as many bytes as if they had: a page of larger texts costs more and makes what finding it costs look small.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -14,6 +14,9 @@ use crate::random::Random;
 
 /// Conversations of each of the other customers.
 const EACH: usize = 4;
+
+/// Words that bring a conversation to the 3.8 kB which real ones have with what their messages leave in them.
+const HISTORY: usize = 270;
 
 /// The first conversation's moment, and the time in which all of them begin.
 const FIRST_MS: i64 = 1_672_531_200_000;
@@ -80,7 +83,7 @@ impl History {
                 "status": "done",
                 "priority": 3,
                 "createdAt": moment(at)?,
-                "custom": {"subjectStr": text(&mut random, 12), "orderNum": step},
+                "custom": {"subjectStr": text(&mut random, 12), "orderNum": step, "historyTxt": text(&mut random, HISTORY)},
             });
             writeln!(conversations, "{conversation}")?;
         }
