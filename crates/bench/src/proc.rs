@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -35,6 +35,8 @@ struct Stat {
     state: char,
     parent: u32,
     ticks: u64,
+    /// Of children that have ended and were waited for.
+    ticks_of_children: u64,
 }
 
 /// The fields of `/proc/PID/status` that matter here; a process that has ended has no memory.
@@ -50,9 +52,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
     // The name before it may hold spaces and brackets, so the fields are counted from the last bracket.
     let (_, after_name) = text.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
-    let user: u64 = fields.get(11)?.parse().ok()?;
-    let system: u64 = fields.get(12)?.parse().ok()?;
-    Some(Stat { state: fields.first()?.chars().next()?, parent: fields.get(1)?.parse().ok()?, ticks: user + system })
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        ticks: number(11)? + number(12)?,
+        ticks_of_children: number(13)? + number(14)?,
+    })
 }
 
 fn parse_memory(text: &str) -> Memory {
@@ -103,7 +109,7 @@ pub(crate) fn children(of: u32) -> Vec<u32> {
     pids.filter(|pid| stat(*pid).is_ok_and(|stat| stat.parent == of)).collect()
 }
 
-/// CPU time of a group of processes at one moment, to be compared with a later one.
+/// CPU time of processes and their children at one moment, to be compared with a later one.
 pub(crate) struct Reading {
     /// Nanoseconds of each living thread; absent where the kernel does not keep `schedstat`.
     threads: Option<HashMap<(u32, u32), u64>>,
@@ -112,13 +118,22 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Reads the clocks of these processes.
-    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
-        let mut whole = Duration::ZERO;
-        for pid in pids {
-            whole += cpu(*pid)?;
+    /// Reads the clocks of these processes and of their children.
+    pub(crate) fn of(roots: &[u32]) -> Result<Self> {
+        let mut pids = Vec::new();
+        let mut count = 0;
+        for root in roots {
+            let own = stat(*root)?;
+            count += own.ticks + own.ticks_of_children;
+            pids.push(*root);
+            for child in children(*root) {
+                // A child that has ended since is counted with its parent the next time.
+                let Ok(stat) = stat(child) else { continue };
+                count += stat.ticks;
+                pids.push(child);
+            }
         }
-        Ok(Self { threads: threads(pids), whole, processes: pids.len() as u32 })
+        Ok(Self { threads: threads(&pids), whole: ticks(count), processes: pids.len() as u32 })
     }
 
     /// CPU time since an earlier reading of the same processes.
@@ -128,7 +143,8 @@ impl Reading {
         let nanoseconds =
             after.iter().map(|(thread, now)| now.saturating_sub(before.get(thread).copied().unwrap_or(0)));
         let living = Duration::from_nanos(nanoseconds.sum());
-        // Rounding explains two ticks a process, one of user and one of system time. More was done by threads that ended.
+        // Rounding explains two ticks a process, one of user and one of system time. More was done by threads and
+        // children that ended.
         if whole > living + ticks(2) * self.processes { whole } else { living }
     }
 }
@@ -136,13 +152,23 @@ impl Reading {
 fn threads(pids: &[u32]) -> Option<HashMap<(u32, u32), u64>> {
     let mut found = HashMap::new();
     for pid in pids {
-        for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for entry in tasks.flatten() {
             let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
+            // A thread can end between the two.
+            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             found.insert((*pid, thread), parse_schedstat(&text)?);
         }
     }
-    Some(found)
+    (!found.is_empty()).then_some(found)
+}
+
+/// Bytes that a process has caused to be written to a disk so far.
+pub(crate) fn written_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let text = fs::read_to_string(&path).context(path)?;
+    let number = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    number.and_then(|number| number.trim().parse().ok()).context("no write_bytes")
 }
 
 /// Runs a command to its end. Its output goes to `FILES.out` and `FILES.err`; the first is returned.
@@ -174,7 +200,7 @@ pub(crate) fn run(command: &mut Command, files: &Path, limit: Limit) -> Result<(
 }
 
 /// The last lines of a log, for an error message.
-pub(crate) fn tail(path: &PathBuf) -> String {
+pub(crate) fn tail(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
@@ -199,7 +225,7 @@ mod tests {
     fn stat_is_read_past_a_name_with_brackets_and_spaces() {
         let text =
             "4242 (a) (b c) S 17 4242 4242 0 -1 4194560 100 0 0 0 250 50 3 4 20 0 5 0 1234 999 88 18446744073709551615";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'S', parent: 17, ticks: 300 }));
+        assert_eq!(parse_stat(text), Some(Stat { state: 'S', parent: 17, ticks: 300, ticks_of_children: 7 }));
         assert_eq!(parse_stat("4242 (cut"), None);
     }
 

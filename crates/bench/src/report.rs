@@ -48,25 +48,57 @@ impl Table {
     }
 }
 
-/// What the project aims at: a figure of this run, and the most it may be.
+/// What the project aims at, and a figure of this run.
 pub(crate) struct Aim {
     pub(crate) what: String,
-    /// Absent when this run could not measure it.
-    pub(crate) seen: Option<f64>,
-    pub(crate) at_most: f64,
+    pub(crate) target: Target,
+    /// Or why there is none.
+    pub(crate) seen: Result<f64, String>,
     pub(crate) unit: &'static str,
 }
 
-/// Prints each aim with met or not met.
-pub(crate) fn print_aims(aims: &[Aim]) {
-    let mut table = Table::new(&["aim", "at most", "seen", ""]);
-    for aim in aims {
-        let (seen, verdict) = match aim.seen {
-            Some(seen) if seen <= aim.at_most => (format!("{seen:.2}{}", aim.unit), "met"),
-            Some(seen) => (format!("{seen:.2}{}", aim.unit), "NOT MET"),
-            None => ("-".to_owned(), "NOT MEASURED"),
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Aim {
+    /// A figure that may be no larger.
+    pub(crate) fn at_most(most: f64, unit: &'static str, what: impl Into<String>, seen: f64) -> Self {
+        Self { what: what.into(), target: Target::AtMost(most), seen: Ok(seen), unit }
+    }
+
+    /// A figure that may be no smaller.
+    pub(crate) fn at_least(least: f64, unit: &'static str, what: impl Into<String>, seen: f64) -> Self {
+        Self { what: what.into(), target: Target::AtLeast(least), seen: Ok(seen), unit }
+    }
+
+    /// The same aim without a figure.
+    pub(crate) fn without(self, why: impl Into<String>) -> Self {
+        Self { seen: Err(why.into()), ..self }
+    }
+
+    fn cells(&self) -> [String; 4] {
+        let (target, met) = match self.target {
+            Target::AtMost(most) => (format!("≤ {most}"), self.seen.as_ref().map(|seen| *seen <= most)),
+            Target::AtLeast(least) => (format!("≥ {least}"), self.seen.as_ref().map(|seen| *seen >= least)),
         };
-        table.row([aim.what.clone(), format!("{}{}", aim.at_most, aim.unit), seen, verdict.to_owned()]);
+        let verdict = match met {
+            Ok(true) => "met".to_owned(),
+            Ok(false) => "missed".to_owned(),
+            Err(why) => why.clone(),
+        };
+        let seen = self.seen.as_ref().map_or_else(|_| "-".to_owned(), |seen| format!("{seen:.2}{}", self.unit));
+        [self.what.clone(), format!("{target}{}", self.unit), seen, verdict]
+    }
+}
+
+/// Prints each aim with met or missed.
+pub(crate) fn print_aims(aims: &[Aim]) {
+    let mut table = Table::new(&["aim", "target", "seen", ""]);
+    for aim in aims {
+        table.row(aim.cells());
     }
     table.print("Aims");
 }
@@ -86,9 +118,9 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
-/// How many times as much.
-pub(crate) fn times(value: f64, reference: f64) -> String {
-    format!("{:.2}", value / reference)
+/// Milliseconds with two digits after the point.
+pub(crate) fn millis(value: f64) -> String {
+    format!("{value:.2}")
 }
 
 /// The middle value; of an even number the mean of the middle two.
@@ -127,6 +159,16 @@ mod tests {
         table.row(["nginx".to_owned(), micros(7.0)]);
         let lines = ["| server   |   µs |", "|----------|-----:|", "| konverse | 31.2 |", "| nginx    |  7.0 |", ""];
         assert_eq!(table.render(), lines.join("\n"));
+    }
+
+    #[test]
+    fn an_aim_is_met_or_missed_or_has_no_figure() {
+        let verdict = |aim: Aim| aim.cells()[3].clone();
+        assert_eq!(verdict(Aim::at_most(1.5, " ×", "depth", 1.5)), "met");
+        assert_eq!(verdict(Aim::at_most(1.5, " ×", "depth", 1.51)), "missed");
+        assert_eq!(verdict(Aim::at_least(2.0, " ×", "messages", 2.1)), "met");
+        assert_eq!(verdict(Aim::at_least(2.0, " ×", "messages", 1.9)), "missed");
+        assert_eq!(verdict(Aim::at_most(2.0, " ×", "304", 0.0).without("no ETag")), "no ETag");
     }
 
     #[test]

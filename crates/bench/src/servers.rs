@@ -19,80 +19,52 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use crate::limit::Limit;
-use crate::load::{self, Page, Recorded};
+use crate::load::{self, Ask, Recorded};
 use crate::proc;
 
 /// How long a server may take to end by itself when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A running server.
-pub(crate) struct Server {
-    pub(crate) name: &'static str,
-    pub(crate) port: u16,
+/// A child process that ends with this value.
+pub(crate) struct Process {
     child: Child,
-    naming: Naming,
+    /// The signal that asks it to end.
+    ending: &'static str,
 }
 
-/// Under which name a server has a page.
-#[derive(Clone, Copy)]
-enum Naming {
-    /// konverse's own path and query.
-    Path,
-    /// One flat file name.
-    File,
-}
-
-impl Server {
-    /// Starts a server and waits until it answers `ready` with 200.
-    fn start(
-        name: &'static str,
-        naming: Naming,
+impl Process {
+    /// Starts a process and waits until it is `ready`.
+    pub(crate) fn start(
         command: &mut Command,
-        port: u16,
-        ready: &str,
-        log: &PathBuf,
+        ending: &'static str,
+        log: &Path,
         limit: Limit,
+        ready: impl Fn() -> bool,
     ) -> Result<Self> {
         let file = File::create(log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("{} does not start", command.get_program().display()))?;
-        let mut server = Self { name, port, child, naming };
-        let request = load::request(ready, "none");
-        while !load::is_served(port, &request) {
-            if let Some(status) = server.child.try_wait()? {
+        let mut process = Self { child, ending };
+        while !ready() {
+            if let Some(status) = process.child.try_wait()? {
                 bail!("{command:?} ended with {status}:\n{}", proc::tail(log));
             }
-            limit.check().with_context(|| format!("waiting for {name}"))?;
+            limit.check().with_context(|| format!("waiting for {}", command.get_program().display()))?;
             sleep(Duration::from_millis(5));
         }
-        Ok(server)
+        Ok(process)
     }
 
-    /// The process that was started.
+    /// Its id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
-
-    /// CPU time of the process and its children.
-    pub(crate) fn cpu(&self) -> Result<proc::Reading> {
-        let mut pids = vec![self.pid()];
-        pids.extend(proc::children(self.pid()));
-        proc::Reading::of(&pids)
-    }
-
-    /// Where this server has a page.
-    pub(crate) fn path_of(&self, page: &Page) -> String {
-        match self.naming {
-            Naming::Path => page.path.clone(),
-            Naming::File => format!("/{}", page.file),
-        }
-    }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let children = proc::children(self.pid());
-        signal("TERM", self.pid());
+        signal(self.ending, self.pid());
         let asked = Instant::now();
         while asked.elapsed() < GRACE {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -106,6 +78,60 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    process: Process,
+    naming: Naming,
+}
+
+/// Under which name a server has a page.
+#[derive(Clone, Copy)]
+enum Naming {
+    /// konverse's own path and query.
+    Path,
+    /// One flat file name.
+    File,
+}
+
+/// A page of the list, and konverse's answer.
+pub(crate) struct Page {
+    /// Path and query, as konverse knows it.
+    pub(crate) path: String,
+    pub(crate) recorded: Recorded,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers `ready` with 200.
+    fn start(
+        name: &str,
+        naming: Naming,
+        command: &mut Command,
+        port: u16,
+        ready: &str,
+        log: &Path,
+        limit: Limit,
+    ) -> Result<Self> {
+        let ask = Ask::get(ready, "none");
+        let process = Process::start(command, "TERM", log, limit, || load::is_served(port, &ask))?;
+        Ok(Self { name: name.to_owned(), port, process, naming })
+    }
+
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where this server has the page of that number.
+    pub(crate) fn path_of(&self, number: usize, page: &Page) -> String {
+        match self.naming {
+            Naming::Path => page.path.clone(),
+            Naming::File => format!("/{number}"),
+        }
     }
 }
 
@@ -131,24 +157,23 @@ pub(crate) fn konverse(program: &Path) -> Command {
     command
 }
 
-/// konverse serving a database.
-pub(crate) fn start_konverse(program: &Path, database: &str, log: &PathBuf, limit: Limit) -> Result<Server> {
+/// konverse serving a database, with these options besides.
+pub(crate) fn start_konverse(
+    program: &Path,
+    database: &str,
+    options: &[String],
+    log: &Path,
+    limit: Limit,
+) -> Result<Server> {
     let port = free_port()?;
     let mut command = konverse(program);
-    command.args([
-        "serve",
-        "--database",
-        database,
-        "--listen",
-        &format!("127.0.0.1:{port}"),
-        "--metrics-listen",
-        "off",
-    ]);
+    let listen = format!("127.0.0.1:{port}");
+    command.args(["serve", "--database", database, "--listen", &listen, "--metrics-listen", "off"]).args(options);
     Server::start("konverse", Naming::Path, &mut command, port, "/healthz", log, limit)
 }
 
 /// The recorded answers from memory, through the HTTP stack and the allocator of konverse: the limit of that stack.
-pub(crate) fn start_memory(pages: &[(&Page, &Recorded)], work: &Path, limit: Limit) -> Result<Server> {
+pub(crate) fn start_memory(pages: &[Page], work: &Path, limit: Limit) -> Result<Server> {
     let bodies = work.join("recorded");
     fs::write(&bodies, encode(pages))?;
     let port = free_port()?;
@@ -160,27 +185,26 @@ pub(crate) fn start_memory(pages: &[(&Page, &Recorded)], work: &Path, limit: Lim
         Naming::Path,
         &mut command,
         port,
-        &pages[0].0.path,
+        &pages[0].path,
         &work.join("memory.log"),
         limit,
     )
 }
 
 /// The recorded answers as static files.
-pub(crate) fn start_nginx(program: &Path, pages: &[(&Page, &Recorded)], work: &Path, limit: Limit) -> Result<Server> {
+pub(crate) fn start_nginx(program: &Path, pages: &[Page], work: &Path, limit: Limit) -> Result<Server> {
     let folder = work.join("nginx");
     let files = folder.join("files");
     fs::create_dir_all(&files)?;
-    for (page, recorded) in pages {
-        fs::write(files.join(&page.file), &recorded.body)?;
+    for (number, page) in pages.iter().enumerate() {
+        fs::write(files.join(number.to_string()), &page.recorded.body)?;
     }
     let port = free_port()?;
     let config = folder.join("nginx.conf");
     fs::write(&config, nginx_config(&folder, port, content_type(pages))?)?;
     let mut command = Command::new(program);
     command.arg("-p").arg(&folder).arg("-c").arg(&config).arg("-e").arg(folder.join("error.log"));
-    let ready = format!("/{}", pages[0].0.file);
-    Server::start("nginx, static files", Naming::File, &mut command, port, &ready, &folder.join("out.log"), limit)
+    Server::start("nginx, static files", Naming::File, &mut command, port, "/0", &folder.join("out.log"), limit)
 }
 
 fn nginx_config(folder: &Path, port: u16, content_type: &str) -> Result<String> {
@@ -214,7 +238,8 @@ http {{
     ))
 }
 
-fn is_root() -> bool {
+/// Whether this is the superuser, whom some programs do not serve.
+pub(crate) fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     line.and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0")
@@ -232,15 +257,15 @@ pub(crate) fn find_nginx() -> Option<PathBuf> {
     folders.map(|folder| folder.join("nginx")).find(|file| file.is_file())
 }
 
-fn content_type<'a>(pages: &[(&Page, &'a Recorded)]) -> &'a str {
-    &pages[0].1.content_type
+fn content_type(pages: &[Page]) -> &str {
+    &pages[0].recorded.content_type
 }
 
 /// Paths and bodies one after the other, each after its length in four bytes.
-fn encode(pages: &[(&Page, &Recorded)]) -> Vec<u8> {
+fn encode(pages: &[Page]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (page, recorded) in pages {
-        for part in [page.path.as_bytes(), &recorded.body] {
+    for page in pages {
+        for part in [page.path.as_bytes(), &page.recorded.body] {
             bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
             bytes.extend_from_slice(part);
         }
@@ -316,9 +341,12 @@ pub(crate) mod tests {
 
     #[test]
     fn recorded_answers_come_back_as_they_were() {
-        let pages = ["/a?b=c", "/d"].map(|path| Page { path: path.to_owned(), file: "unused".to_owned() });
-        let bodies = ["first", ""].map(|body| Recorded { content_type: String::new(), body: body.into() });
-        let encoded = encode(&pages.iter().zip(&bodies).collect::<Vec<_>>());
+        let pages = [("/a?b=c", "first"), ("/d", "")].map(|(path, body)| {
+            let (content_type, content_encoding) = (String::new(), String::new());
+            let recorded = Recorded { content_type, content_encoding, etag: None, body: body.into() };
+            Page { path: path.to_owned(), recorded }
+        });
+        let encoded = encode(&pages);
         let decoded = decode(encoded.clone().into()).expect("decodes");
         assert_eq!(decoded.len(), 2);
         assert_eq!(decoded["/a?b=c"], "first");

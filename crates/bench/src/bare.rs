@@ -1,10 +1,11 @@
-//! The import, and the bare inserts it is compared with.
+//! The bare inserts that konverse is compared with, as processes of their own.
 //!
 //! The bare insert of the same rows is what any import on this engine has to do at least: the finished rows lie in
 //! memory, and go through prepared statements into tables without any index but the primary key. It gets the page size,
 //! the journal, the durability and the page cache of konverse's own file, and rows in the order of their creation, in
 //! which such a table grows at its end: the easiest order there is.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,13 @@ use crate::proc;
 /// Rows a transaction.
 const BATCH: usize = 10_000;
 
-/// What one way of filling a database took.
+/// What konverse's writer has. Every file gets the same journal and durability besides.
+const AS_KONVERSE: &str = "PRAGMA page_size = 32768; PRAGMA mmap_size = 0; PRAGMA cache_size = -65536";
+
+/// As many bytes as a stored message has.
+pub(crate) const MESSAGE_BYTES: usize = 1800;
+
+/// What a bare insert took.
 pub(crate) struct Filling {
     pub(crate) rows: u64,
     pub(crate) wall: Duration,
@@ -46,20 +53,25 @@ struct Row {
     doc: String,
 }
 
-/// A bare insert of the stored rows of a konverse database, as a process of its own.
-pub(crate) fn bare_rows(database: &Path, work: &Path, limit: Limit) -> Result<Filling> {
-    bare("bare-rows", database, work, limit)
+/// A bare insert of the stored rows of a konverse database.
+pub(crate) fn rows(database: &Path, work: &Path, limit: Limit) -> Result<Filling> {
+    bare("bare-rows", &["--from".as_ref(), database.as_os_str()], work, limit)
 }
 
-/// A bare insert of the input's lines, unparsed, as a process of its own.
-pub(crate) fn bare_lines(data: &Path, work: &Path, limit: Limit) -> Result<Filling> {
-    bare("bare-lines", data, work, limit)
+/// A bare insert of the input's lines, unparsed.
+pub(crate) fn lines(data: &Path, work: &Path, limit: Limit) -> Result<Filling> {
+    bare("bare-lines", &["--from".as_ref(), data.as_os_str()], work, limit)
 }
 
-fn bare(subcommand: &str, from: &Path, work: &Path, limit: Limit) -> Result<Filling> {
+/// One row a transaction, for so long.
+pub(crate) fn messages(time: Duration, work: &Path, limit: Limit) -> Result<Filling> {
+    bare("bare-messages", &["--seconds".as_ref(), time.as_secs().max(1).to_string().as_ref()], work, limit)
+}
+
+fn bare(subcommand: &str, arguments: &[&OsStr], work: &Path, limit: Limit) -> Result<Filling> {
     let into = work.join(subcommand).with_extension("db");
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(subcommand).arg("--from").arg(from).arg("--into").arg(&into);
+    command.arg(subcommand).args(arguments).arg("--into").arg(&into);
     let (spent, out) = proc::run(&mut command, &work.join(subcommand), limit)?;
     let answer: Value = serde_json::from_str(&out).with_context(|| format!("{subcommand} printed {out:?}"))?;
     let number = |name: &str| answer[name].as_u64().with_context(|| format!("{subcommand} printed no {name}"));
@@ -75,10 +87,10 @@ fn bare(subcommand: &str, from: &Path, work: &Path, limit: Limit) -> Result<Fill
     Ok(filling)
 }
 
-/// The child's part of [`bare_rows`]: what it took, as JSON.
+/// The child's part of [`rows`]: what it took, as JSON.
 pub(crate) fn insert_rows(from: &Path, into: &Path) -> Result<Value> {
     let kinds = stored_rows(from)?;
-    measured(into, |connection| {
+    measured(into, AS_KONVERSE, |connection| {
         let mut inserted = 0;
         for kind in &kinds {
             let table = &kind.name;
@@ -99,10 +111,10 @@ pub(crate) fn insert_rows(from: &Path, into: &Path) -> Result<Value> {
     })
 }
 
-/// The child's part of [`bare_lines`]: what it took, as JSON.
+/// The child's part of [`lines`]: what it took, as JSON.
 pub(crate) fn insert_lines(from: &Path, into: &Path) -> Result<Value> {
     let files = input_files(from)?;
-    measured(into, |connection| {
+    measured(into, AS_KONVERSE, |connection| {
         let mut inserted = 0;
         for (name, path) in &files {
             connection.execute_batch(&format!("CREATE TABLE \"{name}\" (line TEXT)"))?;
@@ -130,15 +142,29 @@ pub(crate) fn insert_lines(from: &Path, into: &Path) -> Result<Value> {
     })
 }
 
+/// The child's part of [`messages`]: what it took, as JSON.
+pub(crate) fn insert_messages(time: Duration, into: &Path) -> Result<Value> {
+    let text = "m".repeat(MESSAGE_BYTES);
+    measured(into, "", |connection| {
+        connection.execute_batch("CREATE TABLE message (id INTEGER PRIMARY KEY, doc TEXT)")?;
+        let mut insert = connection.prepare("INSERT INTO message (doc) VALUES ($1)")?;
+        let started = Instant::now();
+        let mut inserted = 0;
+        while started.elapsed() < time {
+            insert.execute([&text])?;
+            inserted += 1;
+        }
+        Ok(inserted)
+    })
+}
+
 /// Opens a fresh file, lets `fill` fill it, closes it, and says what filling and closing took.
-fn measured(into: &Path, fill: impl FnOnce(&Connection) -> Result<u64>) -> Result<Value> {
+fn measured(into: &Path, settings: &str, fill: impl FnOnce(&Connection) -> Result<u64>) -> Result<Value> {
     let own = std::process::id();
     let connection = Connection::open(into)?;
-    connection.pragma_update(None, "page_size", 32_768)?;
+    connection.execute_batch(settings)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
     let cpu = proc::cpu(own)?;
     let started = Instant::now();
     let rows = fill(&connection)?;
@@ -164,7 +190,7 @@ fn stored_rows(database: &Path) -> Result<Vec<Kind>> {
         ("note", "customer", "conversation"),
     ] {
         let sql = format!("SELECT id, {customer}, {conversation}, created_at, doc FROM {name} ORDER BY created_at, id");
-        kinds.push(Kind { name: name.to_owned(), rows: rows(&connection, &sql)? });
+        kinds.push(Kind { name: name.to_owned(), rows: read(&connection, &sql)? });
     }
     let mut names = connection.prepare("SELECT DISTINCT kind FROM record ORDER BY kind")?;
     let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -173,12 +199,12 @@ fn stored_rows(database: &Path) -> Result<Vec<Kind>> {
             "SELECT id, NULL, NULL, created_at, doc FROM record WHERE kind = '{}' ORDER BY created_at, id",
             name.replace('\'', "''")
         );
-        kinds.push(Kind { name: format!("record_{}", name.replace('"', "")), rows: rows(&connection, &sql)? });
+        kinds.push(Kind { name: format!("record_{}", name.replace('"', "")), rows: read(&connection, &sql)? });
     }
     Ok(kinds)
 }
 
-fn rows(connection: &Connection, sql: &str) -> Result<Vec<Row>> {
+fn read(connection: &Connection, sql: &str) -> Result<Vec<Row>> {
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |row| {
         Ok(Row {
@@ -217,16 +243,6 @@ fn open_lines(path: &Path) -> Result<BufReader<Box<dyn Read>>> {
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
     let bytes: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     Ok(BufReader::with_capacity(1 << 20, bytes))
-}
-
-/// Customers that have conversations, as hexadecimal ids with their number of conversations, in the order of ids.
-pub(crate) fn customers(database: &Path) -> Result<Vec<(String, u32)>> {
-    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let mut statement = connection.prepare(
-        "SELECT lower(hex(customer)), count(*) FROM conversation WHERE hidden = 0 GROUP BY customer ORDER BY customer",
-    )?;
-    let customers = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(customers.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]
@@ -276,6 +292,16 @@ mod tests {
         drop(connection);
         let into = folder.path().join("bare.db");
         assert_eq!(insert_rows(&from, &into).expect("inserts")["rows"], 8);
-        assert_eq!(customers(&from).expect("reads"), [("01".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn messages_are_inserted_one_by_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let into = folder.path().join("messages.db");
+        // No time at all is enough for none, whatever the machine is doing.
+        assert_eq!(insert_messages(Duration::ZERO, &into).expect("inserts")["rows"], 0);
+        let connection = Connection::open(&into).expect("opens");
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("a mode");
+        assert_eq!(mode, "wal");
     }
 }
