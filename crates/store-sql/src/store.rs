@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists,
-    Org, Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
+    Lists, Org, Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
 };
 
 use quick_cache::sync::Cache;
