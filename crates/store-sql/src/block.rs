@@ -533,7 +533,7 @@ impl Since {
     }
 
     /// Collects those that match and sorts them. They are few, or were a moment ago.
-    pub(crate) fn page(self, org: OrgId, window: &Window) -> Query {
+    pub(crate) fn page(self, dialect: Dialect, org: OrgId, window: &Window) -> Query {
         let mut params = vec![org.0.into(), self.customer.into(), Value::Int(self.at)];
         let mut slot = |value: i64| {
             params.push(Value::Int(value));
@@ -557,13 +557,20 @@ impl Since {
             params.push(Value::Int(i64::try_from(skipped).unwrap_or(LAST).min(LAST)));
             offset = format!(" OFFSET ${}", params.len());
         }
+        // PostgreSQL's key, and no more: given the customer, a planner that knows nothing of the table yet may look through
+        // all that is theirs for every row.
+        let key = match dialect {
+            Dialect::Sqlite => {
+                "c.org = $1 AND c.customer = $2 AND c.hidden = 0 AND c.created_at = k.created_at AND c.id = k.id"
+            }
+            Dialect::Postgres => "c.org = $1 AND c.id = k.id",
+        };
         // The inner order, though another is wanted, keeps the planner to the index of what is compared.
         let sql = format!(
             "SELECT c.created_at, c.id, c.doc FROM (SELECT created_at, id FROM (SELECT created_at, id FROM conversation \
              WHERE org = $1 AND customer = $2 AND hidden = 0 AND updated_at >= $3 ORDER BY updated_at LIMIT {LAST}) m{position} \
              ORDER BY created_at {direction}, id {direction} LIMIT ${limit}{offset}) k \
-             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = 0 AND c.created_at = k.created_at \
-             AND c.id = k.id ORDER BY k.created_at {direction}, k.id {direction}"
+             JOIN conversation c ON {key} ORDER BY k.created_at {direction}, k.id {direction}"
         );
         Query::bounded(sql, params)
     }
