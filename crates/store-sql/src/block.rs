@@ -279,11 +279,19 @@ fn change(dialect: Dialect, org: OrgId, lane: u8, moved: &[((Counted, i64), i64)
             None => [Value::Int(0), org.0.into(), Value::Int(0), Value::Int(0)],
         });
     }
+    // Several rows of one list may lie in one block. Where each is of another list, as with a single record, there is
+    // nothing to add up, which costs less.
+    let mut lists: Vec<Counted> = moved.iter().map(|((list, _), _)| *list).collect();
+    lists.dedup();
+    let (sum, group) = match lists.len() == rows {
+        true => ("x.n", ""),
+        false => ("sum(x.n)", " GROUP BY x.list, x.scope, x.at"),
+    };
     let sql = format!(
         "INSERT INTO block_change (org, list, scope, at, lane, n) \
-         SELECT CAST($1 AS {bytes}), x.list, x.scope, x.at, CAST($2 AS bigint), sum(x.n) FROM \
+         SELECT CAST($1 AS {bytes}), x.list, x.scope, x.at, CAST($2 AS bigint), {sum} FROM \
          (SELECT v.column1 AS list, v.column2 AS scope, v.column4 AS n, {} AS at FROM (VALUES {}) v) x \
-         WHERE x.at IS NOT NULL GROUP BY x.list, x.scope, x.at {ADD}",
+         WHERE x.at IS NOT NULL{group} {ADD}",
         block_of("$1", "v.column1", "v.column2", "v.column3"),
         values.join(", "),
     );
@@ -458,11 +466,12 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let select = match dialect {
         // The limit inside is one the planner can read: it has to know that few rows are wanted, or it would rather sort
         // them all.
+        // The one outside is one it cannot read, even when it knows the value: so it sees nothing in planning anew each time.
         Dialect::Postgres => {
             let most = if cost == Cost::Bounded { format!(" LIMIT {WALKED}") } else { String::new() };
             format!(
                 "SELECT created_at, id, doc FROM (SELECT created_at, id, doc {rows}{most}) k \
-                 ORDER BY created_at {direction}, id {direction} LIMIT $5 OFFSET {skipped}"
+                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT CAST($5 AS bigint)) OFFSET {skipped}"
             )
         }
         Dialect::Sqlite => {
