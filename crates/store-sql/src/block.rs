@@ -279,11 +279,19 @@ fn change(dialect: Dialect, org: OrgId, lane: u8, moved: &[((Counted, i64), i64)
             None => [Value::Int(0), org.0.into(), Value::Int(0), Value::Int(0)],
         });
     }
+    // Several rows of one list may lie in one block. Where each is of another list, as with a single record, there is
+    // nothing to add up, which costs less.
+    let mut lists: Vec<Counted> = moved.iter().map(|((list, _), _)| *list).collect();
+    lists.dedup();
+    let (sum, group) = match lists.len() == rows {
+        true => ("x.n", ""),
+        false => ("sum(x.n)", " GROUP BY x.list, x.scope, x.at"),
+    };
     let sql = format!(
         "INSERT INTO block_change (org, list, scope, at, lane, n) \
-         SELECT CAST($1 AS {bytes}), x.list, x.scope, x.at, CAST($2 AS bigint), sum(x.n) FROM \
+         SELECT CAST($1 AS {bytes}), x.list, x.scope, x.at, CAST($2 AS bigint), {sum} FROM \
          (SELECT v.column1 AS list, v.column2 AS scope, v.column4 AS n, {} AS at FROM (VALUES {}) v) x \
-         WHERE x.at IS NOT NULL GROUP BY x.list, x.scope, x.at {ADD}",
+         WHERE x.at IS NOT NULL{group} {ADD}",
         block_of("$1", "v.column1", "v.column2", "v.column3"),
         values.join(", "),
     );
@@ -458,11 +466,12 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let select = match dialect {
         // The limit inside is one the planner can read: it has to know that few rows are wanted, or it would rather sort
         // them all.
+        // The one outside is one it cannot read, even when it knows the value: so it sees nothing in planning anew each time.
         Dialect::Postgres => {
             let most = if cost == Cost::Bounded { format!(" LIMIT {WALKED}") } else { String::new() };
             format!(
                 "SELECT created_at, id, doc FROM (SELECT created_at, id, doc {rows}{most}) k \
-                 ORDER BY created_at {direction}, id {direction} LIMIT $5 OFFSET {skipped}"
+                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT CAST($5 AS bigint)) OFFSET {skipped}"
             )
         }
         Dialect::Sqlite => {
@@ -533,7 +542,7 @@ impl Since {
     }
 
     /// Collects those that match and sorts them. They are few, or were a moment ago.
-    pub(crate) fn page(self, org: OrgId, window: &Window) -> Query {
+    pub(crate) fn page(self, dialect: Dialect, org: OrgId, window: &Window) -> Query {
         let mut params = vec![org.0.into(), self.customer.into(), Value::Int(self.at)];
         let mut slot = |value: i64| {
             params.push(Value::Int(value));
@@ -557,13 +566,20 @@ impl Since {
             params.push(Value::Int(i64::try_from(skipped).unwrap_or(LAST).min(LAST)));
             offset = format!(" OFFSET ${}", params.len());
         }
+        // PostgreSQL's key, and no more: given the customer, a planner that knows nothing of the table yet may look through
+        // all that is theirs for every row.
+        let key = match dialect {
+            Dialect::Sqlite => {
+                "c.org = $1 AND c.customer = $2 AND c.hidden = 0 AND c.created_at = k.created_at AND c.id = k.id"
+            }
+            Dialect::Postgres => "c.org = $1 AND c.id = k.id",
+        };
         // The inner order, though another is wanted, keeps the planner to the index of what is compared.
         let sql = format!(
             "SELECT c.created_at, c.id, c.doc FROM (SELECT created_at, id FROM (SELECT created_at, id FROM conversation \
              WHERE org = $1 AND customer = $2 AND hidden = 0 AND updated_at >= $3 ORDER BY updated_at LIMIT {LAST}) m{position} \
              ORDER BY created_at {direction}, id {direction} LIMIT ${limit}{offset}) k \
-             JOIN conversation c ON c.org = $1 AND c.customer = $2 AND c.hidden = 0 AND c.created_at = k.created_at \
-             AND c.id = k.id ORDER BY k.created_at {direction}, k.id {direction}"
+             JOIN conversation c ON {key} ORDER BY k.created_at {direction}, k.id {direction}"
         );
         Query::bounded(sql, params)
     }

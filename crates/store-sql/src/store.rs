@@ -281,7 +281,7 @@ impl<D: Driver> Lists for SqlStore<D> {
         if let Some(since) = Since::of(list, window)
             && self.one(since.are_many(org)).await?.is_empty()
         {
-            return splice(since.page(org, window), buffer).await;
+            return splice(since.page(D::DIALECT, org, window), buffer).await;
         }
         splice(select::page(D::DIALECT, org, list, window), buffer).await
     }
