@@ -56,6 +56,7 @@ pub struct Domain {
     ids: Ids,
     settings: Settings,
     locks: Vec<Mutex<()>>,
+    waiting: messages::Waiting,
     token_use: access::TokenUses,
     changed: watch::Sender<u64>,
 }
@@ -65,7 +66,16 @@ impl Domain {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Ids, settings: Settings) -> Self {
         let locks = (0..unit::LOCKS).map(|_| Mutex::new(())).collect();
         let (changed, _) = watch::channel(0);
-        Self { store, clock, ids, settings, locks, token_use: access::TokenUses::default(), changed }
+        Self {
+            store,
+            clock,
+            ids,
+            settings,
+            locks,
+            waiting: messages::Waiting::default(),
+            token_use: access::TokenUses::default(),
+            changed,
+        }
     }
 
     /// The rules, to be shared by surfaces and clockwork.

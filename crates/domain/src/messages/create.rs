@@ -8,7 +8,7 @@ use konverse_store::{Changes, Row};
 use super::{attachment_ids, set_many};
 use crate::access::permissions::CreateMessages;
 use crate::directory::References;
-use crate::timeline::{Anchor, Named, Timeline, not_ahead};
+use crate::timeline::{Named, Timeline, not_ahead};
 use crate::unit::{Draft, Stored, object, without_nulls};
 use crate::{Authorized, Domain, DomainError};
 
@@ -20,22 +20,7 @@ impl Domain {
         conversation: ConversationId,
         body: MessageCreate,
     ) -> Result<Message, DomainError> {
-        let org = auth.org();
-        let held = self.hold(auth.actor(), Anchor::Conversation(conversation)).await?;
-        let (applied, stored) = self
-            .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
-                let (mut timeline, _) = Timeline::around(self, auth.actor(), &mut references, &held).await?;
-                if !timeline.conversation(conversation)?.shows() {
-                    return Err(DomainError::NotFound(Kind::Conversation, conversation.to_string()));
-                }
-                let body = body.clone();
-                let message =
-                    self.new_message(&timeline, &mut references, conversation, body, auth.is_admin(), true).await?;
-                self.record_one(timeline, conversation, message).await
-            })
-            .await?;
-        Ok(stored.settle(&applied))
+        self.record_message(auth.actor(), auth.is_admin(), conversation, body).await
     }
 
     /// Records a message of a customer: in the conversation the body names, which must be theirs, else in a new one.

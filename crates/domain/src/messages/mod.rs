@@ -1,6 +1,7 @@
 //! Messages: recording and changing them (contract `resources.md` §2).
 
 mod create;
+mod together;
 mod update;
 
 use konverse_model::resource::Message;
@@ -9,6 +10,8 @@ use serde_json::Value;
 
 use crate::access::permissions::ReadMessages;
 use crate::{Authorized, Domain, DomainError};
+
+pub(crate) use together::Waiting;
 
 impl Domain {
     /// One message, as text.

@@ -93,6 +93,11 @@ impl Finished {
         self.conversations.swap_remove(&id).ok_or_else(|| DomainError::internal("the conversation is missing"))
     }
 
+    /// A message, if it was stored; once.
+    pub(crate) fn take_message(&mut self, id: MessageId) -> Option<Stored<MessageAttributes>> {
+        self.messages.swap_remove(&id)
+    }
+
     pub(crate) fn message(mut self, id: MessageId) -> Result<Stored<MessageAttributes>, DomainError> {
         self.messages.swap_remove(&id).ok_or_else(|| DomainError::internal("the message is missing"))
     }
@@ -131,7 +136,7 @@ pub(crate) struct Held<L> {
 }
 
 impl Domain {
-    async fn surroundings(
+    pub(crate) async fn surroundings(
         &self,
         org: OrgId,
         anchor: Anchor,
@@ -224,10 +229,21 @@ impl<'a> Timeline<'a> {
         held: &Held<L>,
     ) -> Result<(Self, Option<Row>), DomainError> {
         let seen = held.look(domain, actor.org).await?;
+        Self::of(domain, actor, references, held.anchor, seen).await
+    }
+
+    /// The same, of what was seen.
+    pub(crate) async fn of(
+        domain: &'a Domain,
+        actor: &Actor,
+        references: &mut References,
+        anchor: Anchor,
+        seen: Surroundings,
+    ) -> Result<(Self, Option<Row>), DomainError> {
         if !seen.customer.shows() {
-            return Err(held.anchor.missing());
+            return Err(anchor.missing());
         }
-        if let Some(user) = held.user {
+        if let Some(user) = actor.user {
             references.know_teams(user, seen.teams);
         }
         let author = domain.author(actor, references).await?;

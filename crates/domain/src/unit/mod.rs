@@ -23,10 +23,10 @@ pub(crate) use draft::{Draft, Stored, Told, Tracked, needed};
 
 /// How often a change is computed again after losing against others. A write without a condition waits its turn: it is
 /// given up only when the database cannot be written to for seconds on end.
-const ATTEMPTS: u32 = 300;
+pub(crate) const ATTEMPTS: u32 = 300;
 
 /// How often a unique key may turn out to be taken although no look-up finds who has it: waiting does not free it.
-const UNEXPLAINED: u32 = 10;
+pub(crate) const UNEXPLAINED: u32 = 10;
 
 /// Attempts made without waiting: nearly always the second one wins.
 const EAGER: u32 = 3;

@@ -363,7 +363,8 @@ on_both_engines!(twenty_messages_at_once_are_twenty_messages, |app| async move {
         (&it["messageCount"], &it["inboundMessageCount"], &it["outboundMessageCount"]),
         (&json!(20), &json!(10), &json!(10))
     );
-    assert_eq!(it["rev"], 21);
+    // Those that waited for each other are one change of the conversation.
+    assert!((2..=21).contains(&it["rev"].as_i64().expect("a number")), "{}", it["rev"]);
     let listed = agent.get(&format!("/v1/conversations/{id}/messages")).await;
     assert_eq!(listed.ids().len(), 20);
     assert_eq!(customer(&agent, &who).await["conversationCounts"]["all"], 1);

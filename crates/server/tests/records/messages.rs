@@ -63,6 +63,62 @@ on_both_engines!(a_message_has_its_defaults, |app| async move {
     assert_eq!(it["data"]["attributes"]["meta"], meta);
 });
 
+on_both_engines!(of_messages_that_come_at_once_each_is_refused_alone, |app| async move {
+    let agent = app.admin().await;
+    let (who, other) = (agent.customer().await, agent.customer().await);
+    let [first, second, deleted] = [
+        agent.conversation(&who, json!({})).await,
+        agent.conversation(&who, json!({})).await,
+        agent.conversation(&who, json!({})).await,
+    ];
+    agent.delete(&format!("/v1/conversations/{deleted}")).await;
+    let given = "671a2d10a3f1b20012c4bbbb";
+    let mut posts = tokio::task::JoinSet::new();
+    for n in 0..70 {
+        let agent = app.bearer(&agent.token);
+        let conversation = match n % 7 {
+            6 => &deleted,
+            n if n % 2 == 0 => &first,
+            _ => &second,
+        };
+        let path = format!("/v1/conversations/{conversation}/messages");
+        let mut body = json!({ "channel": "chat", "app": "t", "preview": n.to_string() });
+        match n % 7 {
+            3 => body["customer"] = json!(other),
+            4 => body["externalId"] = json!("one"),
+            5 => body["id"] = json!(given),
+            _ => {}
+        }
+        posts.spawn(async move { (n, agent.post(&path, body).await) });
+    }
+    let mut recorded = std::collections::BTreeMap::new();
+    for (n, reply) in posts.join_all().await {
+        match (n % 7, reply.status.as_u16()) {
+            (_, 201) => {
+                let it = reply.created();
+                assert_eq!(it["data"]["attributes"]["preview"], n.to_string(), "everybody is told of their own");
+                recorded.insert(it["data"]["id"].as_str().expect("an id").to_owned(), n % 7);
+            }
+            (3, _) => assert_eq!(reply.error().2, "/customer"),
+            (4, _) => assert_eq!(reply.error(), (409, "conflict".into(), "/externalId".into())),
+            (5, _) => assert_eq!(reply.error(), (409, "conflict".into(), "/id".into())),
+            (6, status) => assert_eq!(status, 404),
+            (_, status) => panic!("{n}: {status}"),
+        }
+    }
+    let of = |rest: i32| recorded.values().filter(|of| **of == rest).count();
+    assert_eq!([0, 1, 2, 3, 4, 5, 6].map(of), [10, 10, 10, 0, 1, 1, 0]);
+    assert_eq!(recorded.get(given), Some(&5));
+    let mut found = Vec::new();
+    for id in [&first, &second] {
+        let listed = agent.get(&format!("/v1/conversations/{id}/messages?pageSize=100")).await.ids();
+        assert_eq!(conversation(&agent, id).await["messageCount"], listed.len());
+        found.extend(listed);
+    }
+    found.sort_unstable();
+    assert_eq!(found, recorded.into_keys().collect::<Vec<_>>());
+});
+
 on_both_engines!(a_message_is_recorded_in_three_places, |app| async move {
     let agent = app.admin().await;
     let (who, other) = (agent.customer().await, agent.customer().await);
