@@ -1,8 +1,8 @@
 //! Importing history: rows that are the bodies of the create operations, with ids, instants, status and authors as given.
 //!
 //! Rows are taken in batches. What those of one customer amount to is computed at once, and on all cores for the
-//! customers of a batch; what lies in one lane of the sequence is one transaction, since it would be committed one after
-//! the other anyway. While a batch is written, the next one is computed, but for the customers that are being written.
+//! customers of a batch; what lies in one lane of the sequence goes into few transactions, since it would be committed one
+//! after the other anyway. While a batch is written, the next one is computed, but for the customers that are being written.
 //!
 //! When a transaction is refused, its rows are computed again customer by customer, and where that is refused as well, row
 //! by row, so that a bad row is named and the good ones around it are stored. A row whose id (or external id) exists is
@@ -26,6 +26,9 @@ use crate::directory::{Author, References};
 use crate::timeline::Timeline;
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
+
+/// Rows after which a transaction takes no further group: all its statements are held while it is written.
+const ROWS_AT_ONCE: usize = 500;
 
 /// What a file holds, in the order the kinds depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -560,30 +563,32 @@ impl Intake {
         }
         let mut computed = Vec::new();
         for part in parts {
-            computed.append(&mut part.await.map_err(|error| DomainError::internal(&error.to_string()))??);
+            computed.append(&mut part.await.map_err(|error| DomainError::internal(error.to_string()))??);
         }
         Ok(computed)
     }
 
-    /// Begins to apply what was computed, as one transaction a lane.
+    /// Begins to apply what was computed, lane by lane, in transactions of some hundred rows.
     fn start(&self, computed: Vec<Computed>, outcomes: &mut [Option<RowOutcome>]) -> Vec<Transaction> {
-        let mut lanes: IndexMap<u8, (Changes, Vec<(usize, Box<str>)>)> = IndexMap::new();
-        for one in computed {
-            let (lane, rows) = (self.lane(&one.changes), one.rows);
-            for (n, outcome) in one.refused {
+        let mut full = Vec::new();
+        let mut lanes: IndexMap<u8, Computed> = IndexMap::new();
+        for mut one in computed {
+            for (n, outcome) in one.refused.drain(..) {
                 outcomes[n] = Some(outcome);
             }
-            match lanes.entry(lane) {
-                indexmap::map::Entry::Occupied(mut entry) => {
-                    let (changes, all) = entry.get_mut();
-                    changes.append(one.changes);
-                    all.extend(rows);
+            match lanes.entry(self.lane(&one.changes)) {
+                indexmap::map::Entry::Occupied(mut lane) if lane.get().rows.len() >= ROWS_AT_ONCE => {
+                    full.push(lane.insert(one));
                 }
-                indexmap::map::Entry::Vacant(entry) => drop(entry.insert((one.changes, rows))),
+                indexmap::map::Entry::Occupied(mut lane) => {
+                    lane.get_mut().changes.append(one.changes);
+                    lane.get_mut().rows.append(&mut one.rows);
+                }
+                indexmap::map::Entry::Vacant(lane) => drop(lane.insert(one)),
             }
         }
-        let apply = |(changes, rows)| Transaction { rows, applied: self.domain.start_applying(changes) };
-        lanes.into_values().map(apply).collect()
+        let apply = |Computed { changes, rows, .. }| Transaction { rows, applied: self.domain.start_applying(changes) };
+        full.into_iter().chain(lanes.into_values()).map(apply).collect()
     }
 
     /// The lane in which a change is told of.
