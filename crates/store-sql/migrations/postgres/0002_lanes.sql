@@ -49,6 +49,8 @@ DROP TABLE event;
 ALTER TABLE lane_event RENAME TO event;
 -- A lane begins after every moment that was given, so that no record has its first. An import gave some that lie ahead of
 -- their events. A moment far ahead of all that happened (callers could give one) counts for nothing: it would pin the lane.
+WITH o AS MATERIALIZED
+    (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org)
 INSERT INTO lane (org, n, seq, at, used, gone)
     SELECT given.org, l.n, (SELECT coalesce(max(seq), 0) FROM event e WHERE e.org = given.org AND e.lane = l.n), given.at, 0, 0
     FROM generate_series(0, 15) AS l (n) CROSS JOIN (SELECT o.id AS org, (SELECT coalesce(max(at) + 1, 0) FROM (
@@ -58,7 +60,7 @@ INSERT INTO lane (org, n, seq, at, used, gone)
         UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id AND updated_at <= o.latest
         UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id AND updated_at <= o.latest
         UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id AND updated_at <= o.latest) AS moments) AS at
-        FROM (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org) o) AS given;
+        FROM o) AS given;
 
 -- Work that runs by itself: who does it, what failed, how far it came.
 CREATE TABLE lease (

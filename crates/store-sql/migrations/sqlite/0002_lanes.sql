@@ -49,6 +49,8 @@ DROP TABLE event;
 ALTER TABLE lane_event RENAME TO event;
 -- A lane begins after every moment that was given, so that no record has its first. An import gave some that lie ahead of
 -- their events. A moment far ahead of all that happened (callers could give one) counts for nothing: it would pin the lane.
+WITH o AS MATERIALIZED
+    (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org)
 INSERT INTO lane (org, n, seq, at, used, gone)
     SELECT o.id, 0, (SELECT coalesce(max(seq), 0) FROM event WHERE org = o.id), (SELECT coalesce(max(at) + 1, 0) FROM (
         SELECT max(at) AS at FROM event WHERE org = o.id
@@ -57,7 +59,7 @@ INSERT INTO lane (org, n, seq, at, used, gone)
         UNION ALL SELECT max(updated_at) FROM message WHERE org = o.id AND updated_at <= o.latest
         UNION ALL SELECT max(updated_at) FROM note WHERE org = o.id AND updated_at <= o.latest
         UNION ALL SELECT max(updated_at) FROM record WHERE org = o.id AND updated_at <= o.latest)), 0, 0
-    FROM (SELECT id, coalesce((SELECT max(at) FROM event WHERE org = org.id), created_at) + 86400000 AS latest FROM org) o;
+    FROM o;
 
 -- Work that runs by itself: who does it, what failed, how far it came.
 CREATE TABLE lease (
