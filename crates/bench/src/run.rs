@@ -23,6 +23,9 @@ const ORG: &str = "bench";
 /// The roles that the load's token has.
 const ROLES: [&str; 2] = ["org.permission.conversation.read", "org.permission.message.create"];
 
+/// The database of `--data`.
+pub(crate) const REAL: &str = "real";
+
 /// MiB of cache where answers are not to be found in it: room for tokens, and for the fewest pages. A binary without the
 /// option gets none.
 pub(crate) const SMALL_CACHE: u32 = 1;
@@ -114,7 +117,7 @@ impl<'a> Run<'a> {
             Engine::Sqlite => &self.real_sqlite,
             Engine::Postgres => &self.real_postgres,
         };
-        once(cell, || self.database(engine, "real", self.data()?))
+        once(cell, || self.database(engine, REAL, self.data()?))
     }
 
     /// The generated history.

@@ -12,7 +12,7 @@ use crate::postgres::Cluster;
 use crate::proc::Reading;
 use crate::random::Random;
 use crate::report::{self, Aim, Table};
-use crate::run::{Database, Engine, Run, SMALL_CACHE};
+use crate::run::{Database, Engine, REAL, Run, SMALL_CACHE};
 use crate::servers::Server;
 use crate::turns::{self, SETTLE};
 
@@ -27,7 +27,6 @@ struct Turns<'a> {
     run: &'a Run<'a>,
     cluster: &'a Cluster,
     server: &'a Server,
-    database: &'static str,
     script: String,
 }
 
@@ -51,7 +50,7 @@ impl Turns<'_> {
         let mut table = Table::new(&heads);
         let (mut own, mut bare) = (Vec::new(), Vec::new());
         for round in 0..run.options.rounds {
-            bare.push(self.cluster.pgbench(self.database, &self.script, connections, bounds.time)?);
+            bare.push(self.cluster.pgbench(REAL, &self.script, connections, bounds.time)?);
             // Its server processes are gone then, and do not count.
             sleep(SETTLE);
             let processes = [self.server.pid(), self.cluster.pid()];
@@ -80,20 +79,21 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.real(Engine::Postgres)?;
     let cluster = run.cluster()?;
     bare_tables(cluster)?;
-    let ids = |sql: &str| anyhow::Ok(cluster.sql("real", sql)?.lines().map(str::to_owned).collect::<Vec<_>>());
+    let ids = |sql: &str| anyhow::Ok(cluster.sql(REAL, sql)?.lines().map(str::to_owned).collect::<Vec<_>>());
     let customers = ids("SELECT encode(customer, 'hex') FROM bare.customer ORDER BY number")?;
     let conversations = ids("SELECT encode(id, 'hex') FROM conversation WHERE hidden = 0 ORDER BY id")?;
+    let org = ids("SELECT encode(id, 'hex') FROM org")?.remove(0);
     let count = customers.len();
 
     let server = run.serve(&database.url, Some(SMALL_CACHE))?;
     let lists: Vec<_> = customers.iter().map(|customer| Ask::get(&path_of(customer), &database.token)).collect();
     let script = format!(
         "\\set number random(1, {count})\n\
-         SELECT created_at, id, doc FROM conversation WHERE org = (SELECT id FROM org LIMIT 1) \
+         SELECT created_at, id, doc FROM conversation WHERE org = decode('{org}', 'hex') \
          AND customer = (SELECT customer FROM bare.customer WHERE number = :number) AND hidden = 0 \
          ORDER BY created_at DESC, id DESC LIMIT {ROWS};\n"
     );
-    let list = Turns { run, cluster, server: &server, database: "real", script };
+    let list = Turns { run, cluster, server: &server, script };
     let list = list.ratio("the list of a random customer", READERS, &lists)?;
     drop(server);
 
@@ -107,14 +107,14 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
 /// What the scripts need besides konverse's tables: the customers by number, and a table to insert into.
 fn bare_tables(cluster: &Cluster) -> Result<()> {
     cluster.sql(
-        "real",
+        REAL,
         "CREATE SCHEMA bare;
          CREATE TABLE bare.customer AS
              SELECT row_number() OVER () AS number, customer FROM (SELECT DISTINCT customer FROM conversation WHERE hidden = 0) c;
          ALTER TABLE bare.customer ADD PRIMARY KEY (number);
          CREATE TABLE bare.message (id bigserial PRIMARY KEY, doc text NOT NULL);",
     )?;
-    cluster.sql("real", "VACUUM (ANALYZE) bare.customer")?;
+    cluster.sql(REAL, "VACUUM (ANALYZE) bare.customer")?;
     Ok(())
 }
 
@@ -122,6 +122,6 @@ fn messages_ratio(run: &Run<'_>, cluster: &Cluster, database: &Database, convers
     let server = run.serve(&database.url, None)?;
     let posts = messages::asks_to(conversations, &database.token)?;
     let script = format!("INSERT INTO bare.message (doc) VALUES ('{}');\n", "m".repeat(MESSAGE_BYTES));
-    let turns = Turns { run, cluster, server: &server, database: "real", script };
+    let turns = Turns { run, cluster, server: &server, script };
     turns.ratio("messages recorded", messages::CONNECTIONS, &posts)
 }
