@@ -369,7 +369,7 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
-    let domain = options.org.database.domain(Settings::default()).await?;
+    let domain = options.org.database.domain_within(24 << 20, Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
     let sources = import::sources(&options.paths)?;

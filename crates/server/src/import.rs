@@ -20,14 +20,14 @@ use konverse_model::Id;
 use tokio::sync::mpsc;
 
 /// Rows taken at once: enough that rows of one conversation meet in one transaction, few enough to hold in memory.
-const BATCH: usize = 5_000;
+const BATCH: usize = 1_500;
 
 /// A batch goes on for as many rows more while they belong together: what a reader sees appear at once is whole then.
 const TOGETHER: usize = 2 * BATCH;
 
 /// Bytes of lines after which a batch is full before it has all its rows. What is held of an import is two batches: the
 /// one that is written and the one that is computed.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BYTES: usize = 3 * 1024 * 1024;
 
 /// Rows handed on at once by the thread that reads, bytes of lines after which it hands on what it has, and how often it
 /// may do so before they are taken.

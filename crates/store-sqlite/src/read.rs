@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use konverse_model::{Instant, Position};
@@ -29,31 +29,39 @@ pub(crate) struct Readers {
     most_idle: usize,
     /// Held by bounded reads, which are short, and taken by the writer when it must have none beside it for a moment.
     pause: RwLock<()>,
+    /// Counts the seconds in which nothing was written: see [`Readers::renew`].
+    round: AtomicU64,
 }
 
 /// A read-only connection, with the moment of the read transaction that is open on it.
 struct Reader {
     connection: Connection,
-    snapshot: Option<Moment>,
+    snapshot: Option<Snapshot>,
+}
+
+/// What a read transaction shows, and the round it began in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Snapshot {
+    commits: u64,
+    round: u64,
 }
 
 impl Reader {
-    /// Ends the read transaction that is open, unless it shows this moment.
-    fn settle(&mut self, now: Option<Moment>) -> Result<(), StoreError> {
-        let is_old = |snapshot: Moment| now.is_none_or(|now| now.commits != snapshot.commits);
-        if self.snapshot.is_some_and(is_old) {
+    /// Ends the read transaction that is open, unless it is this one.
+    fn settle(&mut self, wanted: Option<Snapshot>) -> Result<(), StoreError> {
+        if self.snapshot.is_some() && self.snapshot != wanted {
             self.snapshot = None;
             self.run("COMMIT")?;
         }
         Ok(())
     }
 
-    /// Has a read transaction open that shows this moment or a later one.
-    fn show(&mut self, now: Moment) -> Result<(), StoreError> {
-        self.settle(Some(now))?;
+    /// Has a read transaction open that shows this or what was committed later.
+    fn show(&mut self, wanted: Snapshot) -> Result<(), StoreError> {
+        self.settle(Some(wanted))?;
         if self.snapshot.is_none() {
             self.run("BEGIN")?;
-            self.snapshot = Some(now);
+            self.snapshot = Some(wanted);
         }
         Ok(())
     }
@@ -90,16 +98,23 @@ impl Readers {
     pub(crate) fn new(fresh: Freshness, path: PathBuf) -> Self {
         // As many as the runtime has threads, unless it was told otherwise.
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { path, fresh, idle: Mutex::default(), most_idle: threads + BLOCKING_READS, pause: RwLock::default() }
+        Self {
+            path,
+            fresh,
+            idle: Mutex::default(),
+            most_idle: threads + BLOCKING_READS,
+            pause: RwLock::default(),
+            round: AtomicU64::new(0),
+        }
     }
 
     /// Runs a bounded read on a connection.
     pub(crate) fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let _running = self.pause.read();
-        let now = self.fresh.moment();
+        let wanted = self.fresh.moment().map(|now| self.snapshot(now));
         self.with(|reader| {
-            match now {
-                Some(now) => reader.show(now)?,
+            match wanted {
+                Some(wanted) => reader.show(wanted)?,
                 None => reader.settle(None)?,
             }
             work(&reader.connection)
@@ -145,16 +160,21 @@ impl Readers {
         Ok(result)
     }
 
-    /// Ends the idle connections' read transactions that are old: they hold back the log. Those in use are looked at when
-    /// they are used again.
-    pub(crate) fn settle(&self, now: Option<Moment>) {
-        self.idle.lock().retain_mut(|reader| reader.settle(now).is_ok());
+    fn snapshot(&self, now: Moment) -> Snapshot {
+        Snapshot { commits: now.commits, round: self.round.load(Ordering::Relaxed) }
+    }
+
+    /// Ends the idle connections' read transactions: they hold back the log, also where another process wants to begin it
+    /// anew. Those in use are ended when they are used again.
+    pub(crate) fn renew(&self) {
+        self.round.fetch_add(1, Ordering::Relaxed);
+        self.idle.lock().retain_mut(|reader| reader.settle(None).is_ok());
     }
 
     /// Runs `work` while no bounded read runs and no idle connection has a read transaction.
     pub(crate) fn paused<T>(&self, work: impl FnOnce() -> T) -> T {
         let _nobody = self.pause.write();
-        self.settle(None);
+        self.renew();
         work()
     }
 }

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use crate::read::Readers;
 use crate::{bind, database};
 
-/// How long a read transaction may stay open that shows what another process has overwritten since: it holds back the
-/// log of both.
+/// How long a read transaction may stay open while this process writes nothing: it holds back the log, which other
+/// processes may want to begin anew.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Bytes of the log before it is copied back. An import rewrites the same index pages in every transaction, and each copy
@@ -73,7 +73,7 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
         let first = match waiting.recv_timeout(SETTLE) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                place.readers.settle(place.readers.fresh.moment());
+                place.readers.renew();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -86,13 +86,15 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
             batch.push(job);
         }
         commit(place, batch);
-        place.readers.settle(place.readers.fresh.moment());
+        place.readers.renew();
         if place.readers.fresh.log_length() > LOG {
             place.copy_back();
         }
     }
-    place.readers.settle(None);
-    // Leave a file without a log behind, and fresh statistics for the planner.
+    place.readers.renew();
+    // Leave a file without a log behind, and fresh statistics for the planner. Others who use the file are not waited for:
+    // nobody could write meanwhile, and whoever is the last will do it.
+    let _ = place.connection.busy_timeout(Duration::ZERO);
     let _ = place.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 

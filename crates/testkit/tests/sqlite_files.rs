@@ -279,3 +279,29 @@ fn several_may_create_one_file_at_once() {
         });
     }
 }
+
+/// An idle server keeps a read transaction open for a moment; whoever wants to begin the log anew gets to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_has_read_does_not_hold_the_log_for_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.db");
+    let (reading, writing) = (Sqlite::open(&path).expect("it opens"), Sqlite::open(&path).expect("it opens again"));
+    let changes = |n: u8| {
+        let org = konverse_model::OrgId(konverse_model::Id::from_bytes([n; 12]));
+        let at = konverse_model::Instant::from_millis(0);
+        let mut changes = konverse_store::Changes::new(org, at);
+        changes.ops.push(konverse_store::Op::Found(konverse_store::Org {
+            id: org,
+            name: n.to_string(),
+            created_at: at,
+        }));
+        changes
+    };
+    konverse_store::Records::apply(&writing, changes(1)).await.expect("a change");
+    konverse_store::Credentials::org_named(&reading, "1").await.expect("a read");
+    let foreign = Connection::open(&path).expect("it opens");
+    foreign.busy_timeout(std::time::Duration::from_secs(30)).expect("a setting");
+    let busy: i64 = foreign.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).expect("a checkpoint");
+    assert_eq!(busy, 0, "the log was begun anew");
+    drop((reading, writing));
+}
