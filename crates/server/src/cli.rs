@@ -24,6 +24,9 @@ use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{conversations, demo, import, orgs, serve, telemetry};
 
+/// Bytes of a SQLite file's pages that an import holds; the rest of its memory is for two batches of rows.
+const IMPORT_CACHE: usize = 24 << 20;
+
 /// Exit status of an import that refused rows.
 const ROWS_REFUSED: u8 = 3;
 
@@ -369,7 +372,7 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
-    let domain = options.org.database.domain_within(24 << 20, Settings::default()).await?;
+    let domain = options.org.database.domain_within(IMPORT_CACHE, Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
     let sources = import::sources(&options.paths)?;
