@@ -1,7 +1,9 @@
 //! Answers that were given, kept for whoever asks the same again. They are proven fresh, not hoped: an answer is given
 //! again only at the very version of the customer's timeline it was made at.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::Uri;
 use bytes::Bytes;
@@ -16,8 +18,19 @@ use crate::content::Content;
 /// What an entry takes beside its texts, about.
 const ENTRY: usize = 512;
 
+/// Requests of which it is known that they were asked before, about.
+const ASKED: usize = 16_384;
+
 /// What was answered, by org and request.
-pub(crate) struct Answers(Option<Cache<Key, Kept, ByBytes>>);
+pub(crate) struct Answers(Option<Kept>);
+
+struct Kept {
+    answers: Cache<Key, Answer, ByBytes>,
+    /// By their hash, the requests asked last: an answer is kept when it is asked for a second time. Somebody who reads
+    /// everything once, as an export does, neither pays for keeping nor drives out what others ask for again.
+    asked: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -38,7 +51,7 @@ impl Equivalent<Key> for Wanted<'_> {
 }
 
 #[derive(Clone)]
-struct Kept {
+struct Answer {
     version: Version,
     content: Arc<Content>,
 }
@@ -46,10 +59,10 @@ struct Kept {
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Kept> for ByBytes {
-    fn weight(&self, key: &Key, kept: &Kept) -> u64 {
+impl Weighter<Key, Answer> for ByBytes {
+    fn weight(&self, key: &Key, answer: &Answer) -> u64 {
         // The compressed forms may come later. Together they are seldom as much as a half of the text.
-        let body = kept.content.body().len();
+        let body = answer.content.body().len();
         (ENTRY + key.target.len() + body + body / 2) as u64
     }
 }
@@ -58,7 +71,11 @@ impl Answers {
     /// Keeps answers of at most so many bytes; none at all when that is 0.
     pub(crate) fn new(bytes: usize) -> Self {
         let typical = 16 * 1024;
-        Self((bytes > 0).then(|| Cache::with_weighter((bytes / typical).max(16), bytes as u64, ByBytes)))
+        Self((bytes > 0).then(|| Kept {
+            answers: Cache::with_weighter((bytes / typical).max(16), bytes as u64, ByBytes),
+            asked: (0..ASKED).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }))
     }
 
     /// The place of the answer to this request, which is about one customer's timeline and depends on nothing else. There
@@ -70,15 +87,15 @@ impl Answers {
         about: Option<CustomerId>,
         uri: &'a Uri,
     ) -> Option<Place<'a>> {
-        let (cache, version) = (self.0.as_ref()?, actor.seen(about?)?);
+        let (kept, version) = (self.0.as_ref()?, actor.seen(about?)?);
         let target = uri.path_and_query()?.as_str();
-        actor.holds_any(roles).then_some(Place { cache, version, wanted: Wanted { org: actor.org, target } })
+        actor.holds_any(roles).then_some(Place { kept, version, wanted: Wanted { org: actor.org, target } })
     }
 }
 
 /// Where an answer is kept, or would be.
 pub(crate) struct Place<'a> {
-    cache: &'a Cache<Key, Kept, ByBytes>,
+    kept: &'a Kept,
     version: Version,
     wanted: Wanted<'a>,
 }
@@ -86,14 +103,20 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// The answer, if it was given before and is still right.
     pub(crate) fn answer(&self) -> Option<Arc<Content>> {
-        self.cache.get(&self.wanted).filter(|kept| kept.version == self.version).map(|kept| kept.content)
+        let answer = self.kept.answers.get(&self.wanted);
+        answer.filter(|answer| answer.version == self.version).map(|answer| answer.content)
     }
 
-    /// Keeps an answer that was made from what was read after the version was.
+    /// Keeps an answer that was made from what was read after the version was, if it was asked for before.
     pub(crate) fn keep(self, content: &mut Arc<Content>) {
+        let hash = self.kept.hasher.hash_one(&self.wanted);
+        let asked = &self.kept.asked[hash as usize % ASKED];
+        if asked.swap(hash, Ordering::Relaxed) != hash {
+            return;
+        }
         // It was built in a buffer with room for more.
         *content = Arc::new(Content::new(Bytes::copy_from_slice(content.body())));
         let key = Key { org: self.wanted.org, target: self.wanted.target.into() };
-        self.cache.insert(key, Kept { version: self.version, content: Arc::clone(content) });
+        self.kept.answers.insert(key, Answer { version: self.version, content: Arc::clone(content) });
     }
 }

@@ -79,8 +79,8 @@ impl Paging {
 
     /// What to ask the domain for. The answer is built in place: it begins with `meta` and the opening of `data`.
     pub(crate) fn request(&self) -> ListRequest {
-        // Room for some two dozen ordinary conversations: most answers fit, and none asks for much more than it needs.
-        let mut buffer = Vec::with_capacity(1024 + self.page_size.min(24) as usize * 4096);
+        // Room for half a dozen ordinary conversations: most answers fit, and none asks for much more than it needs.
+        let mut buffer = Vec::with_capacity(1024 + self.page_size.min(6) as usize * 4096);
         self.open(&mut buffer);
         self.request_into(buffer)
     }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
-use konverse_model::{Instant, Position};
+use konverse_model::{CustomerId, Instant, OrgId, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
 use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
 use tokio_postgres::Statement;
@@ -187,7 +187,14 @@ impl Driver for Postgres {
         Ok(found)
     }
 
-    async fn splice(&self, query: Query, limit: u32, reversed: bool, mut buffer: Vec<u8>) -> Result<Page, StoreError> {
+    async fn splice(
+        &self,
+        query: Query,
+        _about: Option<(OrgId, CustomerId)>,
+        limit: u32,
+        reversed: bool,
+        mut buffer: Vec<u8>,
+    ) -> Result<Page, StoreError> {
         let reader = self.reader(query.cost).await?;
         let client = reader.client()?;
         let statement = prepare(client, query.cost, &query.sql).await?;

@@ -125,8 +125,16 @@ pub trait Driver: Send + Sync + 'static {
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError>;
 
     /// Runs a read of the columns `at, id, doc` and appends at most `limit` texts to `buffer`, joined by commas.
-    /// `reversed` means the rows arrive in the opposite of the order wanted.
-    async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError>;
+    /// `reversed` means the rows arrive in the opposite of the order wanted. `about` is the customer whose timeline it
+    /// reads, and nothing else: it may be read as of any moment since that was last written.
+    async fn splice(
+        &self,
+        query: Query,
+        about: Option<(OrgId, CustomerId)>,
+        limit: u32,
+        reversed: bool,
+        buffer: Vec<u8>,
+    ) -> Result<Page, StoreError>;
 
     /// Runs the work as one transaction: locks its lanes, then runs its steps.
     async fn write(&self, work: Work) -> Result<Applied, StoreError>;

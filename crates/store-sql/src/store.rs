@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
-    Lists, Org, Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Lists, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
 };
 
 use quick_cache::sync::Cache;
@@ -264,7 +264,14 @@ impl<D: Driver> Records for SqlStore<D> {
 #[async_trait]
 impl<D: Driver> Lists for SqlStore<D> {
     async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError> {
-        let splice = |query, buffer| self.driver.splice(query, window.limit, select::is_reversed(window), buffer);
+        let about = match list.scope {
+            Scope::Customer(customer) => Some((org, customer)),
+            Scope::Org | Scope::Conversation(_) => None,
+        };
+        let splice = |query, buffer| {
+            let reversed = select::is_reversed(window);
+            self.driver.splice(query, about, window.limit, reversed, buffer)
+        };
         if let (Some(counted), Some(far)) = (Counted::of(org, list), Far::of(window, self.near)) {
             let by_number = |cost| block::page(D::DIALECT, org, counted, far, cost);
             let page = splice(by_number(Cost::Bounded), buffer).await?;

@@ -34,7 +34,14 @@ impl<const POSTGRES: bool> Driver for Recorder<POSTGRES> {
         Ok(queries.iter().map(found).collect())
     }
 
-    async fn splice(&self, query: Query, _: u32, _: bool, buffer: Vec<u8>) -> Result<Page, StoreError> {
+    async fn splice(
+        &self,
+        query: Query,
+        _: Option<(OrgId, CustomerId)>,
+        _: u32,
+        _: bool,
+        buffer: Vec<u8>,
+    ) -> Result<Page, StoreError> {
         self.note(&query.sql, &query.params);
         Ok(Page { buffer, count: 0, first: None, last: None, more: false })
     }

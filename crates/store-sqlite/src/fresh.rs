@@ -35,8 +35,8 @@ const COPIED_BACK: usize = 2 * COPY;
 /// Everything that is read of the index.
 const READ: usize = COPIED_BACK + 4;
 
-/// Customers share this many counters: one that is written to makes answers about the others of its counter old as well.
-const COUNTERS: usize = 4096;
+/// Customers share this many places: one that is written to makes answers about the others of its place old as well.
+const PLACES: usize = 4096;
 
 type Header = [u8; COPY];
 
@@ -48,6 +48,7 @@ static OPENED: LazyLock<Mutex<HashMap<(u64, u64), &'static File>>> = LazyLock::n
 pub(crate) struct Freshness {
     index: Option<&'static File>,
     known: Mutex<Known>,
+    /// The number of the commit that last touched a customer of the place.
     touched: Box<[AtomicU64]>,
 }
 
@@ -89,7 +90,7 @@ impl Freshness {
             )
             .ok();
         let known = Known { header: [0; COPY], writing: false, moment: Moment::default() };
-        let touched = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        let touched = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
         Self { index, known: Mutex::new(known), touched }
     }
 
@@ -126,13 +127,18 @@ impl Freshness {
 
     /// The version of a customer's timeline at this moment.
     pub(crate) fn version(&self, moment: Moment, org: OrgId, customer: CustomerId) -> Version {
-        Version::Commit { epoch: moment.epoch, touched: self.counter(org, customer).load(Ordering::Acquire) }
+        Version::Commit { epoch: moment.epoch, touched: self.touched(org, customer) }
     }
 
-    fn counter(&self, org: OrgId, customer: CustomerId) -> &AtomicU64 {
+    /// The own commit that last wrote to a customer's timeline, or to one that shares its place; 0 for none yet.
+    pub(crate) fn touched(&self, org: OrgId, customer: CustomerId) -> u64 {
+        self.place(org, customer).load(Ordering::Acquire)
+    }
+
+    fn place(&self, org: OrgId, customer: CustomerId) -> &AtomicU64 {
         let bytes = org.0.bytes().iter().chain(customer.0.bytes());
         let hash = bytes.fold(0u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        &self.touched[(hash >> 20) as usize % COUNTERS]
+        &self.touched[(hash >> 20) as usize % PLACES]
     }
 
     /// This process holds the write lock: until [`Freshness::ended`] nobody else commits.
@@ -150,15 +156,15 @@ impl Freshness {
     /// The transaction has ended; `works` is what was committed in it, none if nothing was. To be told before anybody is
     /// answered.
     pub(crate) fn ended<'a>(&self, works: Option<impl Iterator<Item = &'a Work>>) {
+        let header = self.header();
+        let mut known = self.known.lock();
         let (mut doors, committed) = (false, works.is_some());
         for work in works.into_iter().flatten() {
             doors |= work.moves_doors();
             for (org, customer) in work.customers() {
-                self.counter(org, customer).fetch_add(1, Ordering::Release);
+                self.place(org, customer).store(known.moment.commits + 1, Ordering::Release);
             }
         }
-        let header = self.header();
-        let mut known = self.known.lock();
         known.writing = false;
         match header {
             Some(header) if header == known.header => {}

@@ -62,13 +62,13 @@ impl Sqlite {
         }))
     }
 
-    async fn with_reader<T, F>(&self, cost: Cost, work: F) -> Result<T, StoreError>
+    async fn with_reader<T, F>(&self, cost: Cost, about: Option<(OrgId, CustomerId)>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     {
         if cost == Cost::Bounded {
-            return self.readers.run(work);
+            return self.readers.run(about, work);
         }
         let blocking = Arc::clone(&self.blocking);
         let permit = blocking.acquire_owned().await.map_err(|_| StoreError::Database("closing".into()))?;
@@ -98,12 +98,22 @@ impl Driver for Sqlite {
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
         let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
         let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
-        self.with_reader(cost, move |connection| queries.iter().map(|query| read::rows(connection, query)).collect())
-            .await
+        self.with_reader(cost, None, move |connection| {
+            queries.iter().map(|query| read::rows(connection, query)).collect()
+        })
+        .await
     }
 
-    async fn splice(&self, query: Query, limit: u32, reversed: bool, buffer: Vec<u8>) -> Result<Page, StoreError> {
-        self.with_reader(query.cost, move |connection| read::splice(connection, &query, limit, reversed, buffer)).await
+    async fn splice(
+        &self,
+        query: Query,
+        about: Option<(OrgId, CustomerId)>,
+        limit: u32,
+        reversed: bool,
+        buffer: Vec<u8>,
+    ) -> Result<Page, StoreError> {
+        let cost = query.cost;
+        self.with_reader(cost, about, move |connection| read::splice(connection, &query, limit, reversed, buffer)).await
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use konverse_model::{Instant, Position};
+use konverse_model::{CustomerId, Instant, OrgId, Position};
 use konverse_store::{Page, StoreError};
 use konverse_store_sql::{Moment, Query, Value};
 use parking_lot::{Mutex, RwLock};
@@ -24,12 +24,14 @@ const INSTRUCTIONS_PER_LOOK: i32 = 4096;
 pub(crate) struct Readers {
     path: PathBuf,
     pub(crate) fresh: Freshness,
-    idle: Mutex<Vec<Reader>>,
-    /// How many may lie idle; one that comes back to more is closed.
+    /// Those that read one customer's timeline: see [`Reader::show`].
+    of_timelines: Mutex<Vec<Reader>>,
+    others: Mutex<Vec<Reader>>,
+    /// How many of either may lie idle; one that comes back to more is closed.
     most_idle: usize,
     /// Held by bounded reads, which are short, and taken by the writer when it must have none beside it for a moment.
     pause: RwLock<()>,
-    /// Counts the seconds in which nothing was written: see [`Readers::renew`].
+    /// Moves about every second: see [`Readers::renew`].
     round: AtomicU64,
 }
 
@@ -43,25 +45,28 @@ struct Reader {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Snapshot {
     commits: u64,
+    epoch: u64,
     round: u64,
 }
 
 impl Reader {
-    /// Ends the read transaction that is open, unless it is this one.
-    fn settle(&mut self, wanted: Option<Snapshot>) -> Result<(), StoreError> {
-        if self.snapshot.is_some() && self.snapshot != wanted {
-            self.snapshot = None;
+    /// Ends the read transaction that is open.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if self.snapshot.take().is_some() {
             self.run("COMMIT")?;
         }
         Ok(())
     }
 
-    /// Has a read transaction open that shows this or what was committed later.
-    fn show(&mut self, wanted: Snapshot) -> Result<(), StoreError> {
-        self.settle(Some(wanted))?;
-        if self.snapshot.is_none() {
+    /// Has a read transaction open that shows what was committed up to `now`, as far as it matters: where nothing was
+    /// written since the commit `since` to what will be read, any snapshot from there on will do. After each commit by
+    /// anybody, a connection that begins anew maps the whole file anew.
+    fn show(&mut self, now: Snapshot, since: u64) -> Result<(), StoreError> {
+        let does = |held: Snapshot| (held.epoch, held.round) == (now.epoch, now.round) && held.commits >= since;
+        if !self.snapshot.is_some_and(does) {
+            self.settle()?;
             self.run("BEGIN")?;
-            self.snapshot = Some(wanted);
+            self.snapshot = Some(now);
         }
         Ok(())
     }
@@ -101,21 +106,28 @@ impl Readers {
         Self {
             path,
             fresh,
-            idle: Mutex::default(),
+            of_timelines: Mutex::default(),
+            others: Mutex::default(),
             most_idle: threads + BLOCKING_READS,
             pause: RwLock::default(),
             round: AtomicU64::new(0),
         }
     }
 
-    /// Runs a bounded read on a connection.
-    pub(crate) fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Runs a bounded read on a connection; `about` is the customer whose timeline it reads, and nothing else.
+    pub(crate) fn run<T>(
+        &self,
+        about: Option<(OrgId, CustomerId)>,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let _running = self.pause.read();
-        let wanted = self.fresh.moment().map(|now| self.snapshot(now));
-        self.with(|reader| {
-            match wanted {
-                Some(wanted) => reader.show(wanted)?,
-                None => reader.settle(None)?,
+        let now = self.fresh.moment().map(|now| self.snapshot(now));
+        let since = about.map(|(org, customer)| self.fresh.touched(org, customer));
+        let idle = if about.is_some() { &self.of_timelines } else { &self.others };
+        self.with(idle, |reader| {
+            match now {
+                Some(now) => reader.show(now, since.unwrap_or(now.commits))?,
+                None => reader.settle()?,
             }
             work(&reader.connection)
         })
@@ -134,8 +146,8 @@ impl Readers {
         if !wanted.load(Ordering::Relaxed) {
             return Err(StoreError::Database("the caller has gone".into()));
         }
-        self.with(|reader| {
-            reader.settle(None)?;
+        self.with(&self.others, |reader| {
+            reader.settle()?;
             let connection = &mut reader.connection;
             let unwanted = move || !wanted.load(Ordering::Relaxed);
             connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(unwanted)).map_err(database)?;
@@ -146,14 +158,18 @@ impl Readers {
     }
 
     /// A connection on which something failed is closed: nobody knows in what state it is.
-    fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let idle = self.idle.lock().pop();
-        let mut reader = match idle {
+    fn with<T>(
+        &self,
+        idle: &Mutex<Vec<Reader>>,
+        work: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let free = idle.lock().pop();
+        let mut reader = match free {
             Some(reader) => reader,
             None => Reader { connection: open::for_reading(&self.path)?, snapshot: None },
         };
         let result = work(&mut reader)?;
-        let mut idle = self.idle.lock();
+        let mut idle = idle.lock();
         if idle.len() < self.most_idle {
             idle.push(reader);
         }
@@ -161,14 +177,16 @@ impl Readers {
     }
 
     fn snapshot(&self, now: Moment) -> Snapshot {
-        Snapshot { commits: now.commits, round: self.round.load(Ordering::Relaxed) }
+        Snapshot { commits: now.commits, epoch: now.epoch, round: self.round.load(Ordering::Relaxed) }
     }
 
     /// Ends the idle connections' read transactions: they hold back the log, also where another process wants to begin it
     /// anew. Those in use are ended when they are used again.
     pub(crate) fn renew(&self) {
         self.round.fetch_add(1, Ordering::Relaxed);
-        self.idle.lock().retain_mut(|reader| reader.settle(None).is_ok());
+        for idle in [&self.of_timelines, &self.others] {
+            idle.lock().retain_mut(|reader| reader.settle().is_ok());
+        }
     }
 
     /// Runs `work` while no bounded read runs and no idle connection has a read transaction.
@@ -262,24 +280,24 @@ mod tests {
                 }
                 Ok(())
             };
-            readers.run(inner).expect("a read");
+            readers.run(None, inner).expect("a read");
         }
         let folder = tempfile::tempdir().expect("a folder");
         let readers = readers(&folder);
         nested(&readers, 3);
-        assert_eq!(readers.idle.lock().len(), 3);
+        assert_eq!(readers.others.lock().len(), 3);
         nested(&readers, 3 * readers.most_idle);
-        assert_eq!(readers.idle.lock().len(), readers.most_idle);
+        assert_eq!(readers.others.lock().len(), readers.most_idle);
     }
 
     #[test]
     fn a_connection_that_failed_is_closed() {
         let folder = tempfile::tempdir().expect("a folder");
         let readers = readers(&folder);
-        readers.run(|_| Ok(())).expect("a read");
-        assert_eq!(readers.idle.lock().len(), 1);
-        readers.run(|_| Err::<(), _>(StoreError::Database("disk I/O error".into()))).expect_err("the failure");
-        assert_eq!(readers.idle.lock().len(), 0);
+        readers.run(None, |_| Ok(())).expect("a read");
+        assert_eq!(readers.others.lock().len(), 1);
+        readers.run(None, |_| Err::<(), _>(StoreError::Database("disk I/O error".into()))).expect_err("the failure");
+        assert_eq!(readers.others.lock().len(), 0);
     }
 
     #[test]
@@ -297,8 +315,8 @@ mod tests {
         let (caller, wanted) = Caller::new();
         readers.run_while(wanted, count).expect("a read somebody waits for");
         drop(caller);
-        assert_eq!(readers.idle.lock().len(), 1);
-        readers.run(count).expect("the next read on the same connection");
+        assert_eq!(readers.others.lock().len(), 1);
+        readers.run(None, count).expect("the next read on the same connection");
 
         let (caller, wanted) = Caller::new();
         drop(caller);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
@@ -13,8 +13,7 @@ use tokio::sync::oneshot;
 use crate::read::Readers;
 use crate::{bind, database};
 
-/// How long a read transaction may stay open while this process writes nothing: it holds back the log, which other
-/// processes may want to begin anew.
+/// How long a read transaction may stay open, about: it holds back the log, which other processes may want to begin anew.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Bytes of the log before it is copied back. An import rewrites the same index pages in every transaction, and each copy
@@ -69,13 +68,16 @@ struct Place {
 }
 
 fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
+    let mut renewed = Instant::now();
     loop {
-        let first = match waiting.recv_timeout(SETTLE) {
+        let next = waiting.recv_timeout(SETTLE.saturating_sub(renewed.elapsed()));
+        if renewed.elapsed() >= SETTLE {
+            place.readers.renew();
+            renewed = Instant::now();
+        }
+        let first = match next {
             Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => {
-                place.readers.renew();
-                continue;
-            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut steps = first.work.size();
@@ -86,7 +88,6 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
             batch.push(job);
         }
         commit(place, batch);
-        place.readers.renew();
         if place.readers.fresh.log_length() > LOG {
             place.copy_back();
         }

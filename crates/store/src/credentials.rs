@@ -43,7 +43,7 @@ pub enum Version {
     Commit {
         /// Counts commits of other processes.
         epoch: u64,
-        /// Counts commits of this process that touched the customer, or one that shares its counter.
+        /// The commit of this process that last touched the customer, or one that shares its place.
         touched: u64,
     },
     /// By the customer's turn, which every write to anything of the timeline moves.

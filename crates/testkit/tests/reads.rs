@@ -37,7 +37,7 @@ fn begin<D: Driver>(store: &Arc<SqlStore<D>>, of_a_page: bool) -> JoinHandle<Res
     tokio::spawn(async move {
         let query = counting_to(ENOUGH);
         if of_a_page {
-            store.driver().splice(query, 1, false, Vec::new()).await.map(drop)
+            store.driver().splice(query, None, 1, false, Vec::new()).await.map(drop)
         } else {
             store.driver().read(vec![query]).await.map(drop)
         }
@@ -232,7 +232,7 @@ async fn a_failed_read_leaves_room_for_others() {
             for _ in 0..20 {
                 let query = Query { sql: "SELECT nothing FROM nowhere".into(), params: Vec::new(), cost };
                 store.driver().read(vec![query.clone()]).await.expect_err("no such table");
-                store.driver().splice(query, 1, false, Vec::new()).await.expect_err("no such table");
+                store.driver().splice(query, None, 1, false, Vec::new()).await.expect_err("no such table");
             }
         }
         answers(store).await;
