@@ -15,8 +15,8 @@ use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -240,8 +240,9 @@ impl Passages {
 
 /// How a request wants to be answered.
 struct Wish {
-    has: Option<HeaderValue>,
-    coding: Coding,
+    has: Vec<HeaderValue>,
+    /// None where nothing is ever compressed.
+    coding: Option<Coding>,
     only_head: bool,
 }
 
@@ -257,8 +258,8 @@ impl Served {
         let passage = self.passages.of(&method, uri.path());
         let headers = request.headers();
         let wish = Wish {
-            has: headers.get(IF_NONE_MATCH).filter(|_| passage.tagged).cloned(),
-            coding: if app.0.settings.compress { Coding::accepted(headers) } else { Coding::Identity },
+            has: headers.get_all(IF_NONE_MATCH).iter().filter(|_| passage.tagged).cloned().collect(),
+            coding: app.0.settings.compress.then(|| Coding::accepted(headers)),
             only_head: method == Method::HEAD,
         };
         let about = passage.about(uri.path());
@@ -320,16 +321,18 @@ fn keep(mut response: Response, place: Option<Place<'_>>) -> Response {
 /// that.
 async fn send(mut response: Response, wish: &Wish, tagged: bool) -> Response {
     let Some(content) = response.extensions_mut().remove::<Arc<Content>>() else { return response };
-    let coding = content.coding(wish.coding);
+    let coding = content.coding(wish.coding.unwrap_or(Coding::Identity));
+    let tagged = tagged && response.status() == StatusCode::OK;
     let headers = response.headers_mut();
-    if tagged {
+    if wish.coding.is_some() {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if tagged && response.status() == StatusCode::OK {
+    if tagged {
         let tag = content.tag(coding);
-        let unchanged = wish.has.as_ref().is_some_and(|has| content::has(has, &tag));
-        let headers = response.headers_mut();
+        let unchanged = wish.has.iter().any(|has| content::has(has, &tag));
         headers.insert(ETAG, tag);
+        // The caller's own cache may keep it, and asks before it uses it.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         if unchanged {
             headers.remove(CONTENT_TYPE);
             headers.remove(CONTENT_LENGTH);
@@ -346,8 +349,12 @@ async fn send(mut response: Response, wish: &Wish, tagged: bool) -> Response {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             *response.body_mut() = if wish.only_head { Body::empty() } else { Body::from(body) };
         }
-        // It is sent as it is; the tag, which names the other form, is recognised in either.
-        Err(error) => tracing::error!(%error, "an answer cannot be compressed"),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be compressed");
+            if tagged {
+                response.headers_mut().insert(ETAG, content.tag(Coding::Identity));
+            }
+        }
     }
     response
 }

@@ -236,16 +236,28 @@ on_both_engines!(answers_are_compressed_for_those_who_can_read_it, |app| async m
         let zstd = get_with(&admin, &list, "accept-encoding", "gzip, br, zstd").await;
         assert_eq!(header(&zstd, "content-encoding"), Some("zstd"));
         assert_eq!(zstd::bulk::decompress(&zstd.body, 1 << 20).expect("zstd"), plain.body);
-        // Tags tell the forms apart, and a caller that has either has the answer.
+        // Tags tell the forms apart: who has one form is not told that it has another.
         let tags = [&plain, &gzip, &zstd].map(|reply| header(reply, "etag").expect("a tag").to_owned());
         assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2]);
-        for tag in &tags {
-            assert_eq!(get_with(&admin, &list, "if-none-match", tag).await.status, 304);
+        let codings = ["identity", "gzip", "zstd"];
+        for (n, tag) in tags.iter().enumerate() {
+            for (m, coding) in codings.iter().enumerate() {
+                let headers = [("accept-encoding", *coding), ("if-none-match", tag)];
+                let reply = admin.send(Method::GET, &list, None, &headers).await;
+                assert_eq!(reply.status.as_u16(), if n == m { 304 } else { 200 }, "{tag} for {coding}");
+            }
+            let both = [("if-none-match", "\"other\""), ("if-none-match", tag), ("accept-encoding", codings[n])];
+            assert_eq!(admin.send(Method::GET, &list, None, &both).await.status, 304, "in the second of two headers");
         }
         let head = admin.send(Method::HEAD, &list, None, &[("accept-encoding", "gzip")]).await;
         assert_eq!(header(&head, "content-length"), header(&gzip, "content-length"));
         assert!(head.body.is_empty());
     }
+    let document = get_with(&admin, "/openapi.json", "accept-encoding", "gzip").await;
+    assert_eq!(
+        (header(&document, "content-encoding"), header(&document, "vary")),
+        (Some("gzip"), Some("accept-encoding"))
+    );
     let off = admin.at(&app.again_with(Settings::default(), ApiSettings { compress: false, ..ApiSettings::default() }));
     let reply = get_with(&off, &list, "accept-encoding", "gzip").await;
     assert_eq!((header(&reply, "content-encoding"), &reply.body), (None, &plain.body));

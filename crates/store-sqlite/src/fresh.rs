@@ -29,11 +29,9 @@ const COMMITS: usize = 8;
 const PAGE: usize = 14;
 const LAST_FRAME: usize = 16;
 
-/// Where behind both copies the number of frames is that are in the database already.
-const COPIED_BACK: usize = 2 * COPY;
-
-/// Everything that is read of the index.
-const READ: usize = COPIED_BACK + 4;
+/// Bytes of the log from which on it is to begin anew. An import rewrites the same index pages in every transaction, and
+/// each copy back that it can skip is saved.
+const LOG: u64 = 128 << 20;
 
 /// Customers share this many places: one that is written to makes answers about the others of its place old as well.
 const PLACES: usize = 4096;
@@ -65,6 +63,16 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(number)
 }
 
+/// Bytes of the log, as its header tells.
+fn log(header: &Header) -> u64 {
+    // 65,536 does not fit and is written as 1.
+    let page = match u16::from_ne_bytes([header[PAGE], header[PAGE + 1]]) {
+        1 => 1 << 16,
+        page => u64::from(page),
+    };
+    u64::from(number(header, LAST_FRAME)) * page
+}
+
 fn opened(database: &Path) -> std::io::Result<&'static File> {
     let mut path = OsString::from(database);
     path.push("-shm");
@@ -94,25 +102,26 @@ impl Freshness {
         Self { index, known: Mutex::new(known), touched }
     }
 
-    /// The index's beginning; none while a commit is being written into it.
-    fn read(&self) -> Option<[u8; READ]> {
-        let mut bytes = [0; READ];
-        self.index?.read_exact_at(&mut bytes, 0).ok()?;
-        (bytes[..COPY] == bytes[COPY..2 * COPY]).then_some(bytes)
-    }
-
+    /// The index's header; none while a commit is being written into it.
     fn header(&self) -> Option<Header> {
-        let bytes = self.read()?;
-        bytes[..COPY].try_into().ok()
+        let mut bytes = [0; 2 * COPY];
+        self.index?.read_exact_at(&mut bytes, 0).ok()?;
+        let (first, second) = bytes.split_at(COPY);
+        (first == second).then(|| first.try_into().ok())?
     }
 
     /// The present, which everything is fresh by that was read at an equal moment. None while it cannot be told whether a
     /// commit is this process's own.
     pub(crate) fn moment(&self) -> Option<Moment> {
+        self.present().map(|(moment, _)| moment)
+    }
+
+    /// The present, and whether the log waits to begin anew.
+    pub(crate) fn present(&self) -> Option<(Moment, bool)> {
         let header = self.header()?;
         let mut known = self.known.lock();
         if header == known.header {
-            return Some(known.moment);
+            return Some((known.moment, log(&header) > LOG));
         }
         // The one just read may have become old before the lock was had.
         let header = self.header()?;
@@ -122,7 +131,7 @@ impl Freshness {
             }
             known.foreign(header);
         }
-        Some(known.moment)
+        Some((known.moment, log(&header) > LOG))
     }
 
     /// The version of a customer's timeline at this moment.
@@ -179,18 +188,10 @@ impl Freshness {
         }
     }
 
-    /// Bytes of the log that are not in the database yet.
-    pub(crate) fn log_length(&self) -> u64 {
-        let length = |bytes: [u8; READ]| {
-            let frames = number(&bytes, LAST_FRAME).saturating_sub(number(&bytes, COPIED_BACK));
-            // 65,536 does not fit and is written as 1.
-            let page = match u16::from_ne_bytes([bytes[PAGE], bytes[PAGE + 1]]) {
-                1 => 1 << 16,
-                page => u64::from(page),
-            };
-            u64::from(frames) * page
-        };
-        self.read().map_or(0, length)
+    /// Whether the log waits to begin anew. It does so with the next write after all of it was copied back, if then nobody
+    /// reads what was there before.
+    pub(crate) fn log_is_long(&self) -> bool {
+        self.header().is_some_and(|header| log(&header) > LOG)
     }
 }
 
@@ -310,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_as_long_as_what_is_not_copied_back() {
+    fn the_header_tells_the_size_of_the_log() {
         let fixture = Fixture::new();
         Fixture::write(&fixture.own);
         let page: i64 = fixture.own.pragma_query_value(None, "page_size", |row| row.get(0)).expect("a pragma");
-        let (page, length) = (page.unsigned_abs(), fixture.fresh.log_length());
-        assert!(length >= page && length % page == 0, "{length}");
-        fixture.own.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").expect("a checkpoint");
-        assert_eq!(fixture.fresh.log_length(), 0);
+        let frames: i64 =
+            fixture.own.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).expect("a checkpoint");
+        assert_eq!(log(&fixture.fresh.header().expect("a header")), (page * frames).unsigned_abs());
+        assert!(frames > 0 && !fixture.fresh.log_is_long());
     }
 }

@@ -121,7 +121,10 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let _running = self.pause.read();
-        let now = self.fresh.moment().map(|now| self.snapshot(now));
+        let (now, log_is_long) = match self.fresh.present() {
+            Some((now, log_is_long)) => (Some(self.snapshot(now)), log_is_long),
+            None => (None, false),
+        };
         let since = about.map(|(org, customer)| self.fresh.touched(org, customer));
         let idle = if about.is_some() { &self.of_timelines } else { &self.others };
         self.with(idle, |reader| {
@@ -129,7 +132,12 @@ impl Readers {
                 Some(now) => reader.show(now, since.unwrap_or(now.commits))?,
                 None => reader.settle()?,
             }
-            work(&reader.connection)
+            let read = work(&reader.connection)?;
+            if log_is_long {
+                // Whichever process writes needs a moment in which nobody reads what is in the log.
+                reader.settle()?;
+            }
+            Ok(read)
         })
     }
 

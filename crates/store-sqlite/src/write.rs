@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
@@ -15,10 +15,6 @@ use crate::{bind, database};
 
 /// How long a read transaction may stay open, about: it holds back the log, which other processes may want to begin anew.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// Bytes of the log before it is copied back. An import rewrites the same index pages in every transaction, and each copy
-/// it can skip is saved.
-const LOG: u64 = 128 << 20;
 
 /// Statements of one commit at most: bounds how long the first of a batch waits for the last.
 const MOST_STEPS: usize = 20_000;
@@ -32,16 +28,30 @@ struct Job {
 pub(crate) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// The thread that renews the readers' snapshots ends with it.
+    _renewing: mpsc::Sender<()>,
 }
 
 impl Writer {
     pub(crate) fn start(connection: Connection, readers: Arc<Readers>) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel();
+        let renewed = Arc::downgrade(&readers);
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || run(&Place { connection, readers }, &waiting))
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        // A thread of its own: the writing one may wait for another process.
+        let (renewing, ended) = mpsc::channel::<()>();
+        thread::Builder::new()
+            .name("sqlite-renewer".into())
+            .spawn(move || {
+                while ended.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
+                    let Some(readers) = renewed.upgrade() else { break };
+                    readers.renew();
+                }
+            })
+            .map_err(|error| StoreError::Database(error.to_string()))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), _renewing: renewing })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
@@ -68,18 +78,7 @@ struct Place {
 }
 
 fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
-    let mut renewed = Instant::now();
-    loop {
-        let next = waiting.recv_timeout(SETTLE.saturating_sub(renewed.elapsed()));
-        if renewed.elapsed() >= SETTLE {
-            place.readers.renew();
-            renewed = Instant::now();
-        }
-        let first = match next {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
+    while let Ok(first) = waiting.recv() {
         let mut steps = first.work.size();
         let mut batch = vec![first];
         while steps < MOST_STEPS {
@@ -88,7 +87,7 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
             batch.push(job);
         }
         commit(place, batch);
-        if place.readers.fresh.log_length() > LOG {
+        if place.readers.fresh.log_is_long() {
             place.copy_back();
         }
     }

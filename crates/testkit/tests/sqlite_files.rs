@@ -305,3 +305,51 @@ async fn a_process_that_has_read_does_not_hold_the_log_for_good() {
     assert_eq!(busy, 0, "the log was begun anew");
     drop((reading, writing));
 }
+
+/// The log begins anew although another process always reads; otherwise it would grow by all that is ever written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_bounded_beside_a_process_that_always_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.db");
+    let writing = Sqlite::open(&path).expect("it opens");
+    let reading = std::sync::Arc::new(Sqlite::open(&path).expect("it opens again"));
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reader = tokio::spawn({
+        let ended = std::sync::Arc::clone(&ended);
+        async move {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                Credentials::org_named(&*reading, "nobody").await.expect("a read");
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let (org, at) =
+        (konverse_model::OrgId(konverse_model::Id::from_bytes([1; 12])), konverse_model::Instant::from_millis(0));
+    for n in 0..300u16 {
+        let mut bytes = [0; 12];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        let mut changes = konverse_store::Changes::new(org, at);
+        changes.insert(konverse_store::Row {
+            kind: konverse_model::Kind::Tag,
+            id: konverse_model::Id::from_bytes(bytes),
+            customer: None,
+            conversation: None,
+            hidden: konverse_store::Hidden::No,
+            rev: 1,
+            turn: 0,
+            version: konverse_model::RENDERER,
+            created_at: at,
+            updated_at: at,
+            wake_at: None,
+            external_id: None,
+            label: None,
+            doc: "x".repeat(1 << 20),
+            state: None,
+        });
+        konverse_store::Records::apply(&writing, changes).await.expect("a change");
+    }
+    let log = fs::metadata(folder.path().join("test.db-wal")).expect("a log").len();
+    assert!(log < 200 << 20, "{log} bytes of log");
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    reader.await.expect("it reads to the end");
+}
