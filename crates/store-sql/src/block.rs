@@ -34,6 +34,9 @@ impl Default for Near {
 /// Rows that a bounded read may walk over. Blocks of lists that were counted are far smaller.
 const WALKED: i64 = 4000;
 
+/// Rows a page has at most, and one more.
+const PAGE: i64 = 501;
+
 /// Records changed since some date that are collected and sorted; of more, the list is walked in its order.
 const COLLECTED: i64 = 1000;
 
@@ -465,13 +468,19 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let skipped = "coalesce((SELECT skipped FROM place), CAST($1 AS bigint))";
     let select = match dialect {
         // The limit inside is one the planner can read: it has to know that few rows are wanted, or it would rather sort
-        // them all.
+        // them all. It leaves room for a whole page behind as many rows as may be skipped.
         // The one outside is one it cannot read, even when it knows the value: so it sees nothing in planning anew each time.
         Dialect::Postgres => {
-            let most = if cost == Cost::Bounded { format!(" LIMIT {WALKED}") } else { String::new() };
+            let (most, limit) = match cost {
+                Cost::Bounded => (
+                    format!(" LIMIT {}", WALKED + PAGE.max(i64::from(rows_wanted) + 1)),
+                    format!("CASE WHEN {skipped} > {WALKED} THEN 0 ELSE CAST($5 AS bigint) END"),
+                ),
+                Cost::Unbounded => (String::new(), "CAST($5 AS bigint)".to_owned()),
+            };
             format!(
                 "SELECT created_at, id, doc FROM (SELECT created_at, id, doc {rows}{most}) k \
-                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT CAST($5 AS bigint)) OFFSET {skipped}"
+                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT {limit}) OFFSET {skipped}"
             )
         }
         Dialect::Sqlite => {

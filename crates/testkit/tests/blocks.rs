@@ -38,6 +38,7 @@ both! {
     a_conversation_shown_again_is_counted_again,
     rows_of_one_instant_stay_together,
     a_date_leaves_out_what_was_not_changed_since,
+    pages_about_the_bound_of_a_walk_are_whole,
 }
 
 const ORG: OrgId = OrgId(Id::from_bytes([0xaa; 12]));
@@ -496,6 +497,38 @@ mod stories {
         assert!(ground.blocks(customer.id).await > 4, "what can be divided is");
         assert_eq!(ground.round().await, Round::default(), "what cannot is left alone");
         assert_pages(&*ground.here, &List::of(Kind::Conversation, Scope::Customer(CustomerId(customer.id)))).await;
+    }
+
+    /// Nothing is divided yet: the org's list is one block, the customer's has none. A bounded read walks over 4,000 rows.
+    pub(super) async fn pages_about_the_bound_of_a_walk_are_whole(ground: Ground) {
+        const COUNT: usize = 4_200;
+        let customer = row(Kind::Customer, 1, 0);
+        insert(&*ground.here, [customer.clone()]).await;
+        let rows = (0..COUNT as u64).map(|n| conversation(n, customer.id, n as i64));
+        insert(&*ground.here, rows).await;
+        for scope in [Scope::Org, Scope::Customer(CustomerId(customer.id))] {
+            let list = List::of(Kind::Conversation, scope);
+            for descending in [false, true] {
+                let mut expected: Vec<String> =
+                    (0..COUNT as u64).map(|n| format!("\"{}\"", id(Kind::Conversation, n))).collect();
+                if descending {
+                    expected.reverse();
+                }
+                for (limit, offsets) in [(100, (3_800..4_300).step_by(50)), (500, (3_000..4_500).step_by(250))] {
+                    for offset in offsets {
+                        let (from, to) = (offset.min(COUNT), (offset + limit as usize).min(COUNT));
+                        let (text, page) =
+                            page(&*ground.there, &list, descending, Start::Offset(offset as u64), limit).await;
+                        assert_eq!(
+                            text,
+                            expected[from..to].join(","),
+                            "{limit} from {offset} of {list:?}, {descending}"
+                        );
+                        assert_eq!(page.more, to < COUNT, "{limit} from {offset} of {list:?}, {descending}");
+                    }
+                }
+            }
+        }
     }
 
     /// As many as are collected, and one more, for which the list is walked.
