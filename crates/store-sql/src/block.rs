@@ -641,7 +641,8 @@ fn fold(org: OrgId, list: Counted) -> [Step; 4] {
 }
 
 /// Cuts a block that has more rows than `size` into halves of that, at most [`DIVIDED`] times: what is left is a block,
-/// too, and divided next. `all` takes no notice of that bound.
+/// too, and divided next. `all` takes no notice of that bound. Where the first instant alone has more rows than half a
+/// block, the next is cut off as well: so any block of two instants is divided that is looked at as a whole.
 fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: bool) -> Step {
     let bytes = dialect.bytes();
     let most = if all { LAST } else { divided_at_once(size) };
@@ -652,10 +653,12 @@ fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: 
          (SELECT DISTINCT CASE WHEN k.place = 0 THEN o.at ELSE k.created_at END AS at, k.place, o.n AS whole FROM \
          (SELECT at, n FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND at = $4 AND n > $5) o CROSS JOIN \
          (SELECT r.created_at, rank() OVER (ORDER BY r.created_at) - 1 AS place, \
+         dense_rank() OVER (ORDER BY r.created_at) AS instant, \
          row_number() OVER (ORDER BY r.created_at, r.id) - 1 AS nth FROM \
          (SELECT created_at, id FROM {} WHERE org = $1 AND {} AND created_at >= $4 AND created_at < \
          coalesce((SELECT a.at FROM block a WHERE a.org = $1 AND a.list = $2 AND a.scope = $3 AND a.at > $4 \
-         ORDER BY a.at LIMIT 1), {LAST}) ORDER BY created_at, id LIMIT {most}) r) k WHERE k.nth % $6 = 0) c) p \
+         ORDER BY a.at LIMIT 1), {LAST}) ORDER BY created_at, id LIMIT {most}) r) k \
+         WHERE k.nth % $6 = 0 OR k.instant = 2 AND k.place > $6) c) p \
          WHERE true ON CONFLICT (org, list, scope, at) DO UPDATE SET n = excluded.n",
         list.table(),
         list.condition("$3"),
@@ -665,12 +668,13 @@ fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: 
     step(sql, params)
 }
 
-/// Numbers the blocks of a list anew, from this one on.
+/// Numbers the blocks of a list anew, from the one on that this instant lies in.
 fn number(from: &str) -> String {
     format!(
         "UPDATE block SET rows_before = CAST(x.rows_before AS bigint) FROM (SELECT b.at, f.rows_before - b.n + sum(b.n) OVER \
          (ORDER BY b.at ROWS UNBOUNDED PRECEDING) AS rows_before FROM block f CROSS JOIN block b \
-         WHERE f.org = $1 AND f.list = $2 AND f.scope = $3 AND f.at = {from} \
+         WHERE f.org = $1 AND f.list = $2 AND f.scope = $3 AND f.at = (SELECT max(l.at) FROM block l \
+         WHERE l.org = $1 AND l.list = $2 AND l.scope = $3 AND l.at <= {from}) \
          AND b.org = $1 AND b.list = $2 AND b.scope = $3 AND b.at >= f.at) x \
          WHERE block.org = $1 AND block.list = $2 AND block.scope = $3 AND block.at = x.at \
          AND block.rows_before <> x.rows_before"
@@ -678,7 +682,7 @@ fn number(from: &str) -> String {
 }
 
 /// One transaction of a job: with the list's lanes locked, counts a list without blocks, folds, divides some blocks (in
-/// their order), numbers.
+/// their order), numbers, and takes the list's mark away if no block is too large any more.
 pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, dividing: &[(i64, bool)]) -> Vec<Step> {
     // An org's lists have blocks from its founding on.
     let counting = (!list.is_of_org()).then(|| count(dialect, org, list, size));
@@ -688,8 +692,14 @@ pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, d
     if let Some((first, _)) = dividing.first() {
         let mut params = list.params(org);
         params.push(Value::Int(*first));
+        // The first one may have been emptied meanwhile, and gone.
         steps.push(step(number("$4"), params));
     }
+    let (large, params) = large(org, list, size);
+    steps.push(step(
+        format!("DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 AND NOT EXISTS (SELECT 1 {large})"),
+        params,
+    ));
     steps
 }
 
@@ -698,17 +708,26 @@ pub(crate) const fn divided_at_once(size: i64) -> i64 {
     size.saturating_mul(DIVIDED)
 }
 
-/// The blocks that have more rows than `size`: columns `at, n`.
-pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
-    const LARGE: &str = "SELECT at, n FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND n > $4 ORDER BY at";
+/// Those of a list's blocks that have more rows than `size`, of more than one instant.
+fn large(org: OrgId, list: Counted, size: i64) -> (String, Vec<Value>) {
+    let rows = format!("FROM {} r WHERE r.org = $1 AND {} AND r.created_at", list.table(), list.condition("$3"));
+    // A day's rows may have one date: such a block is found out by a look at two places of an index.
+    let first = format!("(SELECT r.created_at {rows} >= b.at ORDER BY r.created_at LIMIT 1)");
+    let second = format!("(SELECT r.created_at {rows} > {first} ORDER BY r.created_at LIMIT 1)");
+    let sql = format!(
+        "FROM block b WHERE b.org = $1 AND b.list = $2 AND b.scope = $3 AND b.n > $4 AND {second} < \
+         coalesce((SELECT a.at FROM block a WHERE a.org = $1 AND a.list = $2 AND a.scope = $3 AND a.at > b.at \
+         ORDER BY a.at LIMIT 1), {LAST})"
+    );
     let mut params = list.params(org);
     params.push(Value::Int(size));
-    Query::unbounded(LARGE, params)
+    (sql, params)
 }
 
-/// The list need not be looked at any more.
-pub(crate) fn is_even(org: OrgId, list: Counted) -> Step {
-    step("DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3", list.params(org))
+/// The blocks that have to be divided, because they have more rows than `size`, and can be: columns `at, n`.
+pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
+    let (large, params) = large(org, list, size);
+    Query::unbounded(format!("SELECT b.at, b.n {large} ORDER BY b.at"), params)
 }
 
 /// Marks a list to be looked at.
