@@ -734,3 +734,86 @@ pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
 pub(crate) fn mark(org: OrgId, list: Counted) -> Step {
     step(DUE, list.params(org))
 }
+
+#[cfg(test)]
+mod tests {
+    use konverse_model::{CustomerId, Id, Kind, OrgId};
+    use rusqlite::types::Value as Sqlite;
+    use rusqlite::{Connection, params_from_iter};
+
+    use super::{Counted, FIRST, even_out, of_customer, too_large};
+    use crate::{Dialect, Value};
+
+    const ORG: OrgId = OrgId(Id::from_bytes([1; 12]));
+    const CUSTOMER: CustomerId = CustomerId(Id::from_bytes([2; 12]));
+    const SIZE: i64 = 4;
+
+    fn values(params: &[Value]) -> impl rusqlite::Params {
+        let value = |param: &Value| match param {
+            Value::Null => Sqlite::Null,
+            Value::Int(n) => Sqlite::Integer(*n),
+            Value::Id(id) => Sqlite::Blob(id.bytes().to_vec()),
+            Value::Hash(hash) => Sqlite::Blob(hash.to_vec()),
+            Value::Text(text) => Sqlite::Text(text.clone()),
+        };
+        params_from_iter(params.iter().map(value).collect::<Vec<_>>())
+    }
+
+    /// Conversations of one customer, created at these moments.
+    fn database(created: impl IntoIterator<Item = i64>) -> (Connection, Counted) {
+        let connection = Connection::open_in_memory().expect("a database");
+        for migration in crate::migrations::SQLITE {
+            connection.execute_batch(migration).expect("a migration");
+        }
+        for (n, at) in created.into_iter().enumerate() {
+            let insert = "INSERT INTO conversation (org, id, customer, hidden, rev, version, created_at, updated_at, doc) \
+                VALUES ($1, $2, $3, 0, 1, 1, $4, $4, '')";
+            let mut id = [0; 12];
+            id[4..].copy_from_slice(&n.to_be_bytes());
+            let params = [ORG.0.into(), Id::from_bytes(id).into(), CUSTOMER.0.into(), Value::Int(at)];
+            connection.execute(insert, values(&params)).expect("a row");
+        }
+        (connection, of_customer(CUSTOMER, Kind::Conversation).expect("it is counted"))
+    }
+
+    fn run(connection: &Connection, list: Counted, dividing: &[(i64, bool)]) {
+        for step in even_out(Dialect::Sqlite, ORG, list, SIZE, dividing) {
+            connection.execute(&step.sql, values(&step.params)).unwrap_or_else(|error| panic!("{error}: {}", step.sql));
+        }
+    }
+
+    /// Columns `at, n` or `at, rows_before`.
+    fn pairs(connection: &Connection, sql: &str, params: &[Value]) -> Vec<(i64, i64)> {
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let rows = statement.query_map(values(params), |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("numbers")
+    }
+
+    #[test]
+    fn a_block_of_one_instant_is_no_candidate() {
+        let (connection, list) = database((0..20).map(|n| if n < 10 { 5 } else { n }));
+        run(&connection, list, &[]);
+        let large = || {
+            let query = too_large(ORG, list, SIZE);
+            pairs(&connection, &query.sql, &query.params)
+        };
+        assert_eq!(large(), [(FIRST, 20)]);
+        run(&connection, list, &[(FIRST, false)]);
+        assert_eq!(large(), [], "ten rows of one instant are a block for good");
+        let blocks = "SELECT at, n FROM block WHERE n > 4";
+        assert_eq!(pairs(&connection, blocks, &[]), [(FIRST, 10)]);
+    }
+
+    /// Another process may empty a block between the look at what is too large and the division of it.
+    #[test]
+    fn blocks_are_numbered_when_the_first_of_them_is_gone() {
+        let (connection, list) = database(0..20);
+        run(&connection, list, &[]);
+        let two = "UPDATE block SET n = 10; INSERT INTO block SELECT org, list, scope, 10, 10, 10 FROM block";
+        connection.execute_batch(two).expect("two blocks");
+        // As if there had been a block from 7 on.
+        run(&connection, list, &[(7, false), (10, false)]);
+        let numbers = pairs(&connection, "SELECT at, rows_before FROM block ORDER BY at", &[]);
+        assert_eq!(numbers, [(FIRST, 0), (10, 10), (12, 12), (14, 14), (16, 16), (18, 18)]);
+    }
+}

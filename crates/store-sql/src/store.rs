@@ -316,9 +316,13 @@ impl<D: Driver> Blocks for SqlStore<D> {
             let mut columns = Columns::new(row);
             let (org, number, scope) = (OrgId(columns.id()?), columns.int()?, columns.id()?);
             let list = Counted::list(number, scope);
-            Ok((org, list.ok_or_else(|| StoreError::Corrupt(format!("list {number}")))?))
+            if list.is_none() {
+                tracing::error!(%org, %scope, number, "a list of an unknown number is to be looked at; it is left alone");
+            }
+            Ok(list.map(|list| (org, list)))
         };
-        self.one(block::uneven(job, now, size.into(), limit)).await?.into_iter().map(list).collect()
+        let rows = self.one(block::uneven(job, now, size.into(), limit)).await?;
+        rows.into_iter().map(list).filter_map(Result::transpose).collect()
     }
 
     async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
