@@ -509,7 +509,7 @@ mod stories {
         let customer = row(Kind::Customer, 1, 0);
         insert(&*ground.here, [customer.clone()]).await;
         // The one row that follows is at no place where a block would end.
-        insert(&*ground.here, (0..71).map(|n| conversation(n, customer.id, n as i64 / 70))).await;
+        insert(&*ground.here, (0..70).map(|n| conversation(n, customer.id, n as i64 / 69))).await;
         ground.round().await;
         ground.assert_exact().await;
         assert_eq!(ground.blocks(customer.id).await, 2);
