@@ -695,9 +695,13 @@ pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, d
         // The first one may have been emptied meanwhile, and gone.
         steps.push(step(number("$4"), params));
     }
-    let (large, params) = large(org, list, size);
+    // All blocks are looked at for this only where there is a mark: the count is of the mark's org.
+    let (large, params) = large(org, list, size, "block_due.org");
     steps.push(step(
-        format!("DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 AND NOT EXISTS (SELECT 1 {large})"),
+        format!(
+            "DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 \
+             AND (SELECT count(*) FROM (SELECT 1 {large} LIMIT 1) x) = 0"
+        ),
         params,
     ));
     steps
@@ -709,13 +713,13 @@ pub(crate) const fn divided_at_once(size: i64) -> i64 {
 }
 
 /// Those of a list's blocks that have more rows than `size`, of more than one instant.
-fn large(org: OrgId, list: Counted, size: i64) -> (String, Vec<Value>) {
+fn large(org: OrgId, list: Counted, size: i64, of_org: &str) -> (String, Vec<Value>) {
     let rows = format!("FROM {} r WHERE r.org = $1 AND {} AND r.created_at", list.table(), list.condition("$3"));
     // A day's rows may have one date: such a block is found out by a look at two places of an index.
     let first = format!("(SELECT r.created_at {rows} >= b.at ORDER BY r.created_at LIMIT 1)");
     let second = format!("(SELECT r.created_at {rows} > {first} ORDER BY r.created_at LIMIT 1)");
     let sql = format!(
-        "FROM block b WHERE b.org = $1 AND b.list = $2 AND b.scope = $3 AND b.n > $4 AND {second} < \
+        "FROM block b WHERE b.org = {of_org} AND b.list = $2 AND b.scope = $3 AND b.n > $4 AND {second} < \
          coalesce((SELECT a.at FROM block a WHERE a.org = $1 AND a.list = $2 AND a.scope = $3 AND a.at > b.at \
          ORDER BY a.at LIMIT 1), {LAST})"
     );
@@ -726,7 +730,7 @@ fn large(org: OrgId, list: Counted, size: i64) -> (String, Vec<Value>) {
 
 /// The blocks that have to be divided, because they have more rows than `size`, and can be: columns `at, n`.
 pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
-    let (large, params) = large(org, list, size);
+    let (large, params) = large(org, list, size, "$1");
     Query::unbounded(format!("SELECT b.at, b.n {large} ORDER BY b.at"), params)
 }
 
