@@ -24,9 +24,6 @@ pub use blocks::{BLOCK, Blocks, Uneven};
 pub use render::Rerender;
 pub use snooze::Snoozes;
 
-/// Items done side by side. On SQLite those that wait together are committed together.
-const ABREAST: usize = 16;
-
 /// How long a lease holds when its process is gone, in milliseconds. It is renewed with every round that has something
 /// to do.
 pub const LEASE_MS: i64 = 15_000;
@@ -76,6 +73,9 @@ pub trait Job: Send + Sync {
 
     /// How long to let others go first when something was found.
     const BREATH: Duration = Duration::ZERO;
+
+    /// Items done side by side. On SQLite those that wait together are committed together.
+    const ABREAST: usize = 16;
 
     /// What is due, without what [`Self::NAME`] is in trouble with and shall not try before `now`.
     async fn due(&self, now: Instant, most: u32) -> Result<Vec<Item<Self::Work>>, JobError>;
@@ -161,7 +161,7 @@ impl Runner {
             return Ok(Round { elsewhere: true, ..Round::default() });
         }
         let work = items.into_iter().map(|item| self.one(job, item));
-        let outcomes: Vec<Result<bool, JobError>> = stream::iter(work).buffer_unordered(ABREAST).collect().await;
+        let outcomes: Vec<Result<bool, JobError>> = stream::iter(work).buffer_unordered(J::ABREAST).collect().await;
         let mut round = Round::default();
         let mut failure = None;
         for outcome in outcomes {

@@ -34,6 +34,9 @@ impl Default for Near {
 /// Rows that a bounded read may walk over. Blocks of lists that were counted are far smaller.
 const WALKED: i64 = 4000;
 
+/// Rows a page has at most, and one more.
+const PAGE: i64 = 501;
+
 /// Records changed since some date that are collected and sorted; of more, the list is walked in its order.
 const COLLECTED: i64 = 1000;
 
@@ -465,13 +468,19 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let skipped = "coalesce((SELECT skipped FROM place), CAST($1 AS bigint))";
     let select = match dialect {
         // The limit inside is one the planner can read: it has to know that few rows are wanted, or it would rather sort
-        // them all.
+        // them all. It leaves room for a whole page behind as many rows as may be skipped.
         // The one outside is one it cannot read, even when it knows the value: so it sees nothing in planning anew each time.
         Dialect::Postgres => {
-            let most = if cost == Cost::Bounded { format!(" LIMIT {WALKED}") } else { String::new() };
+            let (most, limit) = match cost {
+                Cost::Bounded => (
+                    format!(" LIMIT {}", WALKED + PAGE.max(i64::from(rows_wanted) + 1)),
+                    format!("CASE WHEN {skipped} > {WALKED} THEN 0 ELSE CAST($5 AS bigint) END"),
+                ),
+                Cost::Unbounded => (String::new(), "CAST($5 AS bigint)".to_owned()),
+            };
             format!(
                 "SELECT created_at, id, doc FROM (SELECT created_at, id, doc {rows}{most}) k \
-                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT CAST($5 AS bigint)) OFFSET {skipped}"
+                 ORDER BY created_at {direction}, id {direction} LIMIT (SELECT {limit}) OFFSET {skipped}"
             )
         }
         Dialect::Sqlite => {
@@ -632,7 +641,8 @@ fn fold(org: OrgId, list: Counted) -> [Step; 4] {
 }
 
 /// Cuts a block that has more rows than `size` into halves of that, at most [`DIVIDED`] times: what is left is a block,
-/// too, and divided next. `all` takes no notice of that bound.
+/// too, and divided next. `all` takes no notice of that bound. Where the first instant alone has more rows than half a
+/// block, the next is cut off as well: so any block of two instants is divided that is looked at as a whole.
 fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: bool) -> Step {
     let bytes = dialect.bytes();
     let most = if all { LAST } else { divided_at_once(size) };
@@ -643,10 +653,12 @@ fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: 
          (SELECT DISTINCT CASE WHEN k.place = 0 THEN o.at ELSE k.created_at END AS at, k.place, o.n AS whole FROM \
          (SELECT at, n FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND at = $4 AND n > $5) o CROSS JOIN \
          (SELECT r.created_at, rank() OVER (ORDER BY r.created_at) - 1 AS place, \
+         dense_rank() OVER (ORDER BY r.created_at) AS instant, \
          row_number() OVER (ORDER BY r.created_at, r.id) - 1 AS nth FROM \
          (SELECT created_at, id FROM {} WHERE org = $1 AND {} AND created_at >= $4 AND created_at < \
          coalesce((SELECT a.at FROM block a WHERE a.org = $1 AND a.list = $2 AND a.scope = $3 AND a.at > $4 \
-         ORDER BY a.at LIMIT 1), {LAST}) ORDER BY created_at, id LIMIT {most}) r) k WHERE k.nth % $6 = 0) c) p \
+         ORDER BY a.at LIMIT 1), {LAST}) ORDER BY created_at, id LIMIT {most}) r) k \
+         WHERE k.nth % $6 = 0 OR k.instant = 2 AND k.place > $6) c) p \
          WHERE true ON CONFLICT (org, list, scope, at) DO UPDATE SET n = excluded.n",
         list.table(),
         list.condition("$3"),
@@ -656,12 +668,13 @@ fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: 
     step(sql, params)
 }
 
-/// Numbers the blocks of a list anew, from this one on.
+/// Numbers the blocks of a list anew, from the one on that this instant lies in.
 fn number(from: &str) -> String {
     format!(
         "UPDATE block SET rows_before = CAST(x.rows_before AS bigint) FROM (SELECT b.at, f.rows_before - b.n + sum(b.n) OVER \
          (ORDER BY b.at ROWS UNBOUNDED PRECEDING) AS rows_before FROM block f CROSS JOIN block b \
-         WHERE f.org = $1 AND f.list = $2 AND f.scope = $3 AND f.at = {from} \
+         WHERE f.org = $1 AND f.list = $2 AND f.scope = $3 AND f.at = (SELECT max(l.at) FROM block l \
+         WHERE l.org = $1 AND l.list = $2 AND l.scope = $3 AND l.at <= {from}) \
          AND b.org = $1 AND b.list = $2 AND b.scope = $3 AND b.at >= f.at) x \
          WHERE block.org = $1 AND block.list = $2 AND block.scope = $3 AND block.at = x.at \
          AND block.rows_before <> x.rows_before"
@@ -669,7 +682,7 @@ fn number(from: &str) -> String {
 }
 
 /// One transaction of a job: with the list's lanes locked, counts a list without blocks, folds, divides some blocks (in
-/// their order), numbers.
+/// their order), numbers, and takes the list's mark away if no block is too large any more.
 pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, dividing: &[(i64, bool)]) -> Vec<Step> {
     // An org's lists have blocks from its founding on.
     let counting = (!list.is_of_org()).then(|| count(dialect, org, list, size));
@@ -679,8 +692,18 @@ pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, d
     if let Some((first, _)) = dividing.first() {
         let mut params = list.params(org);
         params.push(Value::Int(*first));
+        // The first one may have been emptied meanwhile, and gone.
         steps.push(step(number("$4"), params));
     }
+    // All blocks are looked at for this only where there is a mark: the count is of the mark's org.
+    let (large, params) = large(org, list, size, "block_due.org");
+    steps.push(step(
+        format!(
+            "DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 \
+             AND (SELECT count(*) FROM (SELECT 1 {large} LIMIT 1) x) = 0"
+        ),
+        params,
+    ));
     steps
 }
 
@@ -689,20 +712,112 @@ pub(crate) const fn divided_at_once(size: i64) -> i64 {
     size.saturating_mul(DIVIDED)
 }
 
-/// The blocks that have more rows than `size`: columns `at, n`.
-pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
-    const LARGE: &str = "SELECT at, n FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND n > $4 ORDER BY at";
+/// Those of a list's blocks that have more rows than `size`, of more than one instant.
+fn large(org: OrgId, list: Counted, size: i64, of_org: &str) -> (String, Vec<Value>) {
+    let rows = format!("FROM {} r WHERE r.org = $1 AND {} AND r.created_at", list.table(), list.condition("$3"));
+    // A day's rows may have one date: such a block is found out by a look at two places of an index.
+    let first = format!("(SELECT r.created_at {rows} >= b.at ORDER BY r.created_at LIMIT 1)");
+    let second = format!("(SELECT r.created_at {rows} > {first} ORDER BY r.created_at LIMIT 1)");
+    let sql = format!(
+        "FROM block b WHERE b.org = {of_org} AND b.list = $2 AND b.scope = $3 AND b.n > $4 AND {second} < \
+         coalesce((SELECT a.at FROM block a WHERE a.org = $1 AND a.list = $2 AND a.scope = $3 AND a.at > b.at \
+         ORDER BY a.at LIMIT 1), {LAST})"
+    );
     let mut params = list.params(org);
     params.push(Value::Int(size));
-    Query::unbounded(LARGE, params)
+    (sql, params)
 }
 
-/// The list need not be looked at any more.
-pub(crate) fn is_even(org: OrgId, list: Counted) -> Step {
-    step("DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3", list.params(org))
+/// The blocks that have to be divided, because they have more rows than `size`, and can be: columns `at, n`.
+pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
+    let (large, params) = large(org, list, size, "$1");
+    Query::unbounded(format!("SELECT b.at, b.n {large} ORDER BY b.at"), params)
 }
 
 /// Marks a list to be looked at.
 pub(crate) fn mark(org: OrgId, list: Counted) -> Step {
     step(DUE, list.params(org))
+}
+
+#[cfg(test)]
+mod tests {
+    use konverse_model::{CustomerId, Id, Kind, OrgId};
+    use rusqlite::types::Value as Sqlite;
+    use rusqlite::{Connection, params_from_iter};
+
+    use super::{Counted, FIRST, even_out, of_customer, too_large};
+    use crate::{Dialect, Value};
+
+    const ORG: OrgId = OrgId(Id::from_bytes([1; 12]));
+    const CUSTOMER: CustomerId = CustomerId(Id::from_bytes([2; 12]));
+    const SIZE: i64 = 4;
+
+    fn values(params: &[Value]) -> impl rusqlite::Params {
+        let value = |param: &Value| match param {
+            Value::Null => Sqlite::Null,
+            Value::Int(n) => Sqlite::Integer(*n),
+            Value::Id(id) => Sqlite::Blob(id.bytes().to_vec()),
+            Value::Hash(hash) => Sqlite::Blob(hash.to_vec()),
+            Value::Text(text) => Sqlite::Text(text.clone()),
+        };
+        params_from_iter(params.iter().map(value).collect::<Vec<_>>())
+    }
+
+    /// Conversations of one customer, created at these moments.
+    fn database(created: impl IntoIterator<Item = i64>) -> (Connection, Counted) {
+        let connection = Connection::open_in_memory().expect("a database");
+        for migration in crate::migrations::SQLITE {
+            connection.execute_batch(migration).expect("a migration");
+        }
+        for (n, at) in created.into_iter().enumerate() {
+            let insert = "INSERT INTO conversation (org, id, customer, hidden, rev, version, created_at, updated_at, doc) \
+                VALUES ($1, $2, $3, 0, 1, 1, $4, $4, '')";
+            let mut id = [0; 12];
+            id[4..].copy_from_slice(&n.to_be_bytes());
+            let params = [ORG.0.into(), Id::from_bytes(id).into(), CUSTOMER.0.into(), Value::Int(at)];
+            connection.execute(insert, values(&params)).expect("a row");
+        }
+        (connection, of_customer(CUSTOMER, Kind::Conversation).expect("it is counted"))
+    }
+
+    fn run(connection: &Connection, list: Counted, dividing: &[(i64, bool)]) {
+        for step in even_out(Dialect::Sqlite, ORG, list, SIZE, dividing) {
+            connection.execute(&step.sql, values(&step.params)).unwrap_or_else(|error| panic!("{error}: {}", step.sql));
+        }
+    }
+
+    /// Columns `at, n` or `at, rows_before`.
+    fn pairs(connection: &Connection, sql: &str, params: &[Value]) -> Vec<(i64, i64)> {
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let rows = statement.query_map(values(params), |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("numbers")
+    }
+
+    #[test]
+    fn a_block_of_one_instant_is_no_candidate() {
+        let (connection, list) = database((0..20).map(|n| if n < 10 { 5 } else { n }));
+        run(&connection, list, &[]);
+        let large = || {
+            let query = too_large(ORG, list, SIZE);
+            pairs(&connection, &query.sql, &query.params)
+        };
+        assert_eq!(large(), [(FIRST, 20)]);
+        run(&connection, list, &[(FIRST, false)]);
+        assert_eq!(large(), [], "ten rows of one instant are a block for good");
+        let blocks = "SELECT at, n FROM block WHERE n > 4";
+        assert_eq!(pairs(&connection, blocks, &[]), [(FIRST, 10)]);
+    }
+
+    /// Another process may empty a block between the look at what is too large and the division of it.
+    #[test]
+    fn blocks_are_numbered_when_the_first_of_them_is_gone() {
+        let (connection, list) = database(0..20);
+        run(&connection, list, &[]);
+        let two = "UPDATE block SET n = 10; INSERT INTO block SELECT org, list, scope, 10, 10, 10 FROM block";
+        connection.execute_batch(two).expect("two blocks");
+        // As if there had been a block from 7 on.
+        run(&connection, list, &[(7, false), (10, false)]);
+        let numbers = pairs(&connection, "SELECT at, rows_before FROM block ORDER BY at", &[]);
+        assert_eq!(numbers, [(FIRST, 0), (10, 10), (12, 12), (14, 14), (16, 16), (18, 18)]);
+    }
 }

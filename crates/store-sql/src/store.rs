@@ -316,9 +316,13 @@ impl<D: Driver> Blocks for SqlStore<D> {
             let mut columns = Columns::new(row);
             let (org, number, scope) = (OrgId(columns.id()?), columns.int()?, columns.id()?);
             let list = Counted::list(number, scope);
-            Ok((org, list.ok_or_else(|| StoreError::Corrupt(format!("list {number}")))?))
+            if list.is_none() {
+                tracing::error!(%org, %scope, number, "a list of an unknown number is to be looked at; it is left alone");
+            }
+            Ok(list.map(|list| (org, list)))
         };
-        self.one(block::uneven(job, now, size.into(), limit)).await?.into_iter().map(list).collect()
+        let rows = self.one(block::uneven(job, now, size.into(), limit)).await?;
+        rows.into_iter().map(list).filter_map(Result::transpose).collect()
     }
 
     async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
@@ -329,20 +333,21 @@ impl<D: Driver> Blocks for SqlStore<D> {
         };
         // First what has changed is taken in, then blocks are divided, a few thousand rows in a transaction.
         transaction(&[]).await?;
-        let (mut tried, mut left) = (BTreeSet::new(), BTreeSet::new());
+        let (mut tried, mut looked_through) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let large = self.one(block::too_large(org, counted, size.into())).await?.into_iter().map(|row| {
                 let mut columns = Columns::new(row);
                 Ok::<_, StoreError>((columns.int()?, columns.int()?))
             });
             let large: Vec<(i64, i64)> = large.collect::<Result<_, _>>()?;
-            let large: Vec<_> = large.into_iter().filter(|block| !left.contains(block)).collect();
-            let Some(first) = large.first() else { break };
+            if let Some((at, n)) = large.iter().find(|block| looked_through.contains(*block)) {
+                return Err(StoreError::Corrupt(format!("{list:?}: the block at {at} has not the {n} rows counted")));
+            }
+            let Some(first) = large.first() else { return Ok(()) };
             if let Some(stuck) = large.iter().find(|block| tried.contains(*block)) {
-                // The bounded try divided nothing: very many rows are of one instant. The whole block is looked at, and then
-                // left as it is.
+                // The bounded try divided nothing: very many rows are of one instant. The whole block is looked at.
                 transaction(&[(stuck.0, true)]).await?;
-                left.insert(*stuck);
+                looked_through.insert(*stuck);
                 continue;
             }
             let most = block::divided_at_once(size.into());
@@ -355,7 +360,6 @@ impl<D: Driver> Blocks for SqlStore<D> {
             transaction(&group.iter().map(|(at, _)| (*at, false)).collect::<Vec<_>>()).await?;
             tried.extend(group);
         }
-        self.run(vec![block::is_even(org, counted)]).await
     }
 }
 

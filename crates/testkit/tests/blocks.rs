@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use konverse_domain::Entropy;
-use konverse_jobs::{Blocks, Round, Runner};
+use konverse_jobs::{Blocks, Item, Job, JobError, Round, Runner, Uneven};
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position, RENDERER};
 use konverse_store::{
     Changes, Field, Filter, Hidden, Hide, List, NewEvent, Op, Order, Org, Page, Row, Scope, Start, Store, Verb, Window,
@@ -38,6 +41,10 @@ both! {
     a_conversation_shown_again_is_counted_again,
     rows_of_one_instant_stay_together,
     a_date_leaves_out_what_was_not_changed_since,
+    pages_about_the_bound_of_a_walk_are_whole,
+    a_large_instant_is_cut_off_from_what_follows,
+    a_list_in_trouble_holds_up_no_other,
+    one_item_is_done_at_a_time,
 }
 
 const ORG: OrgId = OrgId(Id::from_bytes([0xaa; 12]));
@@ -496,6 +503,123 @@ mod stories {
         assert!(ground.blocks(customer.id).await > 4, "what can be divided is");
         assert_eq!(ground.round().await, Round::default(), "what cannot is left alone");
         assert_pages(&*ground.here, &List::of(Kind::Conversation, Scope::Customer(CustomerId(customer.id)))).await;
+    }
+
+    pub(super) async fn a_large_instant_is_cut_off_from_what_follows(ground: Ground) {
+        let customer = row(Kind::Customer, 1, 0);
+        insert(&*ground.here, [customer.clone()]).await;
+        // The one row that follows is at no place where a block would end.
+        insert(&*ground.here, (0..70).map(|n| conversation(n, customer.id, n as i64 / 69))).await;
+        ground.round().await;
+        ground.assert_exact().await;
+        assert_eq!(ground.blocks(customer.id).await, 2);
+        assert_eq!(ground.round().await, Round::default());
+    }
+
+    pub(super) async fn a_list_in_trouble_holds_up_no_other(ground: Ground) {
+        let customer = row(Kind::Customer, 1, 0);
+        let talk = conversation(1, customer.id, 0);
+        insert(&*ground.here, [customer.clone(), talk.clone()]).await;
+        for (n, kind) in [(1_000, Kind::Message), (2_000, Kind::Note)] {
+            insert(&*ground.here, (0..80).map(|m| entry(kind, n + m, &talk, m as i64))).await;
+        }
+        // The conversation's messages cannot be divided, and one list is of a later version.
+        let refuse = match ground.place.backend() {
+            Backend::Sqlite => {
+                "CREATE TRIGGER refuse BEFORE INSERT ON block WHEN new.list = 8 AND new.n < 80 \
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            Backend::Postgres => "ALTER TABLE block ADD CONSTRAINT refuse CHECK (list <> 8 OR n >= 80)",
+        };
+        ground.place.run(refuse).await;
+        let (org, scope) = (ground.place.id(&ORG.0.to_string()), ground.place.id(&talk.id.to_string()));
+        ground.place.run(&format!("INSERT INTO block_due (org, list, scope) VALUES ({org}, 99, {scope})")).await;
+        let round = ground.round().await;
+        assert_eq!((round.done, round.failed), (2, 1), "the org's and the customer's, and the conversation's");
+        let notes = format!("SELECT count(*) FROM block WHERE list = 9 AND scope = {scope}");
+        assert!(ground.place.number(&notes).await > 2, "its notes are divided");
+        let marks = "SELECT sum(list) AS n FROM (SELECT CAST(list AS int) AS list FROM block_due) x";
+        assert_eq!(ground.place.number(marks).await, 8 + 99, "what could not be done stays marked");
+        ground.place.run("DELETE FROM trouble").await;
+        ground
+            .place
+            .run(match ground.place.backend() {
+                Backend::Sqlite => "DROP TRIGGER refuse",
+                Backend::Postgres => "ALTER TABLE block DROP CONSTRAINT refuse",
+            })
+            .await;
+        assert_eq!(ground.round().await.done, 1);
+        assert_eq!(ground.place.number(marks).await, 99);
+        ground.assert_exact().await;
+        assert!(ground.blocks(talk.id).await > 40);
+    }
+
+    /// Each locks lanes that others may want, on a connection that requests could write on.
+    pub(super) async fn one_item_is_done_at_a_time(ground: Ground) {
+        struct Watched(Blocks, AtomicUsize);
+
+        #[async_trait]
+        impl Job for Watched {
+            type Work = Uneven;
+
+            const NAME: &'static str = Blocks::NAME;
+            const PAUSE: Duration = Blocks::PAUSE;
+            const ABREAST: usize = Blocks::ABREAST;
+
+            async fn due(&self, now: Instant, most: u32) -> Result<Vec<Item<Uneven>>, JobError> {
+                self.0.due(now, most).await
+            }
+
+            async fn run(&self, work: Uneven) -> Result<(), JobError> {
+                assert_eq!(self.1.fetch_add(1, Ordering::SeqCst), 0, "nobody else is at it");
+                let done = self.0.run(work).await;
+                self.1.fetch_sub(1, Ordering::SeqCst);
+                done
+            }
+        }
+
+        let customers: Vec<Row> = (0..6).map(|n| row(Kind::Customer, n, 0)).collect();
+        insert(&*ground.here, customers.clone()).await;
+        for customer in &customers {
+            let first = u64::from(customer.id.bytes()[11]) * 100;
+            insert(&*ground.here, (first..first + 70).map(|n| conversation(n, customer.id, n as i64))).await;
+        }
+        let runner = Runner::new(Arc::clone(&ground.here), Arc::new(TestClock::default()), Id::from_bytes([7; 12]));
+        let watched = Watched(Blocks::of_size(Arc::clone(&ground.here), SIZE), AtomicUsize::new(0));
+        let round = runner.round(&watched, 500).await.expect("a round");
+        assert_eq!((round.done, round.failed), (7, 0));
+    }
+
+    /// Nothing is divided yet: the org's list is one block, the customer's has none. A bounded read walks over 4,000 rows.
+    pub(super) async fn pages_about_the_bound_of_a_walk_are_whole(ground: Ground) {
+        const COUNT: usize = 4_200;
+        let customer = row(Kind::Customer, 1, 0);
+        insert(&*ground.here, [customer.clone()]).await;
+        let rows = (0..COUNT as u64).map(|n| conversation(n, customer.id, n as i64));
+        insert(&*ground.here, rows).await;
+        for scope in [Scope::Org, Scope::Customer(CustomerId(customer.id))] {
+            let list = List::of(Kind::Conversation, scope);
+            for descending in [false, true] {
+                let mut expected: Vec<String> =
+                    (0..COUNT as u64).map(|n| format!("\"{}\"", id(Kind::Conversation, n))).collect();
+                if descending {
+                    expected.reverse();
+                }
+                for (limit, offsets) in [(100, (3_800..4_300).step_by(50)), (500, (3_000..4_500).step_by(250))] {
+                    for offset in offsets {
+                        let (from, to) = (offset.min(COUNT), (offset + limit as usize).min(COUNT));
+                        let (text, page) =
+                            page(&*ground.there, &list, descending, Start::Offset(offset as u64), limit).await;
+                        assert_eq!(
+                            text,
+                            expected[from..to].join(","),
+                            "{limit} from {offset} of {list:?}, {descending}"
+                        );
+                        assert_eq!(page.more, to < COUNT, "{limit} from {offset} of {list:?}, {descending}");
+                    }
+                }
+            }
+        }
     }
 
     /// As many as are collected, and one more, for which the list is walked.
