@@ -53,7 +53,7 @@ impl Failure {
 
 impl Writer {
     pub(crate) fn new(pool: Pool, connections: usize) -> Arc<Self> {
-        let connections = Semaphore::new((connections - connections / 4).max(1));
+        let connections = Semaphore::new((connections * 3 / 4).max(1));
         Arc::new(Self { pool, connections, waiting: Mutex::default() })
     }
 

@@ -75,6 +75,7 @@ contract! {
     a_refused_change_beside_others_is_refused_alone,
     changes_of_few_lanes_at_once_are_told_in_order_and_refused_alone,
     many_changes_at_once_all_land,
+    changes_that_count_the_same_in_any_order_all_land,
     writers_of_one_row_win_one_after_another,
     a_reader_that_follows_the_events_misses_none,
     a_second_store_sees_committed_writes,
@@ -1408,6 +1409,31 @@ mod stories {
         assert_eq!(store.count(ORG, &List::of(Kind::Message, Scope::Org)).await.expect("a count"), 200);
         let found = events(&*store, ORG, 400).await;
         assert_eq!(objects(&found).len(), 400);
+    }
+
+    /// A change waits for the slots of a kept count that others add to, and must not wait for what waits for it.
+    pub(super) async fn changes_that_count_the_same_in_any_order_all_land(test: TestStore) {
+        let store = test.store();
+        let tasks: Vec<_> = (0..8u64)
+            .map(|n| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    for _ in 0..10 {
+                        let mut changes = Changes::new(ORG, at(0));
+                        changes.ops.push(Op::Emit(event(n)));
+                        for row in 0..160 {
+                            let by = if n % 2 == 0 { row } else { 159 - row };
+                            changes.tally("customers", id(by), 1);
+                        }
+                        store.apply(changes).await.expect("nothing is in its way");
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("the task ends");
+        }
+        assert_eq!(store.tally(ORG, "customers").await.expect("a read"), 8 * 10 * 160);
     }
 
     pub(super) async fn writers_of_one_row_win_one_after_another(test: TestStore) {
