@@ -1696,6 +1696,26 @@ async fn walks_of_some_lists_meet_every_row_once_on_postgres() {
     }
 }
 
+/// Of one thread: nobody serves the lane before the caller is gone.
+#[tokio::test]
+async fn a_change_whose_caller_left_before_its_turn_is_not_made_on_postgres() {
+    let test = TestStore::new(Backend::Postgres).await;
+    let store = test.store();
+    let changing = |n| {
+        let mut changes = inserting([conversation(n, 1, n as i64)]);
+        changes.ops.push(Op::Emit(event(1)));
+        changes
+    };
+    tokio::select! {
+        biased;
+        _ = store.apply(changing(1)) => panic!("nobody has served the lane"),
+        () = std::future::ready(()) => {}
+    }
+    store.apply(changing(2)).await.expect("a change");
+    assert_eq!(get(&*store, &conversation(1, 1, 1)).await, None);
+    assert_eq!(get(&*store, &conversation(2, 1, 2)).await, Some(conversation(2, 1, 2)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_transaction_elsewhere_holds_no_event_back_on_postgres() {
     let test = TestStore::new(Backend::Postgres).await;
