@@ -1134,7 +1134,7 @@ mod stories {
                 assert_eq!(row.updated_at, stamp);
                 assert_eq!(row.doc, format!(r#"{{"updatedAt":"{stamp}","n":{n}}}"#));
                 let lane = store.lane_of(row.customer);
-                assert!(stamp >= at(now), "never before the present");
+                assert!(stamp >= at(now), "never before the change was handed over");
                 assert!(newest.get(&lane).is_none_or(|before| *before <= stamp), "never before what is visible");
                 let entry = latest.entry(lane).or_insert(stamp);
                 *entry = stamp.max(*entry);
