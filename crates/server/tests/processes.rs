@@ -13,6 +13,7 @@ use konverse_model::Kind;
 use konverse_store::Verb;
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, on_both_engines, seeded};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 /// A process whose changes can be held back, and a token for it.
 async fn held_back(app: &TestApp, admin: &Actor) -> (Arc<Interposed>, Actor) {
@@ -234,6 +235,67 @@ async fn a_change_that_never_finds_its_turn_is_told_to_come_back() {
     assert_eq!(reply.error(), (503, "unavailable".into(), String::new()), "no condition of the caller's failed");
     assert_eq!(reply.headers["retry-after"], "1");
     assert!(store.conflicts() > 100, "it was tried again and again");
+}
+
+/// Of one thread: who has looked at the conversation waits for its customer before anybody else does anything.
+async fn an_unclear_commit(app: TestApp) {
+    let admin = app.admin().await;
+    let (store, slow) = held_back(&app, &admin).await;
+    let (_, conversation, _) = talk(&admin).await;
+    let slow = Arc::new(slow);
+    let send = |name: &'static str| {
+        let (slow, path) = (Arc::clone(&slow), format!("/v1/conversations/{conversation}/messages"));
+        let body = json!({ "channel": "chat", "app": "x", "direction": "in", "preview": name });
+        tokio::spawn(async move { slow.post(&path, body).await })
+    };
+    // The first is held before it is applied, until two more wait for the customer; so is what is applied next.
+    let (mut gates, mut arrivals) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let ((open, gate), (arrive, arrived)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        gates.push(open);
+        arrivals.push(arrived);
+        store
+            .before_apply(async move {
+                arrive.send(()).expect("the test waits");
+                gate.await.expect("the test opens");
+            })
+            .await;
+    }
+    let (mut gates, mut arrivals) = (gates.into_iter(), arrivals.into_iter());
+    let first = send("first");
+    arrivals.next().expect("a gate").await.expect("the first is about to be applied");
+    let (leader, follower) = {
+        let looks = store.looks();
+        let leader = send("leader");
+        while store.looks() < looks + 1 {
+            tokio::task::yield_now().await;
+        }
+        let follower = send("follower");
+        while store.looks() < looks + 2 {
+            tokio::task::yield_now().await;
+        }
+        (leader, follower)
+    };
+    gates.next().expect("a gate").send(()).expect("it waits");
+    first.await.expect("the task ends").created();
+    // The caller who took the other's message along goes away, and whether both were recorded stays unclear.
+    arrivals.next().expect("a gate").await.expect("both are about to be applied");
+    leader.abort();
+    assert!(leader.await.is_err(), "it was still waiting");
+    store.lose_answer();
+    gates.next().expect("a gate").send(()).expect("it waits");
+    assert_eq!(follower.await.expect("the task ends").status, 500);
+    assert_eq!(admin.attributes(&format!("/v1/conversations/{conversation}")).await["messageCount"], 2 + 3);
+}
+
+#[tokio::test]
+async fn a_message_is_recorded_once_though_its_commit_is_unclear_on_sqlite() {
+    an_unclear_commit(TestApp::new(Backend::Sqlite).await).await;
+}
+
+#[tokio::test]
+async fn a_message_is_recorded_once_though_its_commit_is_unclear_on_postgres() {
+    an_unclear_commit(TestApp::new(Backend::Postgres).await).await;
 }
 
 on_both_engines!(a_key_that_stays_taken_is_not_waited_for, |app| async move {

@@ -53,7 +53,7 @@ impl Failure {
 
 impl Writer {
     pub(crate) fn new(pool: Pool, connections: usize) -> Arc<Self> {
-        let connections = Semaphore::new((connections - connections / 4).max(1));
+        let connections = Semaphore::new((connections * 3 / 4).max(1));
         Arc::new(Self { pool, connections, waiting: Mutex::default() })
     }
 
@@ -87,12 +87,15 @@ impl Writer {
         is_done
     }
 
-    /// The next changes of a lane.
+    /// The next changes of a lane that somebody waits for. One whose caller went away before its turn is not made.
     fn take(&self, lane: Lane) -> Vec<Job> {
         let mut waiting = self.waiting.lock();
         let (mut batch, mut steps) = (Vec::new(), 0);
         if let Some(jobs) = waiting.get_mut(&lane) {
             while let Some(job) = jobs.pop_front() {
+                if job.done.is_closed() {
+                    continue;
+                }
                 steps += job.work.size();
                 if steps > MOST_STEPS && !batch.is_empty() {
                     jobs.push_front(job);
@@ -154,6 +157,7 @@ impl Serving {
             let connection = self.writer.connection().await;
             let batch = self.writer.take(self.lane);
             match connection {
+                Ok(connection) if batch.is_empty() => connection.done(),
                 Ok(connection) => self.writer.commit(connection, batch).await,
                 Err(error) => answer_all(batch, &error),
             }

@@ -87,7 +87,8 @@ impl Dialect {
     }
 }
 
-/// Gives out `updatedAt`: never before the present, never before one the lane has given, and to few records at once.
+/// Gives out `updatedAt`: never before the moment the change was handed over, never before one the lane has given, and to
+/// few records at once.
 pub(crate) struct Stamps {
     share: i64,
     start: Instant,

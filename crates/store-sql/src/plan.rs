@@ -4,7 +4,7 @@
 //! moments the lanes gave. A driver runs both in one transaction.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
@@ -164,9 +164,9 @@ impl Work {
         Ok(LaneState { seq, at: Instant::from_millis(at), used })
     }
 
-    /// Whether it can share a transaction with others of its lane: it takes one lane, and nothing for which it might have to
-    /// wait for another lane's change while that waits for it. Names and kept counts are taken in one order within a
-    /// change, but not from one change to the next.
+    /// Whether it can share a transaction with others of its lane: it takes one lane, no name and no kept count. Those are
+    /// taken in one order within a change, but not from one change to the next, so that two lanes would often wait for each
+    /// other. They still can, over the ids and external ids of records.
     pub fn is_plain(&self) -> bool {
         let Part::Changes(changes) = &self.part else { return false };
         let [_] = *self.lanes else { return false };
@@ -318,6 +318,8 @@ struct Planner<'a> {
     inserts: Vec<Step>,
     releases: Vec<Step>,
     claims: Vec<(Space, &'a str, Id)>,
+    /// What is added to each slot of a kept count.
+    tallies: BTreeMap<(&'a str, u8), i64>,
     rest: Vec<Step>,
     events: Vec<Vec<Value>>,
     hides: Vec<(Hide, Option<UserId>)>,
@@ -339,6 +341,7 @@ impl<'a> Planner<'a> {
             inserts: Vec::new(),
             releases: Vec::new(),
             claims: Vec::new(),
+            tallies: BTreeMap::new(),
             rest: Vec::new(),
             events: Vec::new(),
             hides: Vec::new(),
@@ -383,8 +386,7 @@ impl<'a> Planner<'a> {
                 }
             }
             Op::Tally(name, by, amount) => {
-                let slot = by.bytes()[11] % SLOTS;
-                self.rest.push(any(TALLY, vec![org.into(), text(name), Value::Int(slot.into()), Value::Int(*amount)]));
+                *self.tallies.entry((*name, by.bytes()[11] % SLOTS)).or_default() += amount;
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Admit(new) => self.rest.push(any(
@@ -480,6 +482,10 @@ impl<'a> Planner<'a> {
         steps.extend(claims);
         steps.append(&mut self.rest);
         steps.extend(self.blocks.steps(self.dialect, self.org, self.lanes.first().copied().unwrap_or(0)));
+        // Kept counts in one order as well, each slot once: changes of other lanes add to the same ones.
+        steps.extend(self.tallies.iter().map(|((name, slot), amount)| {
+            any(TALLY, vec![org.into(), text(name), Value::Int((*slot).into()), Value::Int(*amount)])
+        }));
         let (at, used) = self.stamps.end();
         let mut after = Vec::new();
         for (hide, actor) in &self.hides {

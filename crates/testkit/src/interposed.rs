@@ -23,6 +23,8 @@ pub struct Interposed {
     refused: AtomicUsize,
     applied: AtomicUsize,
     taken: AtomicBool,
+    answer_lost: AtomicBool,
+    looks: AtomicUsize,
     rows: StdMutex<HashMap<Kind, (usize, usize)>>,
 }
 
@@ -36,6 +38,8 @@ impl Interposed {
             refused: AtomicUsize::default(),
             applied: AtomicUsize::default(),
             taken: AtomicBool::default(),
+            answer_lost: AtomicBool::default(),
+            looks: AtomicUsize::default(),
             rows: StdMutex::default(),
         })
     }
@@ -48,6 +52,16 @@ impl Interposed {
     /// Lets every change lose from now on, as if others never paused.
     pub fn lose_all(&self) {
         self.taken.store(true, Ordering::SeqCst);
+    }
+
+    /// Applies the next change and says that it failed, as when the connection breaks at the commit.
+    pub fn lose_answer(&self) {
+        self.answer_lost.store(true, Ordering::SeqCst);
+    }
+
+    /// Looks at what surrounds a record that were answered so far.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Full rows of a kind that use cases read from lists since this was last asked: all of them, and most at once.
@@ -122,7 +136,9 @@ impl Records for Interposed {
         id: Id,
         user: Option<UserId>,
     ) -> Result<Option<Surroundings>, StoreError> {
-        self.inner.surroundings(org, kind, id, user).await
+        let found = self.inner.surroundings(org, kind, id, user).await;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        found
     }
 
     async fn apply(&self, changes: Changes) -> Result<Applied, StoreError> {
@@ -133,6 +149,10 @@ impl Records for Interposed {
         let result = match self.taken.load(Ordering::SeqCst) {
             true => Err(StoreError::Conflict(Conflict::Busy)),
             false => self.inner.apply(changes).await,
+        };
+        let result = match self.answer_lost.swap(false, Ordering::SeqCst) {
+            true => result.and(Err(StoreError::Database("the connection broke".into()))),
+            false => result,
         };
         match &result {
             Ok(_) => self.applied.fetch_add(1, Ordering::SeqCst),

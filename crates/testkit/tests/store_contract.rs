@@ -75,6 +75,7 @@ contract! {
     a_refused_change_beside_others_is_refused_alone,
     changes_of_few_lanes_at_once_are_told_in_order_and_refused_alone,
     many_changes_at_once_all_land,
+    changes_that_count_the_same_in_any_order_all_land,
     writers_of_one_row_win_one_after_another,
     a_reader_that_follows_the_events_misses_none,
     a_second_store_sees_committed_writes,
@@ -1133,7 +1134,7 @@ mod stories {
                 assert_eq!(row.updated_at, stamp);
                 assert_eq!(row.doc, format!(r#"{{"updatedAt":"{stamp}","n":{n}}}"#));
                 let lane = store.lane_of(row.customer);
-                assert!(stamp >= at(now), "never before the present");
+                assert!(stamp >= at(now), "never before the change was handed over");
                 assert!(newest.get(&lane).is_none_or(|before| *before <= stamp), "never before what is visible");
                 let entry = latest.entry(lane).or_insert(stamp);
                 *entry = stamp.max(*entry);
@@ -1410,6 +1411,31 @@ mod stories {
         assert_eq!(objects(&found).len(), 400);
     }
 
+    /// A change waits for the slots of a kept count that others add to, and must not wait for what waits for it.
+    pub(super) async fn changes_that_count_the_same_in_any_order_all_land(test: TestStore) {
+        let store = test.store();
+        let tasks: Vec<_> = (0..8u64)
+            .map(|n| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    for _ in 0..10 {
+                        let mut changes = Changes::new(ORG, at(0));
+                        changes.ops.push(Op::Emit(event(n)));
+                        for row in 0..160 {
+                            let by = if n % 2 == 0 { row } else { 159 - row };
+                            changes.tally("customers", id(by), 1);
+                        }
+                        store.apply(changes).await.expect("nothing is in its way");
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("the task ends");
+        }
+        assert_eq!(store.tally(ORG, "customers").await.expect("a read"), 8 * 10 * 160);
+    }
+
     pub(super) async fn writers_of_one_row_win_one_after_another(test: TestStore) {
         let store = test.store();
         let row = record(Kind::Customer, id(1), 1);
@@ -1668,6 +1694,26 @@ async fn walks_of_some_lists_meet_every_row_once_on_postgres() {
         let walk = Walk { rows, order, limit: 4 + n as u32, from: (n % 2 == 1).then_some(2) };
         check_walk(&*test.store(), OrgId(id(2_000_000 + n as u64)), &walk).await;
     }
+}
+
+/// Of one thread: nobody serves the lane before the caller is gone.
+#[tokio::test]
+async fn a_change_whose_caller_left_before_its_turn_is_not_made_on_postgres() {
+    let test = TestStore::new(Backend::Postgres).await;
+    let store = test.store();
+    let changing = |n| {
+        let mut changes = inserting([conversation(n, 1, n as i64)]);
+        changes.ops.push(Op::Emit(event(1)));
+        changes
+    };
+    tokio::select! {
+        biased;
+        _ = store.apply(changing(1)) => panic!("nobody has served the lane"),
+        () = std::future::ready(()) => {}
+    }
+    store.apply(changing(2)).await.expect("a change");
+    assert_eq!(get(&*store, &conversation(1, 1, 1)).await, None);
+    assert_eq!(get(&*store, &conversation(2, 1, 2)).await, Some(conversation(2, 1, 2)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,15 +56,38 @@ impl Waiting {
         waiting.entry(key).or_default().push(job);
     }
 
-    /// The next messages, in the order they came. Nobody waits any more for those that are left out.
+    /// The next messages that somebody waits for, in the order they came.
     fn take(&self, key: Key) -> Vec<Job> {
+        self.within(key, |jobs| {
+            jobs.retain(|job| !job.done.is_closed());
+            jobs.drain(..jobs.len().min(MOST)).collect()
+        })
+    }
+
+    /// Does something with what waits for a customer; nothing is kept of one for whom nothing waits.
+    fn within<T: Default>(&self, key: Key, act: impl FnOnce(&mut Vec<Job>) -> T) -> T {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(jobs) = waiting.get_mut(&key) else { return Vec::new() };
-        let taken = jobs.drain(..jobs.len().min(MOST)).filter(|job| !job.done.is_closed()).collect();
+        let Some(jobs) = waiting.get_mut(&key) else { return T::default() };
+        let done = act(jobs);
         if jobs.is_empty() {
             waiting.remove(&key);
         }
-        taken
+        done
+    }
+}
+
+/// A caller among those that wait. One who goes away unanswered leaves no message behind.
+struct Caller<'a> {
+    waiting: &'a Waiting,
+    key: Key,
+    is_answered: bool,
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.waiting.within(self.key, |jobs| jobs.retain(|job| !job.done.is_closed()));
+        }
     }
 }
 
@@ -84,9 +107,12 @@ impl Domain {
             self.wait_turn(attempt).await;
             let seen = self.surroundings(actor.org, Anchor::Conversation(conversation), actor.user).await?;
             let key = (actor.org, CustomerId(seen.customer.id), actor.user);
+            // Before the answer, which is closed first when both are dropped.
+            let mut caller = Caller { waiting: &self.waiting, key, is_answered: false };
             let (done, mut answer) = oneshot::channel();
+            let lock = self.try_lock(key.0, key.1);
             self.waiting.add(key, Job { conversation, body: body.clone(), admin, done });
-            if let Some(_lock) = self.try_lock(key.0, key.1) {
+            if let Some(_lock) = lock {
                 self.record_waiting(actor, key, Some(seen)).await;
             }
             let outcome = loop {
@@ -94,9 +120,15 @@ impl Domain {
                     biased;
                     outcome = &mut answer => break outcome,
                     // What was seen was seen before somebody else's turn.
-                    _lock = self.lock(key.0, key.1) => self.record_waiting(actor, key, None).await,
+                    _lock = self.lock(key.0, key.1) => {
+                        if !self.record_waiting(actor, key, None).await {
+                            // Somebody took it along, and went away while it is applied.
+                            break (&mut answer).await;
+                        }
+                    }
                 }
             };
+            caller.is_answered = true;
             if let Ok(Some(outcome)) = outcome {
                 return outcome;
             }
@@ -104,13 +136,19 @@ impl Domain {
         Err(DomainError::Busy)
     }
 
-    /// Records what waits, under the customer's lock.
-    async fn record_waiting(&self, actor: &Actor, key: Key, seen: Option<Surroundings>) {
+    /// Records what waits, under the customer's lock; whether anything did.
+    async fn record_waiting(&self, actor: &Actor, key: Key, seen: Option<Surroundings>) -> bool {
         let jobs = self.waiting.take(key);
+        if jobs.is_empty() {
+            return false;
+        }
+        // What one of them saw can be older than what another does.
+        let seen = seen.filter(|_| jobs.len() == 1);
         // What is refused with others is tried by itself, so that only one is.
         for job in self.record_together(actor, key, jobs, seen).await {
             self.record_together(actor, key, vec![job], None).await;
         }
+        true
     }
 
     /// Records messages by one change; gives back those that have to be tried one by one.
@@ -140,28 +178,20 @@ impl Domain {
                 return Vec::new();
             }
             let applying = self.apply(changes);
-            // What is applied is told to everybody, also when the one who took it along goes away.
+            // What is applied, or may be for all that is known, is told to everybody, also when the one who took it along
+            // goes away: only what was certainly not applied is tried again.
             let applied = tokio::spawn(async move {
                 match applying.await {
-                    Ok(applied) => {
-                        tell_all(recorded, &applied);
-                        Ok(())
+                    Ok(applied) => tell_all(recorded, &applied),
+                    Err(StoreError::Conflict(conflict)) => {
+                        return Some((jobs_of(recorded).collect::<Vec<_>>(), conflict));
                     }
-                    Err(error) => Err((recorded.into_iter().map(|(job, _)| job).collect::<Vec<_>>(), error)),
+                    Err(error) => fail_all(jobs_of(recorded), &error),
                 }
+                None
             });
-            let (left, error) = match applied.await {
-                Ok(Err(refused)) => refused,
-                Ok(Ok(())) | Err(_) => return Vec::new(),
-            };
-            jobs = left;
-            match error {
-                StoreError::Conflict(conflict) => last = conflict,
-                error => {
-                    jobs.into_iter().for_each(|job| job.tell(Err(error.clone().into())));
-                    return Vec::new();
-                }
-            }
+            let Ok(Some(refused)) = applied.await else { return Vec::new() };
+            (jobs, last) = refused;
             if matches!(last, Conflict::Taken(..) | Conflict::Name(..)) {
                 if jobs.len() > 1 {
                     return jobs;
@@ -227,7 +257,7 @@ impl Domain {
                 let stored = accepted.into_iter().filter_map(|(job, id)| Some((job, finished.take_message(id)?)));
                 Ok((changes, stored.collect()))
             }
-            Err(error) => Err((accepted.into_iter().map(|(job, _)| job).collect(), error)),
+            Err(error) => Err((jobs_of(accepted).collect(), error)),
         }
     }
 
@@ -244,13 +274,13 @@ impl Domain {
         let (org, customer, _) = key;
         let mut timeline = loop {
             let Some(first) = jobs.first() else { return Ok(None) };
-            let anchor = Anchor::Conversation(first.conversation);
-            let found = match seen.take().filter(|seen| seen.conversation.id == first.conversation.0) {
-                Some(seen) => Ok(seen),
-                None => self.surroundings(org, anchor, actor.user).await,
+            let (anchor, id) = (Anchor::Conversation(first.conversation), first.conversation.0);
+            let found = match seen.take().filter(|seen| seen.conversation.id == id) {
+                Some(seen) => Ok(Some(seen)),
+                None => self.store.surroundings(org, Kind::Conversation, id, actor.user).await,
             };
             match found {
-                Ok(found) if found.customer.id == customer.0 => {
+                Ok(Some(found)) if found.customer.id == customer.0 => {
                     match Timeline::of(self, actor, references, anchor, found).await {
                         Ok((timeline, _)) => break timeline,
                         // The customer was deleted.
@@ -258,15 +288,26 @@ impl Domain {
                         Err(error) => return Err(error),
                     }
                 }
-                Ok(_) => jobs.remove(0).look_again(),
-                Err(error @ DomainError::NotFound(..)) => jobs.remove(0).tell(Err(error)),
-                Err(error) => return Err(error),
+                Ok(Some(_)) => jobs.remove(0).look_again(),
+                Ok(None) => jobs.remove(0).tell(Err(anchor.missing())),
+                // A look-up that fails is no refusal of one of them: it is not paid once more for each.
+                Err(error) => {
+                    fail_all(jobs.drain(..), &error);
+                    return Ok(None);
+                }
             }
         };
         let others: IndexSet<Id> = jobs.iter().map(|job| job.conversation.0).collect();
         let others: Vec<Id> =
             others.into_iter().filter(|id| !timeline.conversations.contains_key(&ConversationId(*id))).collect();
-        for row in self.store.get_many(org, Kind::Conversation, &others).await? {
+        let others = match self.store.get_many(org, Kind::Conversation, &others).await {
+            Ok(others) => others,
+            Err(error) => {
+                fail_all(jobs.drain(..), &error);
+                return Ok(None);
+            }
+        };
+        for row in others {
             if row.customer == Some(customer) {
                 timeline.with_conversation(row)?;
             }
@@ -275,6 +316,56 @@ impl Domain {
     }
 }
 
+fn jobs_of<T>(jobs: Vec<(Job, T)>) -> impl Iterator<Item = Job> {
+    jobs.into_iter().map(|(job, _)| job)
+}
+
+fn fail_all(jobs: impl IntoIterator<Item = Job>, error: &StoreError) {
+    jobs.into_iter().for_each(|job| job.tell(Err(error.clone().into())));
+}
+
 fn tell_all(recorded: Recorded, applied: &Applied) {
     recorded.into_iter().for_each(|(job, stored)| job.tell(Ok(stored.settle(applied))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_goes_away_leaves_nothing_behind() {
+        let id = Id::from_bytes([1; 12]);
+        let (waiting, key) = (Waiting::default(), (OrgId(id), CustomerId(id), None));
+        let come = || {
+            let caller = Caller { waiting: &waiting, key, is_answered: false };
+            let (done, answer) = oneshot::channel();
+            waiting
+                .add(key, Job { conversation: ConversationId(id), body: MessageCreate::default(), admin: false, done });
+            // Dropped in this order.
+            (answer, caller)
+        };
+        let kept = || waiting.within(key, |jobs| jobs.len());
+        let stays = come();
+        (0..3 * MOST).for_each(|_| drop(come()));
+        assert_eq!(kept(), 1, "only one still waits");
+        drop(stays);
+        assert!(waiting.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+    }
+
+    #[test]
+    fn who_went_away_takes_nobodys_place() {
+        let id = Id::from_bytes([1; 12]);
+        let (waiting, key) = (Waiting::default(), (OrgId(id), CustomerId(id), None));
+        let mut answers: Vec<_> = (0..2 * MOST)
+            .map(|_| {
+                let (done, answer) = oneshot::channel();
+                let body = MessageCreate::default();
+                waiting.add(key, Job { conversation: ConversationId(id), body, admin: false, done });
+                answer
+            })
+            .collect();
+        answers.drain(..MOST);
+        assert_eq!(waiting.take(key).len(), MOST);
+        assert!(waiting.take(key).is_empty());
+    }
 }

@@ -116,7 +116,7 @@ pub(crate) enum Anchor {
 }
 
 impl Anchor {
-    fn missing(self) -> DomainError {
+    pub(crate) fn missing(self) -> DomainError {
         match self {
             Self::Conversation(id) => DomainError::NotFound(Kind::Conversation, id.to_string()),
             Self::Message(id) => DomainError::NotFound(Kind::Message, id.to_string()),
