@@ -218,7 +218,8 @@ async fn transaction(connection: Writing<'_>, works: &[&Work]) -> Result<Vec<App
 /// Begins a transaction, locks the lanes and runs the steps. What does not need an answer before the next is sent with it.
 async fn perform(client: &Object, works: &[&Work]) -> Result<Vec<Applied>, StoreError> {
     let Some(first) = works.first() else { return Ok(Vec::new()) };
-    let begin = async { client.batch_execute("BEGIN").await.map_err(database) };
+    // Whatever the server does by itself: after waiting for its lane a change sees what was committed meanwhile.
+    let begin = async { client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(database) };
     let mut lanes = Vec::with_capacity(first.lanes().len());
     match first.lanes() {
         [] => begin.await?,

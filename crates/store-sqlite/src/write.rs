@@ -73,8 +73,9 @@ impl Drop for Writer {
 
 /// Where changes are committed, and who must hear of it.
 struct Place {
-    connection: Connection,
     readers: Arc<Readers>,
+    /// Closed last: a connection for reading alone cannot take the log away.
+    connection: Connection,
 }
 
 fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {

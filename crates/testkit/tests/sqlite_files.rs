@@ -353,3 +353,17 @@ async fn the_log_stays_bounded_beside_a_process_that_always_reads() {
     ended.store(true, std::sync::atomic::Ordering::Relaxed);
     reader.await.expect("it reads to the end");
 }
+
+/// Whoever closes a file last takes the log and its index away, also after reads.
+#[tokio::test]
+async fn nothing_lies_beside_a_file_that_is_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.db");
+    let store = Sqlite::open(&path).expect("it opens");
+    Credentials::org_named(&store, "nobody").await.expect("a read");
+    assert!(folder.path().join("test.db-shm").exists());
+    drop(store);
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file").file_name()).collect();
+    assert_eq!(left, ["test.db"]);
+}
