@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use konverse_store::StoreError;
 use konverse_store_sql::migrations;
@@ -17,6 +18,12 @@ use crate::database;
 
 /// How long to wait for another process that is writing the same file, such as an import beside a running server.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// How long to wait before trying again what SQLite does not wait for by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How often a file that is not ours is looked at again.
+const LOOKS: u32 = 5;
 
 /// Statements kept prepared per connection, those used last: more than the program has without filters.
 const STATEMENTS: usize = 256;
@@ -53,7 +60,17 @@ fn own_file(path: &Path) -> Result<PathBuf, StoreError> {
         Err(error) => return Err(StoreError::Database(error.to_string())),
     }
     let file = fs::canonicalize(path).map_err(|error| StoreError::Database(error.to_string()))?;
-    seen(&for_looking(&file)?)?;
+    let look = || seen(&for_looking(&file)?);
+    let mut looked = look();
+    for _ in 0..LOOKS {
+        if looked.is_ok() {
+            break;
+        }
+        // Another process may be creating it: half of that looks like another program's.
+        thread::sleep(LOOK_AGAIN);
+        looked = look();
+    }
+    looked?;
     Ok(file)
 }
 
@@ -124,7 +141,7 @@ fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
     // its key: a list costs a fifth and a third more, and the file grows by as much.
     // It takes effect only on a file without tables.
     connection.pragma_update(None, "page_size", 32_768).map_err(opening)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(opening)?;
+    keep_log(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(opening)?;
     // The writer copies the log back by itself, between commits.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(opening)?;
@@ -132,6 +149,20 @@ fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
     let kib = i64::try_from(cache / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kib.max(1024)).map_err(opening)?;
     Ok(connection)
+}
+
+/// Has the file keep a log. Of several who do that to a new file at once, SQLite tells all but one that it is locked, without
+/// waiting as it otherwise does.
+fn keep_log(connection: &Connection) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
+                thread::sleep(LOOK_AGAIN);
+            }
+            done => return done.map_err(opening),
+        }
+    }
 }
 
 pub(crate) fn for_reading(file: &Path) -> Result<Connection, StoreError> {
