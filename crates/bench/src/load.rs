@@ -97,6 +97,13 @@ pub(crate) struct Bounds {
     pub(crate) time: Duration,
 }
 
+impl Bounds {
+    /// A quarter of it, sent before anything is measured.
+    pub(crate) fn warm_up(self) -> Self {
+        Self { count: self.count.div_ceil(4), time: self.time / 4 }
+    }
+}
+
 /// What a load has moved.
 #[derive(Debug)]
 pub(crate) struct Moved {

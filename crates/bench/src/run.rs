@@ -144,8 +144,8 @@ impl<'a> Run<'a> {
     fn database(&self, engine: Engine, name: &str, data: &Path) -> Result<Database> {
         let (url, file) = match engine {
             Engine::Sqlite => {
-                let file = self.work.join(name).with_extension("db");
-                (format!("sqlite:{}", file.display()), Some(file))
+                let file = self.file(name);
+                (sqlite_url(&file), Some(file))
             }
             Engine::Postgres => (self.cluster()?.create(name)?, None),
         };
@@ -169,6 +169,15 @@ impl<'a> Run<'a> {
         Ok(Database { url, file, token: token.trim().to_owned(), imported })
     }
 
+    fn file(&self, name: &str) -> PathBuf {
+        self.work.join(name).with_extension("db")
+    }
+
+    /// A SQLite file that is not there yet.
+    pub(crate) fn new_file(&self) -> String {
+        sqlite_url(&self.file("new"))
+    }
+
     /// konverse serving a database, with so many MiB of cache, or as many as it takes by itself.
     pub(crate) fn serve(&self, url: &str, cache: Option<u32>) -> Result<Server> {
         let cache = cache.filter(|_| self.knows_cache);
@@ -189,6 +198,10 @@ impl<'a> Run<'a> {
             Engine::Postgres => vec![server.pid(), self.cluster()?.pid()],
         })
     }
+}
+
+fn sqlite_url(file: &Path) -> String {
+    format!("sqlite:{}", file.display())
 }
 
 fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {

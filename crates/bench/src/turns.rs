@@ -52,9 +52,8 @@ pub(crate) fn ratio(values: &[f64], references: &[f64]) -> f64 {
 
 /// Sends each load once to warm up, a quarter of it, and then in turns, `rounds` times.
 pub(crate) fn in_turns(subjects: &[Subject<'_>], rounds: usize, bounds: Bounds) -> Result<Vec<Cost>> {
-    let warm_up = Bounds { count: bounds.count.div_ceil(4), time: bounds.time / 4 };
     for subject in subjects {
-        subject.load.send(warm_up).with_context(|| subject.name.clone())?;
+        subject.load.send(bounds.warm_up()).with_context(|| subject.name.clone())?;
     }
     sleep(SETTLE);
     let mut costs: Vec<_> = subjects.iter().map(|subject| Cost::new(&subject.name)).collect();

@@ -110,7 +110,8 @@ where
     }
 }
 
-/// What happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, uses of tokens are stored, old events go.
+/// What happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, uses of tokens are
+/// stored, old events go.
 async fn clockwork(domain: Arc<Domain>, keep_events: Option<i64>, stopped: watch::Receiver<bool>) {
     let runner = Runner::of(&domain);
     let forgetting = every(FORGET_TICK, stopped.clone(), || async {

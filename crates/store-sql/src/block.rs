@@ -363,9 +363,7 @@ pub(crate) fn forget_customer(org: OrgId, customer: CustomerId) -> impl Iterator
         LISTS.iter().filter(move |list| list.1 == by).filter_map(move |list| Counted::new(list.0, by, customer.0))
     };
     TABLES.into_iter().flat_map(move |table| {
-        let own = of(By::Customer).map(move |list| {
-            step(format!("DELETE FROM {table} WHERE org = $1 AND list = $2 AND scope = $3"), list.params(org))
-        });
+        let own = of(By::Customer).map(move |list| forget(table, org, list));
         let inner = of(By::Conversation).map(move |list| {
             let sql = format!(
                 "DELETE FROM {table} WHERE org = $1 AND list = $2 AND scope IN \
@@ -380,11 +378,14 @@ pub(crate) fn forget_customer(org: OrgId, customer: CustomerId) -> impl Iterator
 /// Nothing of a conversation shows any more: what was counted of it goes.
 pub(crate) fn forget_conversation(org: OrgId, conversation: Id) -> impl Iterator<Item = Step> {
     let lists = LISTS.iter().filter(|list| list.1 == By::Conversation);
-    lists.filter_map(move |list| Counted::new(list.0, list.1, conversation)).flat_map(move |list| {
-        TABLES.into_iter().map(move |table| {
-            step(format!("DELETE FROM {table} WHERE org = $1 AND list = $2 AND scope = $3"), list.params(org))
-        })
-    })
+    lists
+        .filter_map(move |list| Counted::new(list.0, list.1, conversation))
+        .flat_map(move |list| TABLES.into_iter().map(move |table| forget(table, org, list)))
+}
+
+/// What a table knows of a list goes.
+fn forget(table: &str, org: OrgId, list: Counted) -> Step {
+    step(format!("DELETE FROM {table} WHERE org = $1 AND list = $2 AND scope = $3"), list.params(org))
 }
 
 /// A page that lies far from where its list begins.

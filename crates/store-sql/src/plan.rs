@@ -209,7 +209,7 @@ fn timeline_of(row: &Row) -> Option<CustomerId> {
 pub struct Plan<'a> {
     /// Statements, in this order.
     steps: Cow<'a, [Step]>,
-    /// Rows of events: see [`Plan::tell`].
+    /// Rows of events: see [`tell`].
     events: Vec<Vec<Value>>,
     /// Statements that follow the events.
     after: Vec<Step>,

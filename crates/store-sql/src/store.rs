@@ -9,7 +9,6 @@ use konverse_store::{
     Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
     Lists, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
 };
-
 use quick_cache::sync::Cache;
 
 use crate::block::{self, Counted, Far, Near, Since};

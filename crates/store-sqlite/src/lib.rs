@@ -5,8 +5,8 @@
 //! a hop to another thread costs several times the read; unbounded ones on a few blocking threads, for as long as their
 //! caller waits.
 //!
-//! A bounded read leaves its read transaction open for the next one, as long as nobody has committed: taking and giving
-//! back SQLite's shared lock costs as much as finding a page of a list.
+//! A bounded read leaves its read transaction open for the next one, for as long as it shows what that wants to see and a
+//! second at most: taking and giving back SQLite's shared lock costs as much as finding a page of a list.
 
 mod bind;
 mod fresh;

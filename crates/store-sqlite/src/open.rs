@@ -22,8 +22,8 @@ const BUSY: Duration = Duration::from_secs(30);
 /// How long to wait before trying again what SQLite does not wait for by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How often a file that is not ours is looked at again.
-const LOOKS: u32 = 5;
+/// How long a file that is not ours is looked at again: a new one is ours by then.
+const CREATED: Duration = Duration::from_millis(25);
 
 /// Statements kept prepared per connection, those used last: more than the program has without filters.
 const STATEMENTS: usize = 256;
@@ -60,17 +60,8 @@ fn own_file(path: &Path) -> Result<PathBuf, StoreError> {
         Err(error) => return Err(StoreError::Database(error.to_string())),
     }
     let file = fs::canonicalize(path).map_err(|error| StoreError::Database(error.to_string()))?;
-    let look = || seen(&for_looking(&file)?);
-    let mut looked = look();
-    for _ in 0..LOOKS {
-        if looked.is_ok() {
-            break;
-        }
-        // Another process may be creating it: half of that looks like another program's.
-        thread::sleep(LOOK_AGAIN);
-        looked = look();
-    }
-    looked?;
+    // Another process may be creating it: half of that looks like another program's.
+    again(CREATED, |_| true, || seen(&for_looking(&file)?))?;
     Ok(file)
 }
 
@@ -154,13 +145,17 @@ fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
 /// Has the file keep a log. Of several who do that to a new file at once, SQLite tells all but one that it is locked, without
 /// waiting as it otherwise does.
 fn keep_log(connection: &Connection) -> Result<(), StoreError> {
+    let is_busy = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+    again(BUSY, is_busy, || connection.pragma_update(None, "journal_mode", "WAL")).map_err(opening)
+}
+
+/// Tries again, for so long, what fails because of what another process is doing.
+fn again<T, E>(longest: Duration, may_pass: impl Fn(&E) -> bool, work: impl Fn() -> Result<T, E>) -> Result<T, E> {
     let begun = Instant::now();
     loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
-                thread::sleep(LOOK_AGAIN);
-            }
-            done => return done.map_err(opening),
+        match work() {
+            Err(error) if may_pass(&error) && begun.elapsed() < longest => thread::sleep(LOOK_AGAIN),
+            done => return done,
         }
     }
 }

@@ -40,6 +40,31 @@ macro_rules! on_both_engines {
     };
 }
 
+/// Makes two tests of each story of the module `stories`, one on each engine. A story is given what `new` of a type makes
+/// for an engine.
+///
+/// ```text
+/// stories_on_both_engines!(TestStore: an_empty_store_has_nothing, what_is_put_in_comes_out,);
+/// ```
+#[macro_export]
+macro_rules! stories_on_both_engines {
+    ($ground:ty: $($story:ident,)*) => {$(
+        mod $story {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                stories::$story(<$ground>::new($crate::Backend::Sqlite).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                stories::$story(<$ground>::new($crate::Backend::Postgres).await).await;
+            }
+        }
+    )*};
+}
+
 /// Makes two tests of one story about a database that the release with schema 1 left, one on each engine.
 ///
 /// ```text

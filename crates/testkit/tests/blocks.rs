@@ -14,26 +14,8 @@ use konverse_store::{
 };
 use konverse_testkit::{Backend, Place, TestClock, seeded};
 
-/// Makes two tests of a story, one on each engine.
-macro_rules! both {
-    ($($story:ident,)*) => {$(
-        mod $story {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                stories::$story(Ground::new(Backend::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                stories::$story(Ground::new(Backend::Postgres).await).await;
-            }
-        }
-    )*};
-}
-
-both! {
+konverse_testkit::stories_on_both_engines! {
+    Ground:
     every_page_by_number_is_the_one_links_lead_to,
     counting_beside_writers_of_another_process_loses_no_row,
     long_lists_are_found_and_short_ones_left_alone,

@@ -17,26 +17,8 @@ use konverse_testkit::{Backend, TestStore};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// Makes two tests of each story, one on each engine.
-macro_rules! contract {
-    ($($story:ident,)*) => {$(
-        mod $story {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                stories::$story(TestStore::new(Backend::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                stories::$story(TestStore::new(Backend::Postgres).await).await;
-            }
-        }
-    )*};
-}
-
-contract! {
+konverse_testkit::stories_on_both_engines! {
+    TestStore:
     an_empty_store_has_nothing,
     what_is_put_in_comes_out,
     several_come_in_the_order_asked,

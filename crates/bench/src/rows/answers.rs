@@ -1,11 +1,16 @@
 //! Answers that are shorter than the page: 304, and compressed ones.
 
+use std::io::{self, Write};
+use std::time::Instant;
+
 use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::list::path_of;
 use crate::load::{self, Ask, Load};
 use crate::random::Random;
-use crate::report::Aim;
+use crate::report::{Aim, Table, median};
 use crate::run::{Engine, Run, SMALL_CACHE};
 use crate::servers::Server;
 use crate::turns::{self, Subject};
@@ -59,7 +64,57 @@ pub(super) fn compressed(run: &Run<'_>) -> Result<Vec<Aim>> {
     let few = &paths[..CUSTOMERS.min(paths.len())];
     compare_encodings(run, "customers not asked for lately", &paths, Some(SMALL_CACHE))?;
     compare_encodings(run, "customers asked for again, unchanged", few, None)?;
+    compare_levels(run, &paths)?;
     Ok(Vec::new())
+}
+
+/// Levels of the encodings, the first of which konverse compresses at.
+const LEVELS: [(&str, i32, Compress); 8] = [
+    ("gzip", 1, gzip),
+    ("gzip", 2, gzip),
+    ("gzip", 3, gzip),
+    ("gzip", 6, gzip),
+    ("zstd", 1, zstd),
+    ("zstd", -1, zstd),
+    ("zstd", 3, zstd),
+    ("zstd", 6, zstd),
+];
+
+type Compress = fn(&[u8], i32) -> io::Result<usize>;
+
+fn gzip(body: &[u8], level: i32) -> io::Result<usize> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(level.unsigned_abs()));
+    encoder.write_all(body)?;
+    encoder.finish().map(|bytes| bytes.len())
+}
+
+fn zstd(body: &[u8], level: i32) -> io::Result<usize> {
+    zstd::bulk::compress(body, level).map(|bytes| bytes.len())
+}
+
+/// What compressing each list costs by itself, on one thread of this process, with konverse's libraries.
+fn compare_levels(run: &Run<'_>, paths: &[String]) -> Result<()> {
+    let database = run.real(Engine::Sqlite)?;
+    let server = run.serve(&database.url, None)?;
+    let asks: Vec<_> = paths.iter().map(|path| Ask::get(path, &database.token)).collect();
+    let bodies: Vec<_> = load::record(server.port, &asks, run.limit)?.into_iter().map(|answer| answer.body).collect();
+    let mut micros = vec![Vec::new(); LEVELS.len()];
+    let mut bytes = vec![0; LEVELS.len()];
+    for _ in 0..run.options.rounds {
+        for (n, (_, level, compress)) in LEVELS.iter().enumerate() {
+            run.limit.check()?;
+            let started = Instant::now();
+            bytes[n] = bodies.iter().map(|body| compress(body, *level)).sum::<io::Result<usize>>()?;
+            micros[n].push(started.elapsed().as_secs_f64() * 1e6 / bodies.len() as f64);
+        }
+    }
+    let mut table = Table::new(&["level", "µs a list", "kB a list"]);
+    for (n, (name, level, _)) in LEVELS.iter().enumerate() {
+        let kilobytes = bytes[n] as f64 / 1000.0 / bodies.len() as f64;
+        table.row([format!("{name} {level}"), format!("{:.1}", median(&micros[n])), format!("{kilobytes:.2}")]);
+    }
+    table.print("Levels of compression, by themselves");
+    Ok(())
 }
 
 fn compare_encodings(run: &Run<'_>, name: &str, paths: &[String], cache: Option<u32>) -> Result<()> {

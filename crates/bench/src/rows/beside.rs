@@ -67,7 +67,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
         anyhow::Ok((own, others, lists, messages))
     };
     for port in [server.port, other.port] {
-        read(port).send(Bounds { time: bounds.time / 4, ..bounds })?;
+        read(port).send(bounds.warm_up())?;
     }
     let mut rounds = Vec::new();
     // More than of others: it is a small difference of large figures.

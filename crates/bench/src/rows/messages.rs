@@ -46,7 +46,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let load =
         Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
     let bounds = Bounds { count: usize::MAX, time: run.time() };
-    load.send(Bounds { time: bounds.time / 4, ..bounds })?;
+    load.send(bounds.warm_up())?;
     let heads = [
         "round",
         "konverse messages/s",

@@ -37,7 +37,7 @@ impl Turns<'_> {
         let picks = Random::seeded().permutation(asks.len());
         let load = Load { port: self.server.port, connections, asks, picks: &picks, pace: None, limit: run.limit };
         let bounds = Bounds { count: usize::MAX, time: run.time() };
-        load.send(Bounds { time: bounds.time / 4, ..bounds })?;
+        load.send(bounds.warm_up())?;
         let heads = [
             "round",
             "konverse requests/s",

@@ -4,8 +4,8 @@
 //! follows for the customer from its conversations is worked out there, once.
 //!
 //! The customer is read first, or with what is read of the timeline in one statement, and so is the turn that stands for
-//! everything of theirs. Whatever is read afterwards may be relied upon: if another writer changes any of it before the commit, the turn has moved on and the change is
-//! computed again.
+//! everything of theirs. Whatever is read afterwards may be relied upon: if another writer changes any of it before the
+//! commit, the turn has moved on and the change is computed again.
 
 mod customer;
 mod messages;
@@ -99,7 +99,7 @@ impl Finished {
     }
 
     pub(crate) fn message(mut self, id: MessageId) -> Result<Stored<MessageAttributes>, DomainError> {
-        self.messages.swap_remove(&id).ok_or_else(|| DomainError::internal("the message is missing"))
+        self.take_message(id).ok_or_else(|| DomainError::internal("the message is missing"))
     }
 
     pub(crate) fn note(mut self) -> Result<Stored<NoteAttributes>, DomainError> {
