@@ -57,9 +57,12 @@ codes! {
     TooManyRequests = "too_many_requests", 429, "Rate Limit Exceeded";
     /// konverse failed; the log says how.
     InternalError = "internal_error", 500, "Internal error";
-    /// konverse cannot serve now: its database does not answer.
+    /// konverse cannot serve now: its database does not answer, or too many ask.
     Unavailable = "unavailable", 503, "Unavailable";
 }
+
+/// Seconds after which a caller may try again what konverse could not do.
+const RETRY_SECONDS: u64 = 1;
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -116,6 +119,13 @@ impl ApiError {
         this
     }
 
+    /// konverse cannot do it now, and later it may.
+    pub(crate) fn unavailable(message: &str) -> Self {
+        let mut this = Self::new(Code::Unavailable, message, Source::Nowhere);
+        this.retry_after = Some(RETRY_SECONDS);
+        this
+    }
+
     /// The error of a look-up, which names what was looked up by.
     pub(crate) fn of_look_up(error: DomainError, parameter: &'static str) -> Self {
         match error {
@@ -150,10 +160,10 @@ impl From<DomainError> for ApiError {
                 let source = pointer.as_deref().map_or(Source::Nowhere, Source::Pointer);
                 Self::new(Code::Conflict, &text, source)
             }
-            DomainError::Busy => {
-                let mut this = Self::new(Code::Unavailable, &text, Source::Nowhere);
-                this.retry_after = Some(1);
-                this
+            DomainError::Busy => Self::unavailable(&text),
+            DomainError::Unavailable(report) => {
+                tracing::warn!(location = %report.location, "unavailable: {}", report.text);
+                Self::unavailable(&text)
             }
             DomainError::Internal(report) => {
                 tracing::error!(location = %report.location, "internal error: {}", report.text);

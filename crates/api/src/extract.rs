@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     NoToken,
     Invalid(&'static str),
     Failed,
+    /// The database cannot say now.
+    Unavailable,
 }
 
 impl<P: Permission> FromRequestParts<App> for Caller<P> {
@@ -44,6 +46,9 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
             Some(Presented(Err(Refusal::Invalid(reason)))) => Err(refuse(reason)),
             Some(Presented(Err(Refusal::Failed))) => {
                 Err(ApiError::new(Code::InternalError, "konverse failed; its log says how", Source::Nowhere))
+            }
+            Some(Presented(Err(Refusal::Unavailable))) => {
+                Err(ApiError::unavailable("The database cannot be asked for the token now; try again"))
             }
             Some(Presented(Err(Refusal::NoToken))) | None => {
                 Err(refuse("A token is needed: Authorization: Bearer <token>"))
@@ -249,8 +254,10 @@ pub(crate) fn refusal(error: DomainError) -> Refusal {
     match error {
         DomainError::Unauthorized(reason) => Refusal::Invalid(reason),
         other => {
+            let is_passing = matches!(other, DomainError::Unavailable(_) | DomainError::Busy);
+            // For the log.
             let _ = ApiError::from(other);
-            Refusal::Failed
+            if is_passing { Refusal::Unavailable } else { Refusal::Failed }
         }
     }
 }

@@ -39,6 +39,9 @@ pub enum DomainError {
     /// failed: trying again later helps.
     #[error("the records concerned are being written to without pause; try again")]
     Busy,
+    /// The database cannot do it now. Nothing was stored; trying again later may help.
+    #[error("the database cannot take this now; try again")]
+    Unavailable(Report),
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),
@@ -51,6 +54,13 @@ pub struct Report {
     pub location: &'static std::panic::Location<'static>,
     /// What.
     pub text: String,
+}
+
+impl Report {
+    #[track_caller]
+    fn here(text: impl Into<String>) -> Self {
+        Self { location: std::panic::Location::caller(), text: text.into() }
+    }
 }
 
 impl DomainError {
@@ -78,7 +88,7 @@ impl DomainError {
 
     #[track_caller]
     pub(crate) fn internal(text: impl Into<String>) -> Self {
-        Self::Internal(Report { location: std::panic::Location::caller(), text: text.into() })
+        Self::Internal(Report::here(text))
     }
 }
 
@@ -87,6 +97,7 @@ impl From<StoreError> for DomainError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(conflict) => Self::lost(&conflict),
+            StoreError::Unavailable(text) => Self::Unavailable(Report::here(text)),
             other => Self::internal(other.to_string()),
         }
     }

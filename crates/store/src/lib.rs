@@ -49,6 +49,11 @@ pub enum StoreError {
     /// The database did not answer or did not take the write. The text is for the log, not for callers.
     #[error("database: {0}")]
     Database(String),
+    /// The database cannot do it now: no connection is free in time, somebody holds a lock for too long, there is no room, or
+    /// it takes no writes. Nothing of it was applied, and trying again later may help. The text is for the log, not for
+    /// callers.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
     /// A stored record cannot be read.
     #[error("stored record: {0}")]
     Corrupt(String),
