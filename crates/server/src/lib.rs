@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod clock;
+mod clockwork;
 mod conversations;
 pub mod database;
 mod demo;

@@ -7,21 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use konverse_api::{ApiSettings, App};
 use konverse_domain::Domain;
-use konverse_jobs::{Blocks, Rerender, Runner, Snoozes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::clockwork::{clockwork, ended, every};
 use crate::telemetry;
-
-/// How often the uses of tokens are stored.
-const TOKEN_USE_TICK: Duration = Duration::from_secs(10);
 
 /// How often old samples of the metrics are folded away.
 const METRICS_TICK: Duration = Duration::from_secs(10);
-
-/// How often events are looked for that need not be kept any longer.
-const FORGET_TICK: Duration = Duration::from_secs(3600);
 
 /// What a server in which nothing runs needs to close its connections: asked to drain for no time, it has cut nothing off.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(100);
@@ -89,53 +83,6 @@ async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> 
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with {option}"))
-}
-
-async fn ended(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-async fn every<F, Fut>(period: Duration, stopped: watch::Receiver<bool>, mut work: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = ()>,
-{
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => work().await,
-            () = ended(stopped.clone()) => return,
-        }
-    }
-}
-
-/// What happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, uses of tokens are
-/// stored, old events go.
-async fn clockwork(domain: Arc<Domain>, keep_events: Option<i64>, stopped: watch::Receiver<bool>) {
-    let runner = Runner::of(&domain);
-    let forgetting = every(FORGET_TICK, stopped.clone(), || async {
-        let Some(keep) = keep_events else { return };
-        match konverse_feed::forget_old(&**runner.store(), runner.now().plus(-keep)).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "old events were forgotten"),
-            Err(error) => tracing::error!(%error, "cannot forget old events"),
-        }
-    });
-    let (snoozes, outdated) = (Snoozes(Arc::clone(&domain)), Rerender(Arc::clone(&domain)));
-    let blocks = Blocks::new(Arc::clone(runner.store()));
-    let uses = every(TOKEN_USE_TICK, stopped.clone(), || async {
-        if let Err(error) = domain.store_token_uses().await {
-            tracing::error!(?error, "cannot store when tokens were last used");
-        }
-    });
-    tokio::join!(
-        runner.run(&snoozes, stopped.clone()),
-        runner.run(&outdated, stopped.clone()),
-        runner.run(&blocks, stopped.clone()),
-        uses,
-        forgetting
-    );
 }
 
 /// The signals that ask to stop. Watched from the start and by one pair of streams, so that none is lost between two.
