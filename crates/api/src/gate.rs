@@ -11,12 +11,11 @@ use std::time::Instant as Stopwatch;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -30,7 +29,7 @@ use crate::answer::ok;
 use crate::answers::Place;
 use crate::budget::Left;
 use crate::content::{self, Coding, Content};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code, Source};
 use crate::extract::{Presented, Refusal, refusal};
 use crate::operation::{Answer, Operation};
 use crate::{App, router, routes};
@@ -47,18 +46,39 @@ pub struct Served {
     operations: Router,
 }
 
-/// The whole HTTP surface, ready to be served with the callers' addresses.
-pub fn serve(app: App) -> IntoMakeServiceWithConnectInfo<Served, SocketAddr> {
-    axum::ServiceExt::<Request>::into_make_service_with_connect_info(Served::new(app))
-}
-
 impl Served {
-    /// For callers in this process.
-    pub(crate) fn new(app: App) -> Self {
+    /// The whole HTTP surface of an app. A caller's address is the `ConnectInfo<SocketAddr>` among a request's
+    /// extensions; without one, the request comes from nowhere in particular.
+    pub fn new(app: App) -> Self {
         let operations = routes::operations();
         let passages = Arc::new(Passages::new(&operations));
         Self { operations: router(operations, app.clone()), app, passages }
     }
+
+    /// The answer to a request that comes no further than the connection: the same document, with the same headers, as
+    /// any other refusal has.
+    pub fn refusal(&self, refused: Refused) -> Response {
+        let now = self.app.domain().now();
+        let refusal = match refused {
+            Refused::Malformed(message) => ApiError::new(Code::BadRequest, message, Source::Nowhere),
+            Refused::Unavailable(message) => ApiError::unavailable(message),
+            Refused::Unknown(message) => ApiError::new(Code::Unavailable, message, Source::Nowhere),
+        };
+        let response = refusal.into_response();
+        self.passages.other.meter.count(response.status(), 0.0);
+        finish(response, self.app.0.budget.untouched(now))
+    }
+}
+
+/// Why a request comes no further than the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused {
+    /// It cannot be read in one way only.
+    Malformed(&'static str),
+    /// It was not done; the same may work in a moment.
+    Unavailable(&'static str),
+    /// It may have been done, or still be. Nobody is told to try again.
+    Unknown(&'static str),
 }
 
 impl Service<Request> for Served {
@@ -374,11 +394,14 @@ fn preflight() -> Response {
 }
 
 /// Headers of every answer. Any origin may ask, since tokens are sent on purpose; cookies are not let through by `*`.
+/// Records are people's, and an error is of one moment: neither is for a cache, unless a tag lets the caller's own ask.
 fn finish(mut response: Response, left: Left) -> Response {
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(left.limit));
     headers.insert(REMAINING, HeaderValue::from(left.remaining));
     headers.insert(RESET, HeaderValue::from(left.reset));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,

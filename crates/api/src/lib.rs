@@ -23,10 +23,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use konverse_domain::Domain;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+pub use answer::Standing;
 pub use error::{CODES, Code};
-pub use gate::{Served, serve};
+pub use gate::{Refused, Served};
 pub use operation::{Answer, MakeSchema, Operation, Param};
 pub use project::project;
 
@@ -72,18 +73,22 @@ struct Shared {
     documents: Documents,
 }
 
-/// Documents made once from the table of operations.
+/// Documents made once from the table of operations, with their tags and compressed forms: whoever reads them is given
+/// the same bytes.
 struct Documents {
-    openapi: String,
-    published: Vec<Value>,
+    openapi: Arc<content::Content>,
+    published: Arc<content::Content>,
 }
 
 impl App {
     /// The HTTP surface of a domain.
     pub fn new(domain: Arc<Domain>, settings: ApiSettings) -> Self {
         let operations = routes::operations();
-        let documents =
-            Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
+        let document = |document: Value| Arc::new(content::Content::new(document.to_string().into()));
+        let documents = Documents {
+            openapi: document(openapi::document(&operations)),
+            published: document(json!({ "data": routes::published() })),
+        };
         let budget = budget::Budget::new(settings.requests_per_minute);
         let answers = answers::Answers::new(settings.answers);
         Self(Arc::new(Shared { domain, settings, budget, answers, documents }))
@@ -108,7 +113,7 @@ pub fn openapi_document() -> Value {
     openapi::document(&routes::operations())
 }
 
-/// The routes of every operation, without what happens to each request before and after: see [`serve`].
+/// The routes of every operation, without what happens to each request before and after: see [`Served`].
 fn router(operations: Vec<Operation>, app: App) -> Router {
     let mut router = Router::new();
     for operation in operations {

@@ -1,6 +1,5 @@
 //! Reads of unknown length: how many run at once, and that they end with whoever asked for them.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use konverse_api::{ApiSettings, App};
+use konverse_api::{ApiSettings, App, Served};
 use konverse_domain::{Domain, Ids, Settings};
 use konverse_store::{Store, StoreError};
 use konverse_store_postgres::Postgres;
@@ -17,7 +16,7 @@ use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestApp, TestStore, seeded};
 use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 /// Counts; it looks at a table, so it holds the state it began with.
 const COUNTING: &str = "WITH RECURSIVE n (i) AS (SELECT count(*) FROM org UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
@@ -80,9 +79,7 @@ async fn six_hundred_filtered_lists_share_a_few_connections() {
     let store = Arc::new(Sqlite::open(path).expect("it opens"));
     let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(11)), Settings::default());
     // The router is made once, as for a listener: making it costs more than a request.
-    let peer: SocketAddr = ([127, 0, 0, 1], 40_000).into();
-    let mut listener = konverse_api::serve(App::new(Arc::new(domain), ApiSettings::default()));
-    let service = listener.call(peer).await.expect("a service");
+    let service = Served::new(App::new(Arc::new(domain), ApiSettings::default()));
     let get = |path: &str| {
         let authorization = format!("Bearer {}", admin.token);
         let request = Request::get(path).header("authorization", authorization).body(Body::empty());

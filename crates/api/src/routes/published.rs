@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use konverse_domain::permissions::{Anyone, ReadConversations};
 use konverse_model::input::{OPERATION_INPUT, OperationParameters};
 use konverse_model::{CustomerId, FieldError, Instant};
@@ -27,8 +28,8 @@ pub(super) fn documents() -> Vec<Value> {
     vec![GET_CONVERSATIONS_BY_CUSTOMER.clone()]
 }
 
-async fn list(Caller(_): Caller<Anyone>, State(app): State<App>) -> Json {
-    Json::of(json!({ "data": app.0.documents.published }).to_string().into_bytes())
+async fn list(Caller(_): Caller<Anyone>, State(app): State<App>) -> impl IntoResponse {
+    Json::standing(&app.0.documents.published)
 }
 
 async fn run(

@@ -1,6 +1,7 @@
 //! The service itself: is it alive, can it serve, what does it offer.
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::App;
@@ -22,8 +23,8 @@ async fn readyz(State(app): State<App>) -> Result<Json, ApiError> {
     }
 }
 
-async fn openapi(State(app): State<App>) -> Json {
-    Json::of(app.0.documents.openapi.clone().into_bytes())
+async fn openapi(State(app): State<App>) -> impl IntoResponse {
+    Json::standing(&app.0.documents.openapi)
 }
 
 pub(super) fn operations() -> Vec<Operation> {
