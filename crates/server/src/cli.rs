@@ -20,6 +20,7 @@ use konverse_domain::{Domain, Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
 use crate::database::{Database, Sizes};
+use crate::edge::EdgeOptions;
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{conversations, demo, import, orgs, serve, telemetry};
@@ -164,9 +165,12 @@ struct ServeOptions {
     /// Whether answers are compressed for clients that accept gzip or zstd.
     #[arg(long, env = "KONVERSE_COMPRESS", default_value = "auto", value_parser = ["auto", "off"], value_name = "WHEN")]
     compress: String,
-    /// A proxy whose X-Forwarded-For is believed when a token's address range is checked. Can be repeated.
+    /// A proxy whose X-Forwarded-For is believed when a token's address range is checked, and which may have any number of
+    /// connections. Can be repeated.
     #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    edge: EdgeOptions,
 }
 
 /// An address, or none.
@@ -330,6 +334,8 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
     };
+    let limits = options.edge.limits(options.database.postgres_connections.into());
+    let tls = options.edge.tls()?;
     let half = (options.cache as usize) << 19;
     let domain = options.database.domain_within(half, settings).await?;
     let serving = Serving {
@@ -344,6 +350,8 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             compress: options.compress == "auto",
             answers: half,
         },
+        limits,
+        tls,
     };
     serve::serve(domain, serving, |_| {}).await
 }

@@ -18,6 +18,7 @@ use konverse_model::{Clock, Id, Instant};
 use serde_json::{Value, json};
 
 use crate::database::{Sizes, open_file};
+use crate::edge::Limits;
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -66,6 +67,8 @@ pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String
         drain: Duration::from_secs(5),
         keep_events: None,
         api: ApiSettings::default(),
+        limits: Limits::default(),
+        tls: None,
     };
     serve::serve(domain, serving, |address| {
         let list = format!("http://{address}/v1/customers/{}/conversations", id("customer", 0));

@@ -6,6 +6,7 @@ mod clockwork;
 mod conversations;
 pub mod database;
 mod demo;
+mod edge;
 mod import;
 mod orgs;
 mod serve;

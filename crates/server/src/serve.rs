@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use konverse_api::{ApiSettings, App};
+use konverse_api::{ApiSettings, App, Served};
 use konverse_domain::Domain;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::clockwork::{clockwork, ended, every};
-use crate::telemetry;
+use crate::clockwork::{clockwork, every};
+use crate::edge::{Edge, Limits, TLS_LOOK, Tls, TlsFiles};
+use crate::telemetry::{self, Metrics};
 
 /// How often old samples of the metrics are folded away.
 const METRICS_TICK: Duration = Duration::from_secs(10);
+
+/// Connections to the metrics listener: a few collectors.
+const METRICS_CONNECTIONS: usize = 16;
 
 /// What a server in which nothing runs needs to close its connections: asked to drain for no time, it has cut nothing off.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(100);
@@ -29,11 +33,15 @@ pub(crate) struct Serving {
     /// How long events are kept, in milliseconds; for good without.
     pub(crate) keep_events: Option<i64>,
     pub(crate) api: ApiSettings,
+    pub(crate) limits: Limits,
+    /// Without them, HTTP in plain.
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 /// Serves until a signal comes, then lets running requests finish. `ready` is told the address once it is bound.
 pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     let mut signals = Signals::watch()?;
+    let tls = serving.tls.map(Tls::open).transpose()?.map(Arc::new);
     let listener = bind(serving.listen, "--listen").await?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), serving.keep_events, stopped.clone()))];
@@ -46,27 +54,39 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
             std::future::ready(())
         })));
         tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
-        let end = ended(stopped.clone());
-        let served = axum::serve(listener, telemetry::routes(handle)).with_graceful_shutdown(end);
-        tasks.push(tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the metrics listener ended");
-            }
-        }));
+        let edge = Edge {
+            name: "metrics",
+            behind: Metrics::new(handle),
+            limits: Limits { connections: METRICS_CONNECTIONS, ..Limits::default() },
+            trusted_proxies: Vec::new(),
+            tls: None,
+        };
+        tasks.push(tokio::spawn(edge.serve(listener, stopped.clone())));
     }
     let address = listener.local_addr()?;
-    tracing::info!("serving on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("serving on {scheme}://{address}");
     ready(address);
-    let app = App::new(Arc::clone(&domain), serving.api);
-    let service = konverse_api::serve(app);
-    let server = axum::serve(listener, service).with_graceful_shutdown(ended(stopped));
-    let server = tokio::spawn(async move { server.await });
+    if let Some(tls) = tls.clone() {
+        tasks.push(tokio::spawn(every(TLS_LOOK, stopped.clone(), move || {
+            tls.look();
+            std::future::ready(())
+        })));
+    }
+    let edge = Edge {
+        name: "api",
+        trusted_proxies: serving.api.trusted_proxies.clone(),
+        behind: Served::new(App::new(Arc::clone(&domain), serving.api)),
+        limits: serving.limits,
+        tls,
+    };
+    let server = tokio::spawn(edge.serve(listener, stopped));
 
     signals.next().await;
     tracing::info!("stopping: finishing the requests that are running; a second signal ends them");
     let _ = stop.send(true);
     tokio::select! {
-        result = server => result.context("the server failed")??,
+        result = server => result.context("the server failed")?,
         () = tokio::time::sleep(serving.drain.max(SHORTEST_DRAIN)) => {
             tracing::warn!("cutting off requests that still run after {} s", serving.drain.as_secs());
         }

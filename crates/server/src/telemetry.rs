@@ -1,13 +1,22 @@
 //! Logs and metrics.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::task::{Context, Poll};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use clap::ValueEnum;
+use konverse_api::Refused;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tower::Service;
 use tracing_subscriber::EnvFilter;
+
+use crate::edge::{Answering, Behind};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,7 +54,37 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     builder.install_recorder().context("cannot start collecting metrics")
 }
 
-/// The routes of the metrics listener.
-pub(crate) fn routes(handle: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(async move || handle.render()))
+/// What the metrics listener serves.
+#[derive(Clone)]
+pub(crate) struct Metrics(Router);
+
+impl Metrics {
+    pub(crate) fn new(handle: PrometheusHandle) -> Self {
+        Self(Router::new().route("/metrics", get(async move || handle.render())))
+    }
+}
+
+impl Service<Request<Body>> for Metrics {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answering {
+        Box::pin(self.0.call(request))
+    }
+}
+
+impl Behind for Metrics {
+    fn refusal(&self, refused: Refused) -> Response<Body> {
+        let (status, message) = match refused {
+            Refused::Malformed(message) => (StatusCode::BAD_REQUEST, message),
+            Refused::Unavailable(message) | Refused::Unknown(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
+        };
+        (status, message).into_response()
+    }
 }
