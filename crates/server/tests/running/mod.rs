@@ -1,5 +1,7 @@
 //! A child process that serves, and what a client needs to speak to it. Every wait has an end.
 
+#![expect(dead_code, reason = "each test binary uses what it needs of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -33,8 +35,12 @@ impl Drop for Running {
 impl Running {
     /// Starts the program in a folder and waits until it serves.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_konverse"))
-            .args(args)
+        Self::of(Command::new(env!("CARGO_BIN_EXE_konverse")).args(args), folder)
+    }
+
+    /// Runs a command that ends up being the program, and waits until it serves.
+    pub(crate) fn of(command: &mut Command, folder: &Path) -> Self {
+        let mut child = command
             .current_dir(folder)
             .env_clear()
             .stdin(Stdio::null())
@@ -53,9 +59,11 @@ impl Running {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { child, lines, log: String::new(), address };
         running.address = loop {
-            let Ok(line) = running.lines.recv_timeout(PATIENCE) else { panic!("{args:?} does not serve: {running:?}") };
+            let Ok(line) = running.lines.recv_timeout(PATIENCE) else {
+                panic!("{command:?} does not serve: {running:?}")
+            };
             running.log += &format!("{line}\n");
-            if let Some((_, address)) = line.split_once("serving on http://") {
+            if let Some((_, address)) = line.split_once("serving on ").and_then(|(_, url)| url.split_once("://")) {
                 // In JSON, quotes follow.
                 break address.split('"').next().and_then(|text| text.parse().ok()).expect("an address");
             }
@@ -68,6 +76,16 @@ impl Running {
         // The shell's own kill: not every machine has one as a program.
         let kill = ["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()].map(str::to_owned);
         assert!(Command::new("sh").args(kill).status().expect("a shell").success());
+    }
+
+    /// Waits until it logs a line with this in it.
+    pub(crate) fn logs(&self, text: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            if line.unwrap_or_else(|_| panic!("{text:?} is never logged: {self:?}")).contains(text) {
+                return;
+            }
+        }
     }
 
     /// Waits for its end: the exit status, if it ended by itself, and everything it logged.
