@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use konverse_testkit::{Actor, Backend, TestApp, on_both_engines};
 use running::Running;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 /// Starts `serve` on the app's database and a free port.
@@ -306,7 +307,7 @@ async fn connections_are_bounded_and_those_refused_are_told() {
         (&["--connections", "3", "--connections-per-address", "3"], "--connections are"),
         (&["--connections", "9", "--connections-per-address", "3"], "--connections-per-address are"),
     ] {
-        let server = serve(&app, more);
+        let mut server = serve(&app, &[&more[..], &["--metrics-listen", "127.0.0.1:0"]].concat());
         let mut clients: Vec<_> = (0..3).map(|_| Client::new(&server)).collect();
         for client in &mut clients {
             assert_eq!(client.get("/healthz", "").status, 200);
@@ -325,6 +326,15 @@ async fn connections_are_bounded_and_those_refused_are_told() {
             asked && client.try_answer().is_some_and(|answer| answer.status == 200)
         })
         .await;
+        let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
+        server.address = metrics.expect("it says where").parse().expect("an address");
+        let metrics = server.get("/metrics", "").1;
+        let reason = if option == "--connections are" { "connections" } else { "address" };
+        let (_, refused) = metrics
+            .as_str()
+            .and_then(|text| text.split_once(&format!("refused_total{{listener=\"api\",reason=\"{reason}\"}} ")))
+            .expect("a count");
+        assert!(refused.lines().next().and_then(|count| count.parse().ok()).is_some_and(|count: u64| count >= 5));
         server.signal("TERM");
         let (_, log) = server.ended();
         assert!(log.contains("connections to the api were refused") && log.contains(option), "{log}");
@@ -376,6 +386,35 @@ async fn connections_leave_files_for_the_database() {
     assert!(server.log.contains("leaves 32 connections"), "{}", server.log);
     assert_eq!(ask(&server), 32);
     becomes("those served are gone", || server.get("/v1/customers", &admin.token).0 == 200).await;
+}
+
+#[tokio::test]
+async fn the_log_says_when_no_file_is_left_for_a_connection() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let mut server = serve(&app, &[]);
+    assert_eq!(server.get("/healthz", "").0, 200);
+    let process = i32::try_from(server.child.id()).ok().and_then(Pid::from_raw);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(process, Resource::Nofile, Rlimit { current: Some(3), maximum }).expect("its limits");
+    let mut client = Client::new(&server);
+    client.send("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
+    server.logs("connections to the api cannot be accepted: Too many open files");
+    // It goes on as soon as it can.
+    prlimit(process, Resource::Nofile, before).expect("its limits");
+    assert_eq!(client.answer().status, 200);
+}
+
+#[tokio::test]
+async fn a_head_has_an_end() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let server = serve(&app, &[]);
+    let long = |bytes: usize| format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(bytes));
+    let mut client = Client::new(&server);
+    client.send(&long(30_000));
+    assert_eq!(client.answer().status, 200);
+    client.send(&long(300_000));
+    assert_eq!(client.answer().status, 431);
+    client.ends();
 }
 
 #[tokio::test]

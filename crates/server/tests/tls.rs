@@ -134,8 +134,14 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
     let made = Made::new();
     let files = Files::of(&made);
     let ends = |mut stream: TcpStream| assert_eq!(stream.read(&mut [0; 64]).expect("it is closed"), 0);
-    let server = serve(&app, &files, &["--head-seconds", "1"]);
+    let mut server = serve(&app, &files, &["--head-seconds", "1", "--metrics-listen", "127.0.0.1:0"]);
     ends(server.connect());
+    // Metrics are read in plain, by whoever may reach their address.
+    let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
+    server.address = metrics.expect("it says where").parse().expect("an address");
+    let (status, metrics) = server.get("/metrics", "");
+    let cut = "konverse_connections_cut_total{listener=\"api\",limit=\"handshake\"} 1\n";
+    assert!(status == 200 && metrics.as_str().is_some_and(|text| text.contains(cut)), "{metrics}");
     // Nor at the end. Longer than any test is waited for:
     let server = serve(&app, &files, &["--head-seconds", "86400", "--drain-seconds", "86400"]);
     let silent = server.connect();
@@ -151,19 +157,10 @@ async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
     let app = TestApp::new(Backend::Sqlite).await;
     let (first, second) = (Made::new(), Made::new());
     let files = Files::of(&first);
-    let server = serve(&app, &files, &[]);
-    let becomes = async |made: &Made| {
-        for _ in 0..600 {
-            if made.get(&server, "/healthz").is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the pair is not taken: {server:?}");
-    };
+    let mut server = serve(&app, &files, &[]);
     assert!(second.get(&server, "/healthz").is_err());
     files.write(&second.certificate_pem, &second.key_pem);
-    becomes(&second).await;
+    becomes(&server, &second).await;
     assert!(first.get(&server, "/healthz").is_err());
     // Half of a pair, nothing, and none at all.
     files.write(&first.certificate_pem, &second.key_pem);
@@ -174,7 +171,18 @@ async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
     server.logs("No such file");
     assert!(second.get(&server, "/healthz").is_ok());
     files.write(&first.certificate_pem, &first.key_pem);
-    becomes(&first).await;
+    becomes(&server, &first).await;
+}
+
+/// Looks again until a pair is in use.
+async fn becomes(server: &Running, made: &Made) {
+    for _ in 0..600 {
+        if made.get(server, "/healthz").is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the pair is not taken: {server:?}");
 }
 
 #[tokio::test]

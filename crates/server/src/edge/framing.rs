@@ -4,6 +4,8 @@
 //! This decides nothing about a request: hyper reads it. Of a head with `Content-Length` and `Transfer-Encoding` hyper
 //! shows only one, so that nobody behind it could refuse what two readers may understand in two ways (RFC 9112 §6.1).
 
+use memchr::memchr;
+
 /// Bytes of a line from which on the framing is not followed any longer. hyper refuses such a head.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -59,7 +61,7 @@ impl Framing {
                 }
                 At::Head | At::ChunkSize | At::Trailer => {
                     self.head.begun |= self.at == At::Head;
-                    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                    let Some(end) = memchr(b'\n', bytes) else {
                         self.line.extend_from_slice(bytes);
                         if self.line.len() > LONGEST_LINE {
                             (self.at, self.line) = (At::Nowhere, Vec::new());

@@ -9,12 +9,16 @@ use clap::{Args, value_parser};
 use super::tls::TlsFiles;
 use super::{Limits, files};
 
+/// Connections where nobody says how many.
+const CONNECTIONS: usize = 8192;
+
 /// What one may set of the edge.
 #[derive(Debug, Args)]
 pub(crate) struct EdgeOptions {
-    /// Connections there may be at once. No more than the limit of open files leaves beside the database's.
-    #[arg(long, env = "KONVERSE_CONNECTIONS", default_value_t = 8192, value_name = "NUMBER", value_parser = value_parser!(u32).range(1..))]
-    connections: u32,
+    /// Connections there may be at once: 8192 unless it is set. No more than the limit of open files leaves beside the
+    /// database's.
+    #[arg(long, env = "KONVERSE_CONNECTIONS", value_name = "NUMBER", value_parser = value_parser!(u32).range(1..))]
+    connections: Option<u32>,
     /// Of these, from one address (with IPv6, one /64 network), half at most unless it is set; a --trusted-proxy may have
     /// any number.
     #[arg(long, env = "KONVERSE_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = value_parser!(u32).range(1..))]
@@ -58,9 +62,9 @@ impl EdgeOptions {
     /// The limits, with so many connections to a database. Raises the limit of open files as far as it goes.
     pub(crate) fn limits(&self, database: usize) -> Limits {
         let room = files::for_connections(files::raise_limit(), database);
-        let wanted = self.connections as usize;
+        let wanted = self.connections.map_or(CONNECTIONS, |wanted| wanted as usize);
         let connections = wanted.min(room);
-        if connections < wanted {
+        if connections < wanted && self.connections.is_some() {
             tracing::warn!(
                 "the limit of open files leaves {connections} connections, fewer than --connections {wanted}"
             );

@@ -125,7 +125,10 @@ impl<B: Behind> Front<B> {
             match timeout(self.limits.request, &mut answering).await {
                 Ok(response) => return response.unwrap_or_else(|never| match never {}),
                 Err(_) if body_was_coming => {}
-                Err(_) if reads => return self.behind.refusal(READ_TOO_LONG),
+                Err(_) if reads => {
+                    tracing::warn!(peer = %self.peer, "a read took longer than a request may and was given up");
+                    return self.behind.refusal(READ_TOO_LONG);
+                }
                 Err(_) => {
                     let running = self.running.clone();
                     tokio::spawn(async move {

@@ -1,7 +1,5 @@
 //! A child process that serves, and what a client needs to speak to it. Every wait has an end.
 
-#![expect(dead_code, reason = "each test binary uses what it needs of it")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -58,16 +56,11 @@ impl Running {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { child, lines, log: String::new(), address };
-        running.address = loop {
-            let Ok(line) = running.lines.recv_timeout(PATIENCE) else {
-                panic!("{command:?} does not serve: {running:?}")
-            };
-            running.log += &format!("{line}\n");
-            if let Some((_, address)) = line.split_once("serving on ").and_then(|(_, url)| url.split_once("://")) {
-                // In JSON, quotes follow.
-                break address.split('"').next().and_then(|text| text.parse().ok()).expect("an address");
-            }
-        };
+        let line = running.logs("serving on ");
+        let address = line.split_once("://").map(|(_, address)| address);
+        // In JSON, quotes follow.
+        let address = address.and_then(|address| address.split('"').next()?.parse().ok());
+        running.address = address.unwrap_or_else(|| panic!("no address: {line}"));
         running
     }
 
@@ -79,11 +72,13 @@ impl Running {
     }
 
     /// Waits until it logs a line with this in it.
-    pub(crate) fn logs(&self, text: &str) {
+    pub(crate) fn logs(&mut self, text: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
-            if line.unwrap_or_else(|_| panic!("{text:?} is never logged: {self:?}")).contains(text) {
-                return;
+            let line = line.unwrap_or_else(|_| panic!("{text:?} is never logged: {self:?}"));
+            self.log += &format!("{line}\n");
+            if line.contains(text) {
+                return line;
             }
         }
     }
