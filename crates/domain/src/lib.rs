@@ -14,6 +14,7 @@ mod intake;
 mod lists;
 mod messages;
 mod notes;
+mod readiness;
 mod render;
 mod timeline;
 mod unit;
@@ -30,7 +31,7 @@ pub use directory::UserFilter;
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
-pub use konverse_store::{Due, Field, Filter, Order, Org, Version};
+pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
 pub use lists::{CustomerQuery, ListPage, ListRequest};
 pub use render::Outdated;
 
@@ -58,6 +59,7 @@ pub struct Domain {
     locks: Vec<Mutex<()>>,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
 }
 
@@ -74,6 +76,7 @@ impl Domain {
             locks,
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            readiness: readiness::Readiness::default(),
             changed,
         }
     }
@@ -81,11 +84,6 @@ impl Domain {
     /// The rules, to be shared by surfaces and clockwork.
     pub fn shared(self) -> Arc<Self> {
         Arc::new(self)
-    }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), DomainError> {
-        Ok(self.store.ping().await?)
     }
 
     /// The settings in force.

@@ -91,12 +91,12 @@ struct DatabaseOption {
 
 impl DatabaseOption {
     async fn domain(&self, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        self.domain_within(Sizes::default().cache, settings).await
+        self.domain_within(Sizes::default(), settings).await
     }
 
-    /// With so many bytes for what is kept in memory of the database.
-    async fn domain_within(&self, cache: usize, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        let sizes = Sizes { connections: self.postgres_connections.into(), cache };
+    /// With these sizes of what is held of the database, but for the number of connections.
+    async fn domain_within(&self, sizes: Sizes, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        let sizes = Sizes { connections: self.postgres_connections.into(), ..sizes };
         self.database.domain(sizes, settings).await
     }
 }
@@ -161,6 +161,16 @@ struct ServeOptions {
     /// Pages a file is mapped by come on top; the system takes them back when it needs to.
     #[arg(long, env = "KONVERSE_CACHE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     cache: u32,
+    /// Seconds a write to a SQLite file may wait, while another process holds the file's lock or others are before it, and
+    /// a long read for a thread; then 503. Other commands wait 30.
+    #[arg(long, env = "KONVERSE_BUSY_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    busy_seconds: u64,
+    /// Mebibytes that must be free beside a SQLite file for /readyz to say that the server is ready.
+    #[arg(long, env = "KONVERSE_LEAST_FREE_SPACE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u64).range(0..=1 << 40))]
+    least_free_space: u64,
+    /// Whether a SQLite file is looked through for damage after the start, slowly, beside everything else.
+    #[arg(long, env = "KONVERSE_CHECK_AT_START", default_value = "on", value_parser = ["on", "off"], value_name = "WHETHER")]
+    check_at_start: String,
     /// Whether answers are compressed for clients that accept gzip or zstd.
     #[arg(long, env = "KONVERSE_COMPRESS", default_value = "auto", value_parser = ["auto", "off"], value_name = "WHEN")]
     compress: String,
@@ -331,12 +341,19 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
     };
     let half = (options.cache as usize) << 19;
-    let domain = options.database.domain_within(half, settings).await?;
+    let sizes = Sizes {
+        cache: half,
+        longest_wait: Duration::from_secs(options.busy_seconds),
+        least_free: options.least_free_space << 20,
+        ..Sizes::default()
+    };
+    let domain = options.database.domain_within(sizes, settings).await?;
     let serving = Serving {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,
         drain: Duration::from_secs(options.drain_seconds),
         keep_events: options.keep_events,
+        check: options.check_at_start == "on",
         api: ApiSettings {
             missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
             requests_per_minute: options.requests_per_minute,
@@ -372,7 +389,8 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
-    let domain = options.org.database.domain_within(IMPORT_CACHE, Settings::default()).await?;
+    let sizes = Sizes { cache: IMPORT_CACHE, ..Sizes::default() };
+    let domain = options.org.database.domain_within(sizes, Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
     let sources = import::sources(&options.paths)?;

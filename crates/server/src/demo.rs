@@ -44,7 +44,7 @@ impl Clock for Fixed {
 
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
-    let store = open_file(file, Sizes::default().cache)?;
+    let store = open_file(file, Sizes::default())?;
     let domain =
         Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {
@@ -65,6 +65,7 @@ pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String
         metrics_listen: None,
         drain: Duration::from_secs(5),
         keep_events: None,
+        check: true,
         api: ApiSettings::default(),
     };
     serve::serve(domain, serving, |address| {

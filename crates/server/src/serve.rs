@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::clockwork::{clockwork, ended, every};
+use crate::clockwork::{clockwork, ended, every, look_through};
 use crate::telemetry;
 
 /// How often old samples of the metrics are folded away.
@@ -28,6 +28,8 @@ pub(crate) struct Serving {
     pub(crate) drain: Duration,
     /// How long events are kept, in milliseconds; for good without.
     pub(crate) keep_events: Option<i64>,
+    /// Whether the database is looked through for damage after the start.
+    pub(crate) check: bool,
     pub(crate) api: ApiSettings,
 }
 
@@ -53,6 +55,9 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
                 tracing::error!(%error, "the metrics listener ended");
             }
         }));
+    }
+    if serving.check {
+        tasks.push(tokio::spawn(look_through(Arc::clone(&domain), stopped.clone())));
     }
     let address = listener.local_addr()?;
     tracing::info!("serving on http://{address}");

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, OrgId};
-use konverse_store::{Applied, Conflict, Page, StoreError, Version};
+use konverse_store::{Applied, Conflict, Looked, Page, StoreError, Unready, Version};
 
 pub use lane::LaneState;
 pub use plan::{Plan, Work, together};
@@ -138,6 +138,16 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Runs the work as one transaction: locks its lanes, then runs its steps.
     async fn write(&self, work: Work) -> Result<Applied, StoreError>;
+
+    /// What the engine can tell of its own fitness without reading or writing.
+    fn ready(&self) -> Result<(), Unready> {
+        Ok(())
+    }
+
+    /// See [`konverse_store::Store::look_through`].
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        Ok(Looked::Left)
+    }
 }
 
 impl From<Instant> for Value {

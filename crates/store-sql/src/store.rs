@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
-    Lists, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Lists, Looked, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Unready, Verb,
+    Version, Window,
 };
 use quick_cache::sync::Cache;
 
@@ -26,6 +27,9 @@ const DUE: &str = "SELECT org, id FROM conversation c WHERE wake_at IS NOT NULL 
     ORDER BY wake_at LIMIT $4";
 const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.holder = excluded.holder";
+/// A write that proves that there can be one: a lease that is over when it is taken, so that it stands in nobody's way.
+const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+    SET holder = excluded.holder, ends_at = excluded.ends_at";
 const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
@@ -48,6 +52,9 @@ const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor,
 const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
+
+/// The holder of what nobody holds.
+const NOBODY: Id = Id::from_bytes([0; 12]);
 
 /// PostgreSQL's texts cannot hold it, so no stored name does.
 const NUL: char = '\0';
@@ -179,6 +186,22 @@ fn text(value: &str) -> Value {
 impl<D: Driver> Store for SqlStore<D> {
     async fn ping(&self) -> Result<(), StoreError> {
         self.one(Query::bounded("SELECT count(*) FROM org", Vec::new())).await.map(drop)
+    }
+
+    async fn prove(&self, now: Instant) -> Result<(), Unready> {
+        let ready = || self.driver.ready();
+        ready()?;
+        let proof = step(PROOF, vec![text("ready"), Value::Id(NOBODY), now.into()]);
+        let proven = match self.ping().await {
+            Ok(()) => self.run(vec![proof]).await.map_err(|error| Unready::NoWrite(error.to_string())),
+            Err(error) => Err(Unready::NoAnswer(error.to_string())),
+        };
+        // What it failed by may be known now.
+        proven.or_else(|failure| ready().and(Err(failure)))
+    }
+
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        self.driver.look_through().await
     }
 }
 

@@ -117,6 +117,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
     let name = || (Space::TagName, "blue".to_owned());
     let done = async {
         store.ping().await?;
+        store.prove(at).await.map_err(|unready| StoreError::Database(unready.to_string()))?;
         store.holders(org, &[name()]).await?;
         store.tally(org, "customers").await?;
         store.teams_of(org, &[UserId(id(1))]).await?;

@@ -16,8 +16,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::database;
 
-/// How long to wait for another process that is writing the same file, such as an import beside a running server.
+/// How long to wait, while the file is opened, for another process that is writing it, such as an import beside a server
+/// that starts.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// How long a read waits for another process that changes how the file is read, such as one that puts its log in order after
+/// a crash. It waits on a thread that others need as well.
+const READ_BUSY: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again what SQLite does not wait for by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -162,8 +167,11 @@ fn again<T, E>(longest: Duration, may_pass: impl Fn(&E) -> bool, work: impl Fn()
 
 pub(crate) fn for_reading(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(opening)?;
+    let connection = Connection::open_with_flags(file, flags).map_err(database)?;
     settle(&connection)?;
+    connection.busy_timeout(READ_BUSY).map_err(database)?;
+    // SQLite opens the log when it reads for the first time. From here on the connection needs no further descriptor.
+    connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0)).map_err(database)?;
     Ok(connection)
 }
 
@@ -238,10 +246,11 @@ fn migrate_within(connection: &Connection) -> Result<(), StoreError> {
 
 /// An error of SQLite's while the file is opened, where its own words say too little.
 fn opening(error: rusqlite::Error) -> StoreError {
+    // Nobody who opens a file can wait: whatever keeps it from opening is said and ends the program.
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::Database("the file is no SQLite database".into()),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => not_permitted(),
-        _ => database(error),
+        _ => StoreError::Database(error.to_string()),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Writing: one thread, one connection, one commit for all that is waiting.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant as Stopwatch};
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
 use crate::read::Readers;
@@ -19,26 +21,63 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Statements of one commit at most: bounds how long the first of a batch waits for the last.
 const MOST_STEPS: usize = 20_000;
 
+/// How long the thread waits for another process's lock before it looks whether anybody still waits for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A change on its way.
 struct Job {
     work: Work,
     done: oneshot::Sender<Result<Applied, StoreError>>,
+    turn: Turn,
+    /// When its caller gives it up, unless it has been begun.
+    until: Stopwatch,
+}
+
+/// Taken once: by the thread, which then makes the change, or by the caller, who has waited long enough, and then it is not
+/// made.
+#[derive(Clone, Default)]
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Job {
+    fn is_wanted(&self) -> bool {
+        !self.turn.is_taken() && !self.done.is_closed()
+    }
 }
 
 /// A handle to the writing thread. When it goes, the thread finishes what is waiting and ends.
 pub(crate) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// How long a change may wait until it is begun.
+    longest_wait: Duration,
+    readers: Arc<Readers>,
     /// The thread that renews the readers' snapshots ends with it.
     _renewing: mpsc::Sender<()>,
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, readers: Arc<Readers>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        connection: Connection,
+        readers: Arc<Readers>,
+        longest_wait: Duration,
+    ) -> Result<Self, StoreError> {
+        connection.busy_timeout(LOOK_AGAIN).map_err(database)?;
         let (jobs, waiting) = mpsc::channel();
         let renewed = Arc::downgrade(&readers);
+        let place = Place { connection, readers: Arc::clone(&readers) };
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || run(&Place { connection, readers }, &waiting))
+            .spawn(move || run(&place, &waiting))
             .map_err(|error| StoreError::Database(error.to_string()))?;
         // A thread of its own: the writing one may wait for another process.
         let (renewing, ended) = mpsc::channel::<()>();
@@ -51,15 +90,29 @@ impl Writer {
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), _renewing: renewing })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), longest_wait, readers, _renewing: renewing })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         let gone = || StoreError::Database("the writing thread has ended".into());
-        let (done, answer) = oneshot::channel();
-        self.jobs.as_ref().ok_or_else(gone)?.send(Job { work, done }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.readers.health.is_in_place()?;
+        let (done, mut answer) = oneshot::channel();
+        let turn = Turn::default();
+        let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + self.longest_wait };
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        match tokio::time::timeout(self.longest_wait, &mut answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) if turn.take() => Err(late(self.longest_wait)),
+            // It has been begun, so it is as good as done, and what became of it is worth waiting for.
+            Err(_) => answer.await.map_err(|_| gone())?,
+        }
     }
+}
+
+fn late(longest_wait: Duration) -> StoreError {
+    StoreError::Unavailable(format!(
+        "no turn to write within {longest_wait:?}: another process holds the file's lock, or too many wait"
+    ))
 }
 
 impl Drop for Writer {
@@ -79,15 +132,14 @@ struct Place {
 }
 
 fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
-    while let Ok(first) = waiting.recv() {
-        let mut steps = first.work.size();
-        let mut batch = vec![first];
-        while steps < MOST_STEPS {
-            let Ok(job) = waiting.try_recv() else { break };
-            steps += job.work.size();
-            batch.push(job);
+    let mut queue: VecDeque<Job> = VecDeque::new();
+    loop {
+        if queue.is_empty() {
+            // There is no handle any more, and nothing left to do.
+            let Ok(first) = waiting.recv() else { break };
+            queue.push_back(first);
         }
-        commit(place, batch);
+        place.serve(&mut queue, waiting);
         if place.readers.fresh.log_is_long() {
             place.copy_back();
         }
@@ -111,18 +163,61 @@ impl Place {
         self.readers.paused(copy);
     }
 
-    fn begin(&self) -> Result<(), StoreError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| {
-            tracing::error!(%error, "cannot begin a transaction");
-            database(error)
-        })?;
+    /// Commits what waits, as far as it fits into one commit. Where another process holds the lock nothing is done but to
+    /// forget what nobody waits for any more: so nobody waits longer than agreed, whatever waits before.
+    fn serve(&self, queue: &mut VecDeque<Job>, waiting: &mpsc::Receiver<Job>) {
+        queue.extend(waiting.try_iter());
+        queue.retain(Job::is_wanted);
+        if queue.is_empty() {
+            return;
+        }
+        match self.begin() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return answer_all(queue.drain(..), &error),
+        }
+        // From here on the changes are made, even if their callers go away.
+        let (mut batch, mut steps) = (Vec::new(), 0);
+        queue.extend(waiting.try_iter());
+        while steps < MOST_STEPS {
+            let Some(job) = queue.pop_front() else { break };
+            if job.is_wanted() && job.turn.take() {
+                steps += job.work.size();
+                batch.push(job);
+            }
+        }
+        self.commit(batch);
+    }
+
+    /// Begins a transaction; false when another process holds the lock.
+    fn begin(&self) -> Result<bool, StoreError> {
+        match self.connection.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => {}
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Ok(false),
+            Err(error) => {
+                tracing::error!(%error, "cannot begin a transaction");
+                return Err(self.noted(database(error)));
+            }
+        }
         self.readers.fresh.begun();
+        Ok(true)
+    }
+
+    /// The same once more for changes that were begun before.
+    fn begin_again(&self, until: Stopwatch) -> Result<(), StoreError> {
+        while !self.begin()? {
+            if Stopwatch::now() >= until {
+                return Err(StoreError::Unavailable("another process took the file's lock and keeps it".into()));
+            }
+        }
         Ok(())
     }
 
-    /// Commits what was done well; nothing of it stays when it was not, or when the commit fails.
+    /// Commits what was done well; nothing of it stays when it was not, when the file is not at its place any more, or when
+    /// the commit fails.
     fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, StoreError> {
         let result = result.and_then(|done| {
+            self.readers.health.is_in_place()?;
             self.connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
                 tracing::error!(%error, "cannot commit");
                 database(error)
@@ -132,42 +227,45 @@ impl Place {
         if result.is_err() && !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").map_err(database)?;
         }
-        result
+        result.map_err(|error| self.noted(error))
+    }
+
+    fn noted(&self, error: StoreError) -> StoreError {
+        self.readers.health.note(&error);
+        error
+    }
+
+    /// Ends the transaction that was begun for a batch: all of it at once if every change goes through, which is nearly
+    /// always. When one does not, the batch begins again with a savepoint around each change, so that the others do not
+    /// notice. A savepoint makes SQLite keep a copy of every page it touches, which an import's profile showed.
+    fn commit(&self, batch: Vec<Job>) {
+        let connection = &self.connection;
+        let performed: Result<Vec<Applied>, StoreError> =
+            batch.iter().map(|job| perform(connection, &job.work)).collect();
+        let refused = match self.end(&batch, performed) {
+            Ok(applied) => {
+                let answers = batch.into_iter().zip(applied);
+                return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
+            }
+            Err(error) => error,
+        };
+        let Some(until) = batch.iter().map(|job| job.until).min().filter(|_| batch.len() > 1) else {
+            return answer_all(batch, &refused);
+        };
+        if let Err(error) = self.begin_again(until) {
+            return answer_all(batch, &error);
+        }
+        let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
+        match self.end(&batch, outcomes) {
+            Ok(outcomes) => {
+                batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
+            }
+            Err(error) => answer_all(batch, &error),
+        }
     }
 }
 
-/// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, the
-/// batch begins again with a savepoint around each change, so that the others do not notice. A savepoint makes SQLite
-/// keep a copy of every page it touches, which an import's profile showed.
-fn commit(place: &Place, batch: Vec<Job>) {
-    if let Err(error) = place.begin() {
-        return answer_all(batch, &error);
-    }
-    let connection = &place.connection;
-    let performed: Result<Vec<Applied>, StoreError> = batch.iter().map(|job| perform(connection, &job.work)).collect();
-    let refused = match place.end(&batch, performed) {
-        Ok(applied) => {
-            let answers = batch.into_iter().zip(applied);
-            return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
-        }
-        Err(error) => error,
-    };
-    if batch.len() == 1 {
-        return answer_all(batch, &refused);
-    }
-    if let Err(error) = place.begin() {
-        return answer_all(batch, &error);
-    }
-    let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
-    match place.end(&batch, outcomes) {
-        Ok(outcomes) => {
-            batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
-        }
-        Err(error) => answer_all(batch, &error),
-    }
-}
-
-fn answer_all(batch: Vec<Job>, error: &StoreError) {
+fn answer_all(batch: impl IntoIterator<Item = Job>, error: &StoreError) {
     batch.into_iter().for_each(|job| drop(job.done.send(Err(error.clone()))));
 }
 
@@ -231,16 +329,20 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
 mod tests {
     use super::*;
     use crate::fresh::Freshness;
+    use crate::health::Health;
     use konverse_model::{Id, Kind};
     use konverse_store_sql::{Dialect, Value};
 
     fn place(folder: &tempfile::TempDir) -> Place {
-        let file = folder.path().join("test.db");
-        let connection = Connection::open(&file).expect("it opens");
+        let path = folder.path().join("test.db");
+        let (file, connection) = crate::open::database_file(&path, 1 << 20).expect("it opens");
         connection
             .execute_batch("CREATE TABLE IF NOT EXISTS thing (n INTEGER PRIMARY KEY, text TEXT)")
             .expect("a table");
-        Place { connection, readers: Arc::new(Readers::new(Freshness::of(&file), file)) }
+        connection.busy_timeout(Duration::ZERO).expect("a setting");
+        let health = Arc::new(Health::of(&file, 0).expect("its files are there"));
+        let readers = Readers::open(Freshness::of(&file), file, health).expect("they open");
+        Place { connection, readers: Arc::new(readers) }
     }
 
     type Answer = oneshot::Receiver<Result<Applied, StoreError>>;
@@ -253,17 +355,28 @@ mod tests {
             conflict: Some(Conflict::Taken(Kind::Tag, Id::from_bytes([0; 12]))),
         };
         let (done, answer) = oneshot::channel();
-        (Job { work: Work::of_steps(Dialect::Sqlite, vec![step]), done }, answer)
+        let work = Work::of_steps(Dialect::Sqlite, vec![step]);
+        (Job { work, done, turn: Turn::default(), until: Stopwatch::now() }, answer)
+    }
+
+    fn there(place: &Place) -> Vec<i64> {
+        let mut statement = place.connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
+        statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows")
     }
 
     /// Commits a batch and gives what each was told, and what is there.
     fn committed(place: &Place, changes: &[(i64, usize)]) -> (Vec<Result<Applied, StoreError>>, Vec<i64>) {
-        let (jobs, answers): (Vec<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
-        commit(place, jobs);
+        let (jobs, answers): (VecDeque<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
+        serve(place, jobs);
         let answers = answers.into_iter().map(|mut answer| answer.try_recv().expect("everybody is answered"));
-        let mut statement = place.connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
-        let there = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows");
-        (answers.collect(), there)
+        (answers.collect(), there(place))
+    }
+
+    /// Serves what waits once; gives what is left waiting.
+    fn serve(place: &Place, mut queue: VecDeque<Job>) -> VecDeque<Job> {
+        let (_jobs, waiting) = mpsc::channel();
+        place.serve(&mut queue, &waiting);
+        queue
     }
 
     #[test]
@@ -279,10 +392,11 @@ mod tests {
     fn when_sqlite_gives_up_the_transaction_nothing_is_said_to_be_done() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(&folder);
-        place.connection.pragma_update(None, "max_page_count", 20).expect("a pragma");
+        let pages: i64 = place.connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a pragma");
+        place.connection.pragma_update(None, "max_page_count", pages + 5).expect("a pragma");
         // The second is refused, so each gets a savepoint; the third finds the disk full, and SQLite rolls back all.
         let (answers, there) = committed(&place, &[(1, 10), (1, 10), (2, 500_000), (3, 10)]);
-        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Database(_)))), "{answers:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
         assert_eq!(there, Vec::<i64>::new());
         let (answers, there) = committed(&place, &[(1, 10), (3, 10)]);
         assert!(answers.iter().all(Result::is_ok), "the next batch begins anew");
@@ -290,16 +404,30 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_cannot_begin_is_told_why() {
+    fn beside_a_foreign_lock_what_is_wanted_waits_and_the_rest_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let (other, place) = (place(&folder), place(&folder));
-        place.connection.busy_timeout(std::time::Duration::ZERO).expect("a setting");
         other.connection.execute_batch("BEGIN IMMEDIATE").expect("it is free");
-        let (answers, _) = committed(&place, &[(1, 10), (2, 10)]);
-        for answer in answers {
-            assert!(matches!(&answer, Err(StoreError::Database(text)) if text.contains("locked")), "{answer:?}");
-        }
+        let ((wanted, mut answer), (given_up, _late), (abandoned, gone)) =
+            (inserting(1, 10), inserting(2, 10), inserting(3, 10));
+        assert!(given_up.turn.take(), "its caller has waited long enough");
+        drop(gone);
+        let queue = serve(&place, [given_up, abandoned, wanted].into());
+        assert!(queue.len() == 1 && answer.try_recv().is_err(), "it waits");
         other.connection.execute_batch("ROLLBACK").expect("it ends");
-        assert_eq!(committed(&place, &[(1, 10), (2, 10)]).1, [1, 2]);
+        assert!(serve(&place, queue).is_empty());
+        answer.try_recv().expect("it is answered").expect("it is done");
+        assert_eq!(there(&place), [1]);
+    }
+
+    #[test]
+    fn a_change_is_made_or_given_up_and_never_both() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = place(&folder);
+        let (job, mut answer) = inserting(1, 10);
+        let turn = job.turn.clone();
+        serve(&place, [job].into());
+        assert!(!turn.take(), "the thread was first");
+        answer.try_recv().expect("it is answered").expect("it is done");
     }
 }

@@ -17,7 +17,7 @@ mod lists;
 mod records;
 
 use async_trait::async_trait;
-use konverse_model::{Id, Kind};
+use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
 pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb};
@@ -59,9 +59,58 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+/// Why a database cannot serve. What is shown is for everybody and names no path, address or secret; the text inside is for
+/// the log.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unready {
+    /// Nothing can be read, or not in time.
+    #[error("The database does not answer")]
+    NoAnswer(String),
+    /// Nothing can be written, or not in time.
+    #[error("The database takes no writes")]
+    NoWrite(String),
+    /// There is too little room for more.
+    #[error("There is too little free space beside the database's file")]
+    NoRoom(String),
+    /// The file that is open is not the one at its path any more.
+    #[error("The database's file was moved, replaced or deleted; konverse has to be started anew")]
+    Moved(String),
+    /// Something stored was found damaged.
+    #[error("The database's file is damaged")]
+    Damaged(String),
+}
+
+impl Unready {
+    /// What it was, for the log.
+    pub fn reason(&self) -> &str {
+        let (Self::NoAnswer(text) | Self::NoWrite(text) | Self::NoRoom(text) | Self::Moved(text) | Self::Damaged(text)) =
+            self;
+        text
+    }
+}
+
+/// What looking for damage came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// None was found.
+    Whole,
+    /// Some was found, now or before.
+    Damaged,
+    /// The engine leaves it to its owner.
+    Left,
+}
+
 /// The whole storage contract.
 #[async_trait]
 pub trait Store: Records + Lists + Blocks + Credentials + Events + Jobs {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Proves that the database can serve: it is where and what it was, and takes a write. `now` is stored. It ends when the
+    /// database does what it is asked, which may be late.
+    async fn prove(&self, now: Instant) -> Result<(), Unready>;
+
+    /// Looks through all that is stored for damage, slowly, beside everything else. What is found is remembered by
+    /// [`Store::prove`].
+    async fn look_through(&self) -> Result<Looked, StoreError>;
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
+    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Looked,
+    Org, Page, Records, Row, Space, Store, StoreError, Surroundings, Trouble, Unready, Window,
 };
 use tokio::sync::Mutex;
 
@@ -89,6 +89,14 @@ impl Interposed {
 impl Store for Interposed {
     async fn ping(&self) -> Result<(), StoreError> {
         self.inner.ping().await
+    }
+
+    async fn prove(&self, now: Instant) -> Result<(), Unready> {
+        self.inner.prove(now).await
+    }
+
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        self.inner.look_through().await
     }
 }
 

@@ -46,6 +46,7 @@ const NEVER_USE: &[(&[&str], &[&str])] = &[
 const DOMAIN: &[(&str, &[&str])] = &[
     ("error",         &[]),
     ("ids",           &[]),
+    ("readiness",     &[]),
     ("unit",          &[]),
     ("access",        &["unit"]),
     ("directory",     &["unit", "access"]),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::answer::Json;
-use crate::error::{ApiError, Code, Source};
+use crate::error::ApiError;
 use crate::operation::Operation;
 
 async fn healthz() -> Json {
@@ -13,11 +13,11 @@ async fn healthz() -> Json {
 }
 
 async fn readyz(State(app): State<App>) -> Result<Json, ApiError> {
-    match app.domain().ping().await {
+    match app.domain().ready().await {
         Ok(()) => Ok(Json::of(br#"{"status":"ready"}"#.to_vec())),
-        Err(error) => {
-            let _ = ApiError::from(error);
-            Err(ApiError::new(Code::Unavailable, "The database does not answer", Source::Nowhere))
+        Err(unready) => {
+            tracing::warn!(reason = unready.reason(), "not ready: {unready}");
+            Err(ApiError::unavailable(&unready.to_string()))
         }
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn operations() -> Vec<Operation> {
         || json!({ "type": "object", "properties": { "status": { "type": "string" } }, "required": ["status"] });
     vec![
         Operation::get("/healthz", "healthz", "Whether the process answers", healthz).public().answers_document(status),
-        Operation::get("/readyz", "readyz", "Whether the database answers too", readyz)
+        Operation::get("/readyz", "readyz", "Whether the database answers and takes a write, too", readyz)
             .public()
             .answers_document(status),
         Operation::get("/openapi.json", "openapi", "This description", openapi)
