@@ -110,12 +110,14 @@ pub struct Sizes {
     pub longest_wait: Duration,
     /// Bytes that must be free beside a SQLite file for it to be ready.
     pub least_free: u64,
+    /// Whether a SQLite file is read through a memory map.
+    pub map: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        let Options { cache, longest_wait, least_free } = Options::default();
-        Self { connections: 16, cache, longest_wait, least_free }
+        let Options { cache, longest_wait, least_free, map } = Options::default();
+        Self { connections: 16, cache, longest_wait, least_free, map }
     }
 }
 
@@ -206,8 +208,8 @@ pub(crate) fn open_file(file: &Path, sizes: Sizes) -> anyhow::Result<Arc<dyn Sto
         }
         _ => {}
     }
-    let Sizes { cache, longest_wait, least_free, connections: _ } = sizes;
-    let options = Options { cache, longest_wait, least_free };
+    let Sizes { cache, longest_wait, least_free, map, connections: _ } = sizes;
+    let options = Options { cache, longest_wait, least_free, map };
     Ok(Arc::new(Sqlite::open_with(file, options).with_context(|| format!("opening {shown}"))?))
 }
 

@@ -9,9 +9,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use konverse_store::{StoreError, Unready};
+
+use crate::fresh::Freshness;
 
 /// What is beside the database and belongs to it: its log, and the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -22,6 +25,9 @@ type Identity = (u64, u64);
 /// What is known of a database's files.
 pub(crate) struct Health {
     files: Vec<(PathBuf, Identity)>,
+    /// Bytes of the database's file when it was last looked at.
+    seen: AtomicU64,
+    fresh: Arc<Freshness>,
     /// Bytes that must be free beside them.
     least_free: u64,
     /// Set once one of the files is no longer at its path. It stays: what others did to the files meanwhile cannot be known.
@@ -32,27 +38,39 @@ pub(crate) struct Health {
 
 impl Health {
     /// Of a database in which a connection is open that stays open, so that the log and its index stay the same files.
-    pub(crate) fn of(database: &Path, least_free: u64) -> Result<Self, StoreError> {
+    pub(crate) fn of(database: &Path, fresh: Arc<Freshness>, least_free: u64) -> Result<Self, StoreError> {
         let file = |suffix: &str| {
             let mut path = OsString::from(database);
             path.push(suffix);
             let path = PathBuf::from(path);
             let data = fs::metadata(&path)
                 .map_err(|error| StoreError::Database(format!("cannot look at {}: {error}", path.display())))?;
-            Ok((path, (data.dev(), data.ino())))
+            Ok(((path, (data.dev(), data.ino())), data.len()))
         };
-        let files = SUFFIXES.into_iter().map(file).collect::<Result<_, _>>()?;
-        Ok(Self { files, least_free, lost: OnceLock::new(), damaged: OnceLock::new() })
+        let (files, lengths): (_, Vec<u64>) =
+            SUFFIXES.into_iter().map(file).collect::<Result<Vec<_>, StoreError>>()?.into_iter().unzip();
+        Ok(Self {
+            files,
+            seen: AtomicU64::new(lengths.first().copied().unwrap_or(0)),
+            fresh,
+            least_free,
+            lost: OnceLock::new(),
+            damaged: OnceLock::new(),
+        })
     }
 
-    /// Whether the paths still lead to the files that are open. After the first time they do not, never again.
+    /// Whether the paths still lead to the files that are open, and the database's is whole. After the first time it is not
+    /// so, never again.
     pub(crate) fn is_in_place(&self) -> Result<(), StoreError> {
         if let Some(lost) = self.lost.get() {
             return Err(StoreError::Unavailable(lost.clone()));
         }
-        for (path, identity) in &self.files {
+        for (n, (path, identity)) in self.files.iter().enumerate() {
             let what = match fs::metadata(path) {
-                Ok(data) if (data.dev(), data.ino()) == *identity => continue,
+                Ok(data) if (data.dev(), data.ino()) == *identity => match n == 0 && self.is_cut_short(data.len()) {
+                    true => "was cut short",
+                    false => continue,
+                },
                 Ok(_) => "was replaced by another file",
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                     "was moved or deleted"
@@ -72,6 +90,13 @@ impl Health {
             return Err(StoreError::Unavailable(lost));
         }
         Ok(())
+    }
+
+    /// Whether the file has become shorter than what was committed to it. `VACUUM` makes it shorter, too, but commits that
+    /// first.
+    fn is_cut_short(&self, length: u64) -> bool {
+        let before = self.seen.swap(length, Ordering::Relaxed);
+        length < before && self.fresh.size().is_none_or(|size| length < size)
     }
 
     /// Looks at an error for damage of the file, which is said loudly once and remembered.

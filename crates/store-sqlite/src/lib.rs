@@ -51,11 +51,13 @@ pub struct Options {
     pub longest_wait: Duration,
     /// Bytes that must be free beside the file for it to be ready.
     pub least_free: u64,
+    /// Whether the file is read through a memory map. Then the system kills the process where the file is cut short.
+    pub map: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache: 64 << 20, longest_wait: Duration::from_secs(30), least_free: 64 << 20 }
+        Self { cache: 64 << 20, longest_wait: Duration::from_secs(30), least_free: 64 << 20, map: true }
     }
 }
 
@@ -82,9 +84,10 @@ impl Sqlite {
 
     /// The same, used in another way.
     pub fn open_with(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
-        let (file, connection) = open::database_file(path, options.cache)?;
-        let health = Arc::new(Health::of(&file, options.least_free)?);
-        let readers = Arc::new(Readers::open(Freshness::of(&file), file, Arc::clone(&health))?);
+        let (file, connection) = open::database_file(path, options)?;
+        let fresh = Arc::new(Freshness::of(&file));
+        let health = Arc::new(Health::of(&file, Arc::clone(&fresh), options.least_free)?);
+        let readers = Arc::new(Readers::open(fresh, file, options.map, Arc::clone(&health))?);
         // An import computes on every processor, and each of its parts may read.
         let waiting = WAITING_READS.max(2 * threads());
         Ok(SqlStore::new(Self {

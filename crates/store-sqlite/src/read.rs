@@ -32,7 +32,8 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 /// that connect later may take all there are.
 pub(crate) struct Readers {
     path: PathBuf,
-    pub(crate) fresh: Freshness,
+    map: bool,
+    pub(crate) fresh: Arc<Freshness>,
     pub(crate) health: Arc<Health>,
     /// Those that read one customer's timeline: see [`Reader::show`].
     of_timelines: Mutex<Vec<Reader>>,
@@ -60,8 +61,8 @@ struct Snapshot {
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: open::for_reading(path)?, snapshot: None })
+    fn open(path: &Path, map: bool) -> Result<Self, StoreError> {
+        Ok(Self { connection: open::for_reading(path, map)?, snapshot: None })
     }
 
     /// Ends the read transaction that is open.
@@ -115,12 +116,18 @@ impl Drop for Caller {
 
 impl Readers {
     /// With as many connections as will be used at once.
-    pub(crate) fn open(fresh: Freshness, path: PathBuf, health: Arc<Health>) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        fresh: Arc<Freshness>,
+        path: PathBuf,
+        map: bool,
+        health: Arc<Health>,
+    ) -> Result<Self, StoreError> {
         let most_idle = threads() + BLOCKING_READS;
-        let open = |count| (0..count).map(|_| Reader::open(&path)).collect::<Result<_, _>>();
+        let open = |count| (0..count).map(|_| Reader::open(&path, map)).collect::<Result<_, _>>();
         let (of_timelines, others) = (open(threads())?, open(most_idle)?);
         Ok(Self {
             path,
+            map,
             fresh,
             health,
             of_timelines: Mutex::new(of_timelines),
@@ -187,12 +194,13 @@ impl Readers {
     }
 
     /// Looks for damage, table by table, with rests, until the end or until nobody wants it any more. What is found goes to
-    /// [`Health`]. The connection is its own, since it fills with pages nobody else needs.
+    /// [`Health`]. The connection is its own, since it fills with pages nobody else needs, and has no map: what
+    /// cannot be read is damage, and no reason to be killed.
     ///
     /// A table is one read transaction, which holds back the log: so it is one at a time.
     pub(crate) fn look_through(&self, wanted: Wanted) -> Result<(), StoreError> {
         let Wanted(wanted) = wanted;
-        let mut connection = open::for_reading(&self.path)?;
+        let mut connection = open::for_reading(&self.path, false)?;
         let mut begun = Stopwatch::now();
         let rest = move || {
             if begun.elapsed() >= AT_ONCE {
@@ -207,19 +215,21 @@ impl Readers {
             let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
             texts.collect::<Result<Vec<_>, _>>()
         };
-        let looked = || {
-            for table in texts("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")? {
-                let quoted = table.replace('"', "\"\"");
-                let found = texts(&format!("PRAGMA quick_check(\"{quoted}\")"))?;
-                for damage in found.iter().filter(|text| *text != "ok") {
-                    tracing::error!(%table, "damaged: {damage}");
-                    self.health.note_damage(&format!("table {table}: {damage}"));
-                }
+        let tables = texts("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+        for table in tables.map_err(database).inspect_err(|error| self.health.note(error))? {
+            let found = texts(&format!("PRAGMA quick_check(\"{}\")", table.replace('"', "\"\"")));
+            let found = match found.map_err(database) {
+                Ok(found) => found,
+                // So damaged that it cannot even be looked at.
+                Err(StoreError::Corrupt(text)) => vec![text],
+                Err(error) => return Err(error),
+            };
+            for damage in found.iter().filter(|text| *text != "ok") {
+                tracing::error!(%table, "damaged: {damage}");
+                self.health.note_damage(&format!("table {table}: {damage}"));
             }
-            Ok(())
-        };
-        let looked = looked().map_err(database);
-        looked.inspect_err(|error| self.health.note(error))
+        }
+        Ok(())
     }
 
     /// A connection on which something failed is closed: nobody knows in what state it is.
@@ -231,7 +241,7 @@ impl Readers {
         let free = idle.lock().pop();
         let mut reader = match free {
             Some(reader) => reader,
-            None => Reader::open(&self.path)?,
+            None => Reader::open(&self.path, self.map)?,
         };
         let result = work(&mut reader).inspect_err(|error| self.health.note(error))?;
         let mut idle = idle.lock();
@@ -323,11 +333,13 @@ pub(crate) fn splice(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Options;
 
     fn readers(folder: &tempfile::TempDir) -> Readers {
-        let (file, _open) = open::database_file(&folder.path().join("test.db"), 1 << 20).expect("it opens");
-        let health = Health::of(&file, 0).expect("its files are there");
-        Readers::open(Freshness::of(&file), file, Arc::new(health)).expect("they open")
+        let (file, _open) = open::database_file(&folder.path().join("test.db"), Options::default()).expect("it opens");
+        let fresh = Arc::new(Freshness::of(&file));
+        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        Readers::open(fresh, file, true, Arc::new(health)).expect("they open")
     }
 
     /// Long enough to be looked at many times.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
@@ -23,6 +24,9 @@ const MOST_STEPS: usize = 20_000;
 
 /// How long the thread waits for another process's lock before it looks whether anybody still waits for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a change waits in any case, also when the lock has been held for long already: the thread looks meanwhile.
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 
 /// A change on its way.
 struct Job {
@@ -54,12 +58,31 @@ impl Job {
     }
 }
 
+/// Since when another process has held the lock, as far as the thread has looked.
+#[derive(Default)]
+struct Blocked(Mutex<Option<Stopwatch>>);
+
+impl Blocked {
+    fn looked(&self, is_held: bool) {
+        let mut since = self.0.lock();
+        *since = is_held.then(|| since.unwrap_or_else(Stopwatch::now));
+    }
+
+    /// What is left of `longest`. Whoever comes late, since it waited for somebody who waited here, does not wait as long
+    /// again.
+    fn left(&self, longest: Duration) -> Duration {
+        let held = self.0.lock().map_or(Duration::ZERO, |since| since.elapsed());
+        longest.saturating_sub(held).max(SHORTEST_WAIT.min(longest))
+    }
+}
+
 /// A handle to the writing thread. When it goes, the thread finishes what is waiting and ends.
 pub(crate) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     /// How long a change may wait until it is begun.
     longest_wait: Duration,
+    blocked: Arc<Blocked>,
     readers: Arc<Readers>,
     /// The thread that renews the readers' snapshots ends with it.
     _renewing: mpsc::Sender<()>,
@@ -74,7 +97,8 @@ impl Writer {
         connection.busy_timeout(LOOK_AGAIN).map_err(database)?;
         let (jobs, waiting) = mpsc::channel();
         let renewed = Arc::downgrade(&readers);
-        let place = Place { connection, readers: Arc::clone(&readers) };
+        let blocked = Arc::<Blocked>::default();
+        let place = Place { connection, readers: Arc::clone(&readers), blocked: Arc::clone(&blocked) };
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || run(&place, &waiting))
@@ -87,10 +111,12 @@ impl Writer {
                 while ended.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
                     let Some(readers) = renewed.upgrade() else { break };
                     readers.renew();
+                    // Where nobody writes it is to be said, too.
+                    let _ = readers.health.is_in_place();
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), longest_wait, readers, _renewing: renewing })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), longest_wait, blocked, readers, _renewing: renewing })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
@@ -98,9 +124,10 @@ impl Writer {
         self.readers.health.is_in_place()?;
         let (done, mut answer) = oneshot::channel();
         let turn = Turn::default();
-        let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + self.longest_wait };
+        let wait = self.blocked.left(self.longest_wait);
+        let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + wait };
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
-        match tokio::time::timeout(self.longest_wait, &mut answer).await {
+        match tokio::time::timeout(wait, &mut answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) if turn.take() => Err(late(self.longest_wait)),
             // It has been begun, so it is as good as done, and what became of it is worth waiting for.
@@ -127,6 +154,7 @@ impl Drop for Writer {
 /// Where changes are committed, and who must hear of it.
 struct Place {
     readers: Arc<Readers>,
+    blocked: Arc<Blocked>,
     /// Closed last: a connection for reading alone cannot take the log away.
     connection: Connection,
 }
@@ -191,9 +219,12 @@ impl Place {
 
     /// Begins a transaction; false when another process holds the lock.
     fn begin(&self) -> Result<bool, StoreError> {
-        match self.connection.execute_batch("BEGIN IMMEDIATE") {
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+        let is_held = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+        self.blocked.looked(begun.as_ref().is_err_and(is_held));
+        match begun {
             Ok(()) => {}
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Ok(false),
+            Err(error) if is_held(&error) => return Ok(false),
             Err(error) => {
                 tracing::error!(%error, "cannot begin a transaction");
                 return Err(self.noted(database(error)));
@@ -335,14 +366,15 @@ mod tests {
 
     fn place(folder: &tempfile::TempDir) -> Place {
         let path = folder.path().join("test.db");
-        let (file, connection) = crate::open::database_file(&path, 1 << 20).expect("it opens");
+        let (file, connection) = crate::open::database_file(&path, crate::Options::default()).expect("it opens");
         connection
             .execute_batch("CREATE TABLE IF NOT EXISTS thing (n INTEGER PRIMARY KEY, text TEXT)")
             .expect("a table");
         connection.busy_timeout(Duration::ZERO).expect("a setting");
-        let health = Arc::new(Health::of(&file, 0).expect("its files are there"));
-        let readers = Readers::open(Freshness::of(&file), file, health).expect("they open");
-        Place { connection, readers: Arc::new(readers) }
+        let fresh = Arc::new(Freshness::of(&file));
+        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        let readers = Readers::open(fresh, file, true, Arc::new(health)).expect("they open");
+        Place { connection, readers: Arc::new(readers), blocked: Arc::default() }
     }
 
     type Answer = oneshot::Receiver<Result<Applied, StoreError>>;

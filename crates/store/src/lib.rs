@@ -72,8 +72,8 @@ pub enum Unready {
     /// There is too little room for more.
     #[error("There is too little free space beside the database's file")]
     NoRoom(String),
-    /// The file that is open is not the one at its path any more.
-    #[error("The database's file was moved, replaced or deleted; konverse has to be started anew")]
+    /// The file that is open is not the one at its path any more, or not whole.
+    #[error("The database's file was moved, replaced, deleted or cut short; konverse has to be started anew")]
     Moved(String),
     /// Something stored was found damaged.
     #[error("The database's file is damaged")]

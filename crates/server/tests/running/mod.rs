@@ -33,8 +33,14 @@ impl Drop for Running {
 impl Running {
     /// Starts the program in a folder and waits until it serves.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_konverse"))
-            .args(args)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_konverse"));
+        command.args(args);
+        Self::start_as(command, folder)
+    }
+
+    /// The same by a command of one's own.
+    pub(crate) fn start_as(mut command: Command, folder: &Path) -> Self {
+        let mut child = command
             .current_dir(folder)
             .env_clear()
             .stdin(Stdio::null())
@@ -53,7 +59,9 @@ impl Running {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { child, lines, log: String::new(), address };
         running.address = loop {
-            let Ok(line) = running.lines.recv_timeout(PATIENCE) else { panic!("{args:?} does not serve: {running:?}") };
+            let Ok(line) = running.lines.recv_timeout(PATIENCE) else {
+                panic!("{command:?} does not serve: {running:?}")
+            };
             running.log += &format!("{line}\n");
             if let Some((_, address)) = line.split_once("serving on http://") {
                 // In JSON, quotes follow.
