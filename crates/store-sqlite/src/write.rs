@@ -453,6 +453,21 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_late_to_a_held_lock_waits_for_what_is_left() {
+        let longest = Duration::from_secs(1_000);
+        let ago = |seconds| Blocked(Mutex::new(Stopwatch::now().checked_sub(Duration::from_secs(seconds))));
+        assert_eq!(Blocked::default().left(longest), longest);
+        assert!(ago(900).left(longest) <= Duration::from_secs(100));
+        assert_eq!(ago(2_000).left(longest), SHORTEST_WAIT, "the thread looks once more");
+        assert_eq!(ago(2_000).left(Duration::ZERO), Duration::ZERO);
+        let blocked = ago(2_000);
+        blocked.looked(true);
+        assert_eq!(blocked.left(longest), SHORTEST_WAIT, "it is held still");
+        blocked.looked(false);
+        assert_eq!(blocked.left(longest), longest);
+    }
+
+    #[test]
     fn a_change_is_made_or_given_up_and_never_both() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(&folder);
