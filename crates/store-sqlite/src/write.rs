@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
+use crate::health::Health;
 use crate::read::Readers;
 use crate::{bind, database};
 
@@ -83,9 +84,9 @@ pub(crate) struct Writer {
     /// How long a change may wait until it is begun.
     longest_wait: Duration,
     blocked: Arc<Blocked>,
-    readers: Arc<Readers>,
-    /// The thread that renews the readers' snapshots ends with it.
-    _renewing: mpsc::Sender<()>,
+    health: Arc<Health>,
+    /// The thread that renews the readers' snapshots, and what it ends with.
+    renewer: Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>,
 }
 
 impl Writer {
@@ -97,15 +98,16 @@ impl Writer {
         connection.busy_timeout(LOOK_AGAIN).map_err(database)?;
         let (jobs, waiting) = mpsc::channel();
         let renewed = Arc::downgrade(&readers);
-        let blocked = Arc::<Blocked>::default();
-        let place = Place { connection, readers: Arc::clone(&readers), blocked: Arc::clone(&blocked) };
+        let (blocked, health) = (Arc::<Blocked>::default(), Arc::clone(&readers.health));
+        // The handle does not keep the readers: they are closed before the connection that writes.
+        let place = Place { connection, readers, blocked: Arc::clone(&blocked) };
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || run(&place, &waiting))
             .map_err(|error| StoreError::Database(error.to_string()))?;
         // A thread of its own: the writing one may wait for another process.
         let (renewing, ended) = mpsc::channel::<()>();
-        thread::Builder::new()
+        let renewer = thread::Builder::new()
             .name("sqlite-renewer".into())
             .spawn(move || {
                 while ended.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
@@ -116,12 +118,19 @@ impl Writer {
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), longest_wait, blocked, readers, _renewing: renewing })
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            longest_wait,
+            blocked,
+            health,
+            renewer: Some((renewing, renewer)),
+        })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         let gone = || StoreError::Database("the writing thread has ended".into());
-        self.readers.health.is_in_place()?;
+        self.health.is_in_place()?;
         let (done, mut answer) = oneshot::channel();
         let turn = Turn::default();
         let wait = self.blocked.left(self.longest_wait);
@@ -144,6 +153,11 @@ fn late(longest_wait: Duration) -> StoreError {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // It may have the readers, which have to go before the connection that writes.
+        if let Some((renewing, renewer)) = self.renewer.take() {
+            drop(renewing);
+            let _ = renewer.join();
+        }
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -360,7 +374,6 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
 mod tests {
     use super::*;
     use crate::fresh::Freshness;
-    use crate::health::Health;
     use konverse_model::{Id, Kind};
     use konverse_store_sql::{Dialect, Value};
 
