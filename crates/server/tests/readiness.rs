@@ -107,11 +107,11 @@ async fn on_sqlite_a_foreign_lock_keeps_nobody_waiting_and_nothing_given_up_is_m
         assert_eq!(unavailable(&reply.expect("no panic")), "the database cannot take this now; try again");
     }
     assert_eq!(unavailable(&admin.get("/readyz").await), "The database takes no writes");
-    assert_eq!(admin.get("/v1/customers").await.ids(), [customer.clone()], "reads go on");
+    assert_eq!(admin.get("/v1/customers").await.ids(), [&*customer], "reads go on");
     other.execute_batch("ROLLBACK").expect("it ends");
     let created = admin.customer().await;
     assert_eq!(admin.get("/v1/customers").await.ids().len(), 2, "nothing but {created} was made");
-    assert_eq!(admin.get(&format!("/v1/customers/{customer}/conversations")).await.ids(), [conversation.clone()]);
+    assert_eq!(admin.get(&format!("/v1/customers/{customer}/conversations")).await.ids(), [&*conversation]);
     assert!(admin.get(&format!("/v1/conversations/{conversation}/messages")).await.ids().is_empty());
     app.clock.advance(1_000);
     admin.get("/readyz").await.ok();
@@ -137,7 +137,7 @@ async fn on_sqlite_a_file_that_is_not_at_its_place_takes_no_more_writes() {
             }
             let refused = admin.post("/v1/customers", json!({})).await;
             assert_eq!(unavailable(&refused), "the database cannot take this now; try again", "{suffix} {way}");
-            assert_eq!(admin.get("/v1/customers").await.ids(), [customer.clone()], "reads go on");
+            assert_eq!(admin.get("/v1/customers").await.ids(), [&*customer], "reads go on");
             let said = "The database's file was moved, replaced, deleted or cut short; konverse has to be started anew";
             app.clock.advance(1_000);
             assert_eq!(unavailable(&admin.get("/readyz").await), said, "{suffix} {way}");
