@@ -26,7 +26,7 @@ const MOST_STEPS: usize = 20_000;
 /// How long the thread waits for another process's lock before it looks whether anybody still waits for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long a change waits in any case, also when the lock has been held for long already: the thread looks meanwhile.
+/// How long a change waits at least, unless the thread has looked within that time: long enough for a look.
 const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 
 /// A change on its way.
@@ -59,21 +59,30 @@ impl Job {
     }
 }
 
-/// Since when another process has held the lock, as far as the thread has looked.
+/// What the thread knows of another process's lock.
 #[derive(Default)]
-struct Blocked(Mutex<Option<Stopwatch>>);
+struct Blocked(Mutex<Option<Held>>);
+
+#[derive(Clone, Copy)]
+struct Held {
+    since: Stopwatch,
+    looked: Stopwatch,
+}
 
 impl Blocked {
     fn looked(&self, is_held: bool) {
-        let mut since = self.0.lock();
-        *since = is_held.then(|| since.unwrap_or_else(Stopwatch::now));
+        let mut held = self.0.lock();
+        let now = Stopwatch::now();
+        *held = is_held.then(|| Held { since: held.map_or(now, |held| held.since), looked: now });
     }
 
-    /// What is left of `longest`. Whoever comes late, since it waited for somebody who waited here, does not wait as long
-    /// again.
+    /// What is left of `longest` for a change that comes now. Whoever comes late, since it waited for somebody who waited
+    /// here, does not wait as long again: at most for one more look.
     fn left(&self, longest: Duration) -> Duration {
-        let held = self.0.lock().map_or(Duration::ZERO, |since| since.elapsed());
-        longest.saturating_sub(held).max(SHORTEST_WAIT.min(longest))
+        let Some(held) = *self.0.lock() else { return longest };
+        let left = longest.saturating_sub(held.since.elapsed());
+        let is_known = held.looked.elapsed() < SHORTEST_WAIT;
+        if is_known { left } else { left.max(SHORTEST_WAIT.min(longest)) }
     }
 }
 
@@ -134,6 +143,9 @@ impl Writer {
         let (done, mut answer) = oneshot::channel();
         let turn = Turn::default();
         let wait = self.blocked.left(self.longest_wait);
+        if wait.is_zero() {
+            return Err(late(self.longest_wait));
+        }
         let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + wait };
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
         match tokio::time::timeout(wait, &mut answer).await {
@@ -468,14 +480,14 @@ mod tests {
     #[test]
     fn who_comes_late_to_a_held_lock_waits_for_what_is_left() {
         let longest = Duration::from_secs(1_000);
-        let ago = |seconds| Blocked(Mutex::new(Stopwatch::now().checked_sub(Duration::from_secs(seconds))));
+        let ago = |seconds| Stopwatch::now().checked_sub(Duration::from_secs(seconds)).expect("a moment");
+        let held = |since, looked| Blocked(Mutex::new(Some(Held { since: ago(since), looked: ago(looked) })));
         assert_eq!(Blocked::default().left(longest), longest);
-        assert!(ago(900).left(longest) <= Duration::from_secs(100));
-        assert_eq!(ago(2_000).left(longest), SHORTEST_WAIT, "the thread looks once more");
-        assert_eq!(ago(2_000).left(Duration::ZERO), Duration::ZERO);
-        let blocked = ago(2_000);
+        assert!(held(900, 0).left(longest) <= Duration::from_secs(100));
+        assert_eq!(held(2_000, 1_500).left(longest), SHORTEST_WAIT, "the thread looks once more");
+        let blocked = held(2_000, 1_500);
         blocked.looked(true);
-        assert_eq!(blocked.left(longest), SHORTEST_WAIT, "it is held still");
+        assert!(blocked.left(longest) <= SHORTEST_WAIT, "it is held still, and nothing is to be waited for");
         blocked.looked(false);
         assert_eq!(blocked.left(longest), longest);
     }
