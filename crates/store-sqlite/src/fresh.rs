@@ -194,10 +194,10 @@ impl Freshness {
         }
     }
 
-    /// Bytes of the database as of the last commit; none where nobody has committed since the log was made. The file is
-    /// shorter while some of that is in the log alone.
+    /// Bytes of the database as of the last commit; 0 where nobody has committed since the log was made. The file is shorter
+    /// while some of that is in the log alone. None while a commit is being written into the index.
     pub(crate) fn size(&self) -> Option<u64> {
-        self.header().map(|header| bytes(&header, PAGES)).filter(|size| *size > 0)
+        self.header().map(|header| bytes(&header, PAGES))
     }
 
     /// Whether the log waits to begin anew. It does so with the next write after all of it was copied back, if then nobody

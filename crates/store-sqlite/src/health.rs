@@ -62,9 +62,7 @@ impl Health {
     /// Whether the paths still lead to the files that are open, and the database's is whole. After the first time it is not
     /// so, never again.
     pub(crate) fn is_in_place(&self) -> Result<(), StoreError> {
-        if let Some(lost) = self.lost.get() {
-            return Err(StoreError::Unavailable(lost.clone()));
-        }
+        self.was_in_place()?;
         for (n, (path, identity)) in self.files.iter().enumerate() {
             let what = match fs::metadata(path) {
                 Ok(data) if (data.dev(), data.ino()) == *identity => match n == 0 && self.is_cut_short(data.len()) {
@@ -92,11 +90,27 @@ impl Health {
         Ok(())
     }
 
+    /// What is known of that without looking: see [`Health::is_in_place`].
+    pub(crate) fn was_in_place(&self) -> Result<(), StoreError> {
+        self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Unavailable(lost.clone())))
+    }
+
     /// Whether the file has become shorter than what was committed to it. `VACUUM` makes it shorter, too, but commits that
     /// first.
     fn is_cut_short(&self, length: u64) -> bool {
         let before = self.seen.swap(length, Ordering::Relaxed);
-        length < before && self.fresh.size().is_none_or(|size| length < size)
+        if length >= before {
+            return false;
+        }
+        match self.fresh.size() {
+            Some(0) => true,
+            Some(committed) => length < committed,
+            // It is being written this moment. The next look tells.
+            None => {
+                self.seen.store(before, Ordering::Relaxed);
+                false
+            }
+        }
     }
 
     /// Looks at an error for damage of the file, which is said loudly once and remembered.

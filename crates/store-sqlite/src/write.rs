@@ -139,7 +139,7 @@ impl Writer {
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         let gone = || StoreError::Database("the writing thread has ended".into());
-        self.health.is_in_place()?;
+        self.health.was_in_place()?;
         let (done, mut answer) = oneshot::channel();
         let turn = Turn::default();
         let wait = self.blocked.left(self.longest_wait);
