@@ -104,6 +104,11 @@ impl Work {
         Self { dialect, org: org.into(), lanes, wanted: Counts::default(), part: Part::Steps(steps) }
     }
 
+    /// Whether it is upkeep that nobody waits for, though others wait for its lanes.
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self.part, Part::Steps(_)) && !self.lanes.is_empty()
+    }
+
     /// The lanes to lock before anything else, in this order.
     pub fn lanes(&self) -> &[u8] {
         &self.lanes

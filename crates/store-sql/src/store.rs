@@ -12,7 +12,7 @@ use konverse_store::{
 use quick_cache::sync::Cache;
 
 use crate::block::{self, Counted, Far, Near, Since};
-use crate::{Columns, Cost, Driver, Moment, Query, Step, Value, Work, select, table};
+use crate::{Columns, Cost, Dialect, Driver, Moment, Query, Step, Value, Work, select, table};
 
 const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
 /// Both in one round trip. A customer without a turn is none of this org.
@@ -326,12 +326,31 @@ impl<D: Driver> Blocks for SqlStore<D> {
 
     async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
         let counted = Counted::of(org, list).ok_or_else(|| StoreError::Corrupt(format!("{list:?} is not counted")))?;
+        // Before it is locked, so that only one lane has to be. On SQLite there is only one.
+        let holder = match counted.holder(org).filter(|_| D::DIALECT == Dialect::Postgres) {
+            Some(query) => self.one(query).await?.pop().map(|row| Columns::new(row).id()).transpose()?.map(CustomerId),
+            None => None,
+        };
         let transaction = |dividing: &[(i64, bool)]| {
-            let steps = block::even_out(D::DIALECT, org, counted, size.into(), dividing);
-            self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT), steps))
+            let steps = block::even_out(D::DIALECT, org, counted, holder, size.into(), dividing);
+            self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT, holder), steps))
         };
         // First what has changed is taken in, then blocks are divided, a few thousand rows in a transaction.
-        transaction(&[]).await?;
+        let fold = match D::DIALECT {
+            Dialect::Sqlite => None,
+            // On PostgreSQL that locks no lane, which writers would wait at, unless there is more to do.
+            Dialect::Postgres => {
+                self.run(block::fold_alone(org, counted, size.into())).await?;
+                self.one(block::empty_blocks(org, counted))
+                    .await?
+                    .pop()
+                    .map(|row| Columns::new(row).int())
+                    .transpose()?
+            }
+        };
+        if fold != Some(0) {
+            transaction(&[]).await?;
+        }
         let (mut tried, mut looked_through) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let large = self.one(block::too_large(org, counted, size.into())).await?.into_iter().map(|row| {
@@ -349,7 +368,7 @@ impl<D: Driver> Blocks for SqlStore<D> {
                 looked_through.insert(*stuck);
                 continue;
             }
-            let most = block::divided_at_once(size.into());
+            let most = block::divided_at_once(D::DIALECT, size.into());
             let mut rows = first.1;
             let more = large.iter().skip(1).take_while(|(_, n)| {
                 rows += n;
