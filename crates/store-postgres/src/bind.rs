@@ -8,7 +8,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// A parameter.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Param<'a>(pub(crate) &'a Value);
 
 impl ToSql for Param<'_> {
@@ -23,7 +23,8 @@ impl ToSql for Param<'_> {
     }
 
     fn accepts(ty: &Type) -> bool {
-        [Type::INT8, Type::BYTEA, Type::TEXT].contains(ty)
+        // The last is what a NULL is of before the server knows more.
+        [Type::INT8, Type::BYTEA, Type::TEXT, Type::UNKNOWN].contains(ty)
     }
 
     to_sql_checked!();

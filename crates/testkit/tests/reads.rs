@@ -217,7 +217,7 @@ async fn on_postgres_writers_that_wait_leave_connections_to_reads() {
     becomes("too few writers wait", async || {
         let waiting =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        app.store.place().number(waiting).await == 3
+        app.store.place().number(waiting).await == 2
     })
     .await;
     process.get(&format!("/v1/customers/{customer}/conversations")).await.ok();
