@@ -28,6 +28,9 @@ const COMMIT: Duration = Duration::from_secs(30);
 /// last.
 const MOST_STEPS: usize = 500;
 
+/// About how many statements make a change a large one: more than a request's usually has.
+const LARGE: usize = 50;
+
 /// Upkeep that locks lanes rests so many times as long as it took: it has a fifth of the time.
 const UPKEEP_REST: u32 = 4;
 
@@ -272,7 +275,7 @@ impl Manner {
         // large one takes, or upkeep, which may have a long list to count.
         const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '10min'";
         const LONG: Duration = Duration::from_secs(605);
-        let is_large = |work: &&Work| work.is_upkeep() || work.size() > MOST_STEPS;
+        let is_large = |work: &&Work| work.is_upkeep() || work.size() > LARGE;
         match works.iter().any(is_large) {
             true => Self { begin: PATIENTLY, patience: Some(LONG) },
             false => Self { begin: BEGIN, patience },

@@ -52,7 +52,7 @@ impl Dialect {
     const fn divided(self) -> i64 {
         match self {
             Dialect::Sqlite => 64,
-            Dialect::Postgres => 16,
+            Dialect::Postgres => 32,
         }
     }
 }

@@ -10,6 +10,7 @@ use konverse_store::{Credentials, Field, Filter, Jobs, List, Lists, Order, Scope
 use konverse_store_postgres::{Postgres, PostgresStore};
 use konverse_store_sql::{Cost, Driver, Query, Value};
 use konverse_testkit::postgres::{Database, fresh_database};
+use konverse_testkit::{Backend, TestApp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -166,6 +167,37 @@ async fn connections_give_up_waiting_and_the_url_says_when() {
     assert_unavailable(read(&store, "SELECT 1::bigint FROM pg_sleep(100)", Cost::Unbounded).await);
     assert_unavailable(read(&store, "SELECT 1::bigint FROM pg_sleep(100)", Cost::Bounded).await);
     store.ping().await.expect("a read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_to_come_back() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let url = format!("{}?options=-c%20lock_timeout%3D50", app.store.url());
+    let process = app.over(Arc::new(Postgres::open(&url, 4).await.expect("it opens")));
+    let admin = admin.at(&process);
+    let (mut client, connection) = tokio_postgres::connect(&app.store.url(), NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    for (table, path) in [("message", "/v1/messages?page=30"), ("credential", "/v1/tags")] {
+        let lock = client.transaction().await.expect("a transaction");
+        lock.batch_execute(&format!("LOCK TABLE {table}")).await.expect("a lock");
+        let reply = admin.get(path).await;
+        assert_eq!(reply.status, 503, "{path}");
+        assert_eq!(reply.headers["retry-after"], "1", "{path}");
+        lock.rollback().await.expect("it ends");
+    }
+    let lock = client.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE lane").await.expect("a lock");
+    let body = serde_json::json!({ "name": "late" });
+    let reply = admin.post(&format!("/v1/customers/{customer}/conversations"), body.clone()).await;
+    assert_eq!(reply.status, 503);
+    lock.rollback().await.expect("it ends");
+    assert!(
+        admin.get(&format!("/v1/customers/{customer}/conversations")).await.ids().is_empty(),
+        "nothing was applied"
+    );
+    admin.post(&format!("/v1/customers/{customer}/conversations"), body).await.created();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
