@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
 use konverse_store::Store;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use conversations::ConversationEdit;
@@ -31,7 +31,7 @@ pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest};
+pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
@@ -41,11 +41,21 @@ pub struct Settings {
     pub from_date: konverse_store::Field,
     /// Question 2: whether a customer's conversations are listed newest first.
     pub newest_first: bool,
+    /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
+    pub answer: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true }
+        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+    }
+}
+
+impl Settings {
+    /// A parameter asks for more than an answer may have; `what_helps` is said to the caller.
+    pub fn too_large(&self, name: &'static str, what_helps: &str) -> DomainError {
+        let message = format!("asks for more than the {} MiB an answer may have: {what_helps}", self.answer >> 20);
+        DomainError::Parameter { name, message }
     }
 }
 
@@ -56,6 +66,8 @@ pub struct Domain {
     ids: Ids,
     settings: Settings,
     locks: Vec<Mutex<()>>,
+    looking_through: Semaphore,
+    moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
     changed: watch::Sender<u64>,
@@ -72,6 +84,8 @@ impl Domain {
             ids,
             settings,
             locks,
+            looking_through: Semaphore::new(unit::LOOKING_THROUGH),
+            moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
             changed,

@@ -37,7 +37,8 @@ const ROWS_REFUSED: u8 = 3;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
-    /// What to log: a level (error, warn, info, debug, trace) or levels by module. At debug, each request is a line.
+    /// What to log: a level (error, warn, info, debug, trace) or levels by module. At debug, each request is a line. Tokens,
+    /// passwords and people's addresses and words are never logged; beyond info, libraries are silent for that reason.
     #[arg(long, global = true, env = "KONVERSE_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
     /// How log lines look.
@@ -161,6 +162,10 @@ struct ServeOptions {
     /// Pages a file is mapped by come on top; the system takes them back when it needs to.
     #[arg(long, env = "KONVERSE_CACHE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     cache: u32,
+    /// Mebibytes of records an answer may have: what a request holds in memory. A request for more is refused, and says what
+    /// to ask for less of. Ordinary pages have a hundredth of it.
+    #[arg(long, env = "KONVERSE_ANSWER_MIB", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..=1024))]
+    answer_mib: u32,
     /// Whether answers are compressed for clients that accept gzip or zstd.
     #[arg(long, env = "KONVERSE_COMPRESS", default_value = "auto", value_parser = ["auto", "off"], value_name = "WHEN")]
     compress: String,
@@ -268,9 +273,25 @@ pub fn main() -> ExitCode {
         runtime.block_on(run(cli.command))
     };
     run().unwrap_or_else(|error| {
-        eprintln!("konverse: {error:#}");
+        eprintln!("konverse: {}", without_passwords(&format!("{error:#}")));
         ExitCode::FAILURE
     })
+}
+
+/// Takes out of a complaint what stands in URLs before the host, and parameters where a password is among them: a
+/// database's URL may have been given in place of a file or a name.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c)).unwrap_or(after.len());
+        let (url, later) = after.split_at(end);
+        let (user, place) = url.rsplit_once('@').map_or(("", url), |(_, place)| ("…@", place));
+        let place = if place.contains("password") { place.split('?').next().unwrap_or_default() } else { place };
+        shown.extend([before, "://", user, place]);
+        rest = later;
+    }
+    shown + rest
 }
 
 /// Takes out of a complaint about the command line what it repeats of it: a database's URL may hold a password, also when
@@ -329,6 +350,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             FromDateField::CreatedAt => Field::CreatedAt,
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
+        answer: (options.answer_mib as usize) << 20,
     };
     let half = (options.cache as usize) << 19;
     let domain = options.database.domain_within(half, settings).await?;

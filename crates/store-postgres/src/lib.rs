@@ -8,6 +8,7 @@ mod bind;
 mod open;
 mod write;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use konverse_model::{CustomerId, Instant, OrgId, Position};
 use konverse_store::{Applied, Conflict, Page, StoreError};
-use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
+use konverse_store_sql::{Cost, Dialect, Driver, Query, Splice, SqlStore, Value, Work};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
@@ -125,11 +126,19 @@ fn database(error: tokio_postgres::Error) -> StoreError {
 
 async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
     let stream = client.query_raw(statement, query.params.iter().map(Param)).await.map_err(database)?;
-    let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
-    let values = |row: &tokio_postgres::Row| {
-        (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0)).collect::<Result<_, _>>()
-    };
-    rows.iter().map(values).collect::<Result<_, _>>().map_err(database)
+    let mut stream = pin!(stream);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = stream.try_next().await.map_err(database)? {
+        // What comes after the bytes that may be held is taken from the connection, and dropped.
+        if bytes >= query.bytes {
+            continue;
+        }
+        let values = (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0));
+        let values: Vec<Value> = values.collect::<Result<_, _>>().map_err(database)?;
+        bytes += values.iter().map(Value::bytes).sum::<usize>();
+        found.push(values);
+    }
+    Ok(found)
 }
 
 /// Statements by text, prepared before they run side by side: each text once, since reads and changes repeat few texts
@@ -193,32 +202,26 @@ impl Driver for Postgres {
         _about: Option<(OrgId, CustomerId)>,
         limit: u32,
         reversed: bool,
-        mut buffer: Vec<u8>,
+        buffer: Vec<u8>,
     ) -> Result<Page, StoreError> {
-        let reader = self.reader(query.cost).await?;
+        let mut reader = self.reader(query.cost).await?;
         let client = reader.client()?;
         let statement = prepare(client, query.cost, &query.sql).await?;
         let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
-        let mut rows: Vec<_> = stream.try_collect().await.map_err(database)?;
-        reader.done();
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        if reversed {
-            rows.reverse();
-        }
-        let mut positions = Vec::with_capacity(rows.len());
-        for (n, row) in rows.iter().enumerate() {
+        let mut stream = pin!(stream);
+        let mut page = Splice::new(buffer, limit, query.bytes, reversed);
+        while let Some(row) = stream.try_next().await.map_err(database)? {
             let at = Instant::from_millis(row.try_get(0).map_err(database)?);
             let IdColumn(id) = row.try_get(1).map_err(database)?;
             let Doc(doc) = row.try_get(2).map_err(database)?;
-            positions.push(Position { at, id });
-            if n > 0 {
-                buffer.push(b',');
+            if let Err(error) = page.add(Position { at, id }, doc) {
+                // Whoever had the connection next would have to take the rest first.
+                reader.cost = Cost::Unbounded;
+                return Err(error);
             }
-            buffer.extend_from_slice(doc);
         }
-        let count = u32::try_from(positions.len()).unwrap_or(u32::MAX);
-        Ok(Page { buffer, count, first: positions.first().copied(), last: positions.last().copied(), more })
+        reader.done();
+        Ok(page.page())
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {

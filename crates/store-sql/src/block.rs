@@ -514,7 +514,7 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let mut params = vec![Value::Int(offset)];
     params.extend(counted.params(org));
     params.push(Value::Int(i64::from(rows_wanted) + 1));
-    Query { sql: format!("WITH {place} {select}").into(), params, cost }
+    Query { sql: format!("WITH {place} {select}").into(), params, cost, bytes: usize::MAX }
 }
 
 /// How many rows a list has, if it has blocks.

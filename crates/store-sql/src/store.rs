@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
-    Lists, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Lists, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version,
+    Window,
 };
 use quick_cache::sync::Cache;
 
@@ -111,7 +112,10 @@ impl<D: Driver> SqlStore<D> {
 }
 
 fn by_id(org: OrgId, kind: Kind, id: Id) -> Query {
-    let select = &table::of(kind).select;
+    where_id(&table::of(kind).select, org, kind, id)
+}
+
+fn where_id(select: &str, org: OrgId, kind: Kind, id: Id) -> Query {
     if table::is_shared(kind) {
         let params = vec![org.0.into(), Value::Text(kind.name().to_owned()), id.into()];
         Query::bounded(format!("{select} WHERE org = $1 AND kind = $2 AND id = $3"), params)
@@ -194,6 +198,12 @@ impl<D: Driver> Records for SqlStore<D> {
         rows.map(|row| table::of(kind).row(kind, row)).collect()
     }
 
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError> {
+        let select = format!("SELECT id FROM {}", table::of(kind).name);
+        let queries = ids.iter().map(|id| where_id(&select, org, kind, *id)).collect();
+        self.driver.read(queries).await?.into_iter().flatten().map(|row| Columns::new(row).id()).collect()
+    }
+
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
         if external_id.contains(NUL) {
             return Ok(None);
@@ -269,7 +279,7 @@ impl<D: Driver> Lists for SqlStore<D> {
         };
         let splice = |query, buffer| {
             let reversed = select::is_reversed(window);
-            self.driver.splice(query, about, window.limit, reversed, buffer)
+            self.driver.splice(Query { bytes: window.bytes, ..query }, about, window.limit, reversed, buffer)
         };
         if let (Some(counted), Some(far)) = (Counted::of(org, list), Far::of(window, self.near)) {
             let by_number = |cost| block::page(D::DIALECT, org, counted, far, cost);
@@ -292,13 +302,17 @@ impl<D: Driver> Lists for SqlStore<D> {
         splice(select::page(D::DIALECT, org, list, window), buffer).await
     }
 
-    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
-        let mut rows = self.one(select::rows(org, list, window)).await?;
-        rows.truncate(window.limit as usize);
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Rows, StoreError> {
+        let query = Query { bytes: window.bytes, ..select::rows(org, list, window) };
+        let mut found = self.one(query).await?;
+        let bytes: usize = found.iter().flatten().map(Value::bytes).sum();
+        let more = found.len() > window.limit as usize || bytes >= window.bytes;
+        found.truncate(window.limit as usize);
         if select::is_reversed(window) {
-            rows.reverse();
+            found.reverse();
         }
-        rows.into_iter().map(|row| table::of(list.kind).row(list.kind, row)).collect()
+        let rows = found.into_iter().map(|row| table::of(list.kind).row(list.kind, row)).collect::<Result<_, _>>()?;
+        Ok(Rows { rows, more })
     }
 
     async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError> {
@@ -452,7 +466,7 @@ impl<D: Driver> Jobs for SqlStore<D> {
         let row = |row: Vec<Value>| {
             let org = match row.first() {
                 Some(Value::Id(org)) => OrgId(*org),
-                other => return Err(StoreError::Corrupt(format!("{other:?} where an org belongs"))),
+                other => return Err(crate::misplaced(other.unwrap_or(&Value::Null), "an org")),
             };
             Ok((org, table::of(kind).row(kind, row)?))
         };

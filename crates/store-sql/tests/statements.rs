@@ -144,6 +144,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         for kind in KINDS {
             store.get(org, kind, id(1)).await?;
             store.get_many(org, kind, &[id(1), id(2)]).await?;
+            store.present(org, kind, &[id(1), id(2)]).await?;
             if has_external_id(kind) {
                 store.by_external_id(org, kind, "x").await?;
             }
@@ -176,7 +177,8 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                         for (field, descending) in
                             [(Field::CreatedAt, true), (Field::CreatedAt, false), (Field::UpdatedAt, false)]
                         {
-                            let window = Window { order: Order { field, descending }, start, limit: 3 };
+                            let window =
+                                Window { order: Order { field, descending }, start, limit: 3, bytes: usize::MAX };
                             store.page(org, &list, &window, Vec::new()).await?;
                             store.rows(org, &list, &window).await?;
                         }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use konverse_model::{CustomerId, OrgId};
 use konverse_store::{Applied, Page, StoreError, Version};
-use konverse_store_sql::{Cost, Dialect, Driver, Moment, Query, SqlStore, Value, Work};
+use konverse_store_sql::{Cost, Dialect, Driver, Moment, Query, Splice, SqlStore, Value, Work};
 use tokio::sync::Semaphore;
 
 use fresh::Freshness;
@@ -113,7 +113,8 @@ impl Driver for Sqlite {
         buffer: Vec<u8>,
     ) -> Result<Page, StoreError> {
         let cost = query.cost;
-        self.with_reader(cost, about, move |connection| read::splice(connection, &query, limit, reversed, buffer)).await
+        let page = Splice::new(buffer, limit, query.bytes, reversed);
+        self.with_reader(cost, about, move |connection| read::splice(connection, &query, page)).await
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {

@@ -7,7 +7,7 @@ use std::thread;
 
 use konverse_model::{CustomerId, Instant, OrgId, Position};
 use konverse_store::{Page, StoreError};
-use konverse_store_sql::{Moment, Query, Value};
+use konverse_store_sql::{Moment, Query, Splice, Value};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -211,29 +211,23 @@ pub(crate) fn rows(connection: &Connection, query: &Query) -> Result<Vec<Vec<Val
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
+    let mut bytes = 0;
     while let Some(row) = rows.next().map_err(database)? {
-        found.push((0..columns).map(|column| bind::value(row, column)).collect::<Result<_, _>>()?);
+        let row: Vec<Value> = (0..columns).map(|column| bind::value(row, column)).collect::<Result<_, _>>()?;
+        bytes += row.iter().map(Value::bytes).sum::<usize>();
+        found.push(row);
+        if bytes >= query.bytes {
+            break;
+        }
     }
     Ok(found)
 }
 
-pub(crate) fn splice(
-    connection: &Connection,
-    query: &Query,
-    limit: u32,
-    reversed: bool,
-    mut buffer: Vec<u8>,
-) -> Result<Page, StoreError> {
+pub(crate) fn splice(connection: &Connection, query: &Query, mut page: Splice) -> Result<Page, StoreError> {
     let mut statement = connection.prepare_cached(&query.sql).map_err(database)?;
     bind::bind(&mut statement, &query.params).map_err(database)?;
     let mut rows = statement.raw_query();
-    let (mut count, mut first, mut last, mut more) = (0, None, None, false);
-    let start = buffer.len();
     while let Some(row) = rows.next().map_err(database)? {
-        if count == limit {
-            more = true;
-            break;
-        }
         let at = Instant::from_millis(row.get(0).map_err(database)?);
         let ValueRef::Blob(id) = row.get_ref(1).map_err(database)? else {
             return Err(StoreError::Corrupt("an id is no blob".into()));
@@ -242,25 +236,11 @@ pub(crate) fn splice(
         let ValueRef::Text(doc) = row.get_ref(2).map_err(database)? else {
             return Err(StoreError::Corrupt("a record has no text".into()));
         };
-        if reversed {
-            // Read outwards from a position: each row goes before those already there. Pages are small and this
-            // direction is rare, so moving the bytes up is cheaper than keeping them apart.
-            let separator: &[u8] = if count == 0 { b"" } else { b"," };
-            buffer.splice(start..start, doc.iter().chain(separator).copied());
-        } else {
-            if count > 0 {
-                buffer.push(b',');
-            }
-            buffer.extend_from_slice(doc);
+        if !page.add(position, doc)? {
+            break;
         }
-        first.get_or_insert(position);
-        last = Some(position);
-        count += 1;
     }
-    if reversed {
-        (first, last) = (last, first);
-    }
-    Ok(Page { buffer, count, first, last, more })
+    Ok(page.page())
 }
 
 #[cfg(test)]

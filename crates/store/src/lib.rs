@@ -24,7 +24,7 @@ pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, O
 pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
-pub use lists::{Field, Filter, List, Lists, Order, Page, Scope, Start, Window};
+pub use lists::{Field, Filter, List, Lists, Order, Page, Rows, Scope, Start, Window};
 pub use records::{Hidden, Records, Row, Space, Surroundings};
 
 /// Why a change could not be applied; nothing of it was.
@@ -40,11 +40,23 @@ pub enum Conflict {
     Busy,
 }
 
+/// For the log: without the name, which may be somebody's address.
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stale(kind, id) => write!(f, "{} {id} has changed", kind.name()),
+            Self::Taken(kind, id) => write!(f, "the id or external id of {} {id} is taken", kind.name()),
+            Self::Name(space, _) => write!(f, "a name is taken: {}", space.name()),
+            Self::Busy => f.write_str("another transaction stood in the way"),
+        }
+    }
+}
+
 /// What can go wrong in a store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The change lost against another; nothing of it was applied.
-    #[error("conflict: {0:?}")]
+    #[error("conflict: {0}")]
     Conflict(Conflict),
     /// The database did not answer or did not take the write. The text is for the log, not for callers.
     #[error("database: {0}")]
@@ -54,6 +66,9 @@ pub enum StoreError {
     /// callers.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The rows asked for are more bytes than the caller may hold.
+    #[error("more bytes than may be held at once")]
+    TooLarge,
     /// A stored record cannot be read.
     #[error("stored record: {0}")]
     Corrupt(String),

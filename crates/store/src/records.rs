@@ -151,6 +151,9 @@ pub trait Records: Send + Sync + 'static {
     /// Several records, hidden or not, in the order of `ids`; unknown ids are left out.
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError>;
 
+    /// Which of these records are there, hidden or not.
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError>;
+
     /// The record that shows and has this external id: conversations, messages and notes.
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError>;
 

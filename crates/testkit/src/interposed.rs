@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
+    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Op, Org,
+    Page, Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Window,
 };
 use tokio::sync::Mutex;
 
@@ -26,6 +26,16 @@ pub struct Interposed {
     answer_lost: AtomicBool,
     looks: AtomicUsize,
     rows: StdMutex<HashMap<Kind, (usize, usize)>>,
+    read: AtomicUsize,
+    written: AtomicUsize,
+    most_written: AtomicUsize,
+    reading_on: AtomicUsize,
+    most_reading_on: AtomicUsize,
+}
+
+/// Bytes of rows' texts.
+fn bytes(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.doc.len()).sum()
 }
 
 impl Interposed {
@@ -41,6 +51,11 @@ impl Interposed {
             answer_lost: AtomicBool::default(),
             looks: AtomicUsize::default(),
             rows: StdMutex::default(),
+            read: AtomicUsize::default(),
+            written: AtomicUsize::default(),
+            most_written: AtomicUsize::default(),
+            reading_on: AtomicUsize::default(),
+            most_reading_on: AtomicUsize::default(),
         })
     }
 
@@ -67,6 +82,21 @@ impl Interposed {
     /// Full rows of a kind that use cases read from lists since this was last asked: all of them, and most at once.
     pub fn rows_read(&self, kind: Kind) -> (usize, usize) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind).unwrap_or_default()
+    }
+
+    /// Bytes of texts that one read gave at most since this was last asked.
+    pub fn most_read(&self) -> usize {
+        self.read.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes of texts, those before and those after, of the changes that were being applied at once, at most.
+    pub fn most_written(&self) -> usize {
+        self.most_written.load(Ordering::SeqCst)
+    }
+
+    /// Lists of which more than the first rows were being read at once, at most, since this was last asked.
+    pub fn most_reading_on(&self) -> usize {
+        self.most_reading_on.swap(0, Ordering::SeqCst)
     }
 
     /// Changes that lost against another so far.
@@ -110,7 +140,13 @@ impl Records for Interposed {
     }
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
-        self.inner.get_many(org, kind, ids).await
+        let rows = self.inner.get_many(org, kind, ids).await?;
+        self.read.fetch_max(bytes(&rows), Ordering::SeqCst);
+        Ok(rows)
+    }
+
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError> {
+        self.inner.present(org, kind, ids).await
     }
 
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
@@ -146,10 +182,17 @@ impl Records for Interposed {
         if let Some(act) = act {
             act.await;
         }
+        let texts = changes.ops.iter().map(|op| match op {
+            Op::Put(put) => put.now.doc.len() + put.was.as_ref().map_or(0, |row| row.doc.len()),
+            _ => 0,
+        });
+        let size: usize = texts.sum();
+        self.most_written.fetch_max(self.written.fetch_add(size, Ordering::SeqCst) + size, Ordering::SeqCst);
         let result = match self.taken.load(Ordering::SeqCst) {
             true => Err(StoreError::Conflict(Conflict::Busy)),
             false => self.inner.apply(changes).await,
         };
+        self.written.fetch_sub(size, Ordering::SeqCst);
         let result = match self.answer_lost.swap(false, Ordering::SeqCst) {
             true => result.and(Err(StoreError::Database("the connection broke".into()))),
             false => result,
@@ -174,12 +217,24 @@ impl Lists for Interposed {
         self.inner.page(org, list, window, buffer).await
     }
 
-    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
-        let rows = self.inner.rows(org, list, window).await?;
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Rows, StoreError> {
+        let goes_on = matches!(window.start, Start::After(_));
+        if goes_on {
+            let reading = self.reading_on.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_reading_on.fetch_max(reading, Ordering::SeqCst);
+            // Gives others the chance to do so, too.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let rows = self.inner.rows(org, list, window).await;
+        self.reading_on.fetch_sub(usize::from(goes_on), Ordering::SeqCst);
+        let rows = rows?;
+        self.read.fetch_max(bytes(&rows.rows), Ordering::SeqCst);
         let mut read = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, most) = read.entry(list.kind).or_default();
-        *all += rows.len();
-        *most = rows.len().max(*most);
+        *all += rows.rows.len();
+        *most = rows.rows.len().max(*most);
         drop(read);
         Ok(rows)
     }

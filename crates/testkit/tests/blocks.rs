@@ -163,7 +163,7 @@ fn next(was: &Row) -> Row {
 
 async fn page(store: &dyn Store, list: &List, descending: bool, start: Start, limit: u32) -> (String, Page) {
     let order = Order { field: Field::CreatedAt, descending };
-    let window = Window { order, start, limit };
+    let window = Window { order, start, limit, bytes: usize::MAX };
     let page = store.page(ORG, list, &window, Vec::new()).await.expect("a page");
     (String::from_utf8(page.buffer.clone()).expect("a text"), page)
 }

@@ -27,7 +27,7 @@ const COUNTING: &str = "WITH RECURSIVE n (i) AS (SELECT count(*) FROM org UNION 
 const ENOUGH: i64 = 1_000_000_000;
 
 fn counting_to(most: i64) -> Query {
-    Query { sql: COUNTING.into(), params: vec![Value::Int(most)], cost: Cost::Unbounded }
+    Query { sql: COUNTING.into(), params: vec![Value::Int(most)], cost: Cost::Unbounded, bytes: usize::MAX }
 }
 
 /// Begins a long read, of rows or of a page, on a task of its own. It stands for a request: aborting it is its
@@ -159,7 +159,7 @@ async fn on_postgres_a_read_ends_when_its_caller_goes_away() {
     };
     let pid = async || {
         let sql = "SELECT pg_backend_pid()::bigint";
-        let query = |cost| Query { sql: sql.into(), params: Vec::new(), cost };
+        let query = |cost| Query { sql: sql.into(), params: Vec::new(), cost, bytes: usize::MAX };
         let read = async |cost| store.driver().read(vec![query(cost)]).await.expect("a read");
         let pid = read(Cost::Bounded).await;
         assert_eq!(read(Cost::Unbounded).await, pid, "a read that ends by itself gives its connection back");
@@ -185,7 +185,7 @@ async fn on_postgres_texts_made_of_filters_are_not_kept() {
     let test = TestStore::new(Backend::Postgres).await;
     let store = Postgres::open(&test.url(), 1).await.expect("it opens");
     let read = async |sql: String, cost| {
-        let query = Query { sql: sql.into(), params: Vec::new(), cost };
+        let query = Query { sql: sql.into(), params: Vec::new(), cost, bytes: usize::MAX };
         store.driver().read(vec![query]).await.expect("a read").remove(0).remove(0).remove(0)
     };
     let kept = async || read("SELECT count(*) FROM pg_prepared_statements".into(), Cost::Bounded).await;
@@ -226,11 +226,36 @@ async fn on_postgres_writers_that_wait_leave_connections_to_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_not_read_to_its_end() {
+    async fn stops<D: Driver>(store: &SqlStore<D>, id: &str, text: &str) {
+        for cost in [Cost::Bounded, Cost::Unbounded] {
+            // Rows without end: a read that gathered them first would not come back.
+            let sql = format!(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ENOUGH}) \
+                 SELECT CAST(i AS bigint), {id}, {text} FROM n"
+            );
+            let query = Query { sql: sql.into(), params: Vec::new(), cost, bytes: 10_000_000 };
+            let read = store.driver().splice(query, None, u32::MAX, false, Vec::new());
+            let page = tokio::time::timeout(Duration::from_secs(60), read).await.expect("it stops");
+            assert!(matches!(page, Err(StoreError::TooLarge)));
+            answers(store).await;
+        }
+    }
+    let (sqlite, postgres) = tokio::join!(TestStore::new(Backend::Sqlite), TestStore::new(Backend::Postgres));
+    let file = sqlite.url();
+    let sqlite = Sqlite::open(Path::new(file.strip_prefix("sqlite:").expect("a file"))).expect("it opens");
+    stops(&sqlite, "zeroblob(12)", "CAST(zeroblob(100000) AS TEXT)").await;
+    let postgres = Postgres::open(&postgres.url(), 1).await.expect("it opens");
+    stops(&postgres, "decode(repeat('00', 12), 'hex')", "repeat('x', 100000)").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_read_leaves_room_for_others() {
     async fn fail<D: Driver>(store: &SqlStore<D>) {
         for cost in [Cost::Bounded, Cost::Unbounded] {
             for _ in 0..20 {
-                let query = Query { sql: "SELECT nothing FROM nowhere".into(), params: Vec::new(), cost };
+                let query =
+                    Query { sql: "SELECT nothing FROM nowhere".into(), params: Vec::new(), cost, bytes: usize::MAX };
                 store.driver().read(vec![query.clone()]).await.expect_err("no such table");
                 store.driver().splice(query, None, 1, false, Vec::new()).await.expect_err("no such table");
             }
