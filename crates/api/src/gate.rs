@@ -22,7 +22,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
-use konverse_model::CustomerId;
+use konverse_model::{CustomerId, Id};
 use metrics::{Counter, Histogram, counter, histogram};
 use tower::{Service, ServiceExt};
 
@@ -177,6 +177,9 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
 /// What the gate knows of the operation behind it.
 struct Passage {
     meter: Meter,
+    /// Its path as the contract writes it: what the log shows of a request. The path itself may be made of somebody's
+    /// address, and so may a query.
+    path: &'static str,
     /// Any of them opens it; none when any token does.
     roles: &'static [&'static str],
     /// Whether its answers are made of the timeline of the customer its path names, and of nothing else.
@@ -190,6 +193,7 @@ impl Passage {
         let reads = operation.method == Method::GET;
         Self {
             meter: Meter::new(operation.key),
+            path: operation.path,
             roles: operation.roles,
             of_timeline: operation.of_timeline,
             tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
@@ -226,7 +230,8 @@ impl Passages {
                 tracing::error!(%error, "an operation is not counted");
             }
         }
-        let other = Passage { meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
+        let other =
+            Passage { meter: Meter::new("other"), path: "unknown", roles: &[], of_timeline: false, tagged: false };
         Self { by_route, other }
     }
 
@@ -296,15 +301,21 @@ impl Served {
         };
         let response = send(response, &wish, passage.tagged).await;
         let elapsed = stopwatch.elapsed();
-        let (status, path) = (response.status(), uri.path());
+        let (status, path) = (response.status(), passage.path);
+        let id = id_in(uri.path()).map(tracing::field::display);
         passage.meter.count(status, elapsed.as_secs_f64());
         if status.is_server_error() {
-            tracing::warn!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
+            tracing::warn!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
         } else {
-            tracing::debug!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
+            tracing::debug!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
         }
         finish(response, left)
     }
+}
+
+/// The id a path names, which says nothing of anybody.
+fn id_in(path: &str) -> Option<Id> {
+    path.split('/').find_map(|segment| segment.parse().ok())
 }
 
 /// Keeps an answer for whoever asks the same again.

@@ -7,7 +7,11 @@ use axum::Router;
 use axum::routing::get;
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,16 +23,28 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them. Colours are for
-/// people at a terminal who did not ask to be spared them (no-color.org), not for files.
+/// Whether a line may be logged, whatever is asked for. From debug on, libraries show what passes through them: the
+/// PostgreSQL driver statements with their values, which are people's words and addresses, those for HTTP headers with
+/// tokens.
+fn is_harmless(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::INFO
+        || of.target() == "konverse"
+        || of.target().starts_with("konverse_")
+        || of.target().starts_with("konverse::")
+}
+
+/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them; beyond info, only
+/// konverse's own lines are logged. Colours are for people at a terminal who did not ask to be spared them (no-color.org),
+/// not for files.
 pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !spared;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let registry = tracing_subscriber::registry().with(filter_fn(is_harmless)).with(filter);
     let result = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     result.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
