@@ -130,7 +130,7 @@ on_both_engines!(an_import_holds_little_of_what_its_rows_belong_to, |app| async 
     let mut messages: Vec<Value> = (0..200).map(|n| message(n, &id('e', n), json!({}))).collect();
     import(&mut importer, ImportKind::Messages, &messages).await;
     let most = store.most_written();
-    assert!(most < 25 * MIB, "{most}");
+    assert!(most < 20 * MIB, "{most}");
 
     let admin = app.admin().await;
     for n in [0, 99, 199] {

@@ -285,7 +285,8 @@ impl<A: Tracked> Draft<A> {
             stamp_at: difference.is_some().then_some(events::STAMP_AT),
             changes: difference,
         };
-        let was = was.map(|(row, _)| Box::new(row));
+        // Its text is not needed any more, and what is about to be written is held in several forms already.
+        let was = was.map(|(row, _)| Box::new(Row { doc: String::new(), ..row }));
         Ok(changes.put(Put { was, now, stamp_at: Some(stamp_at), event: Some(event) }))
     }
 
