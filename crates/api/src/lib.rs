@@ -60,6 +60,9 @@ impl Default for ApiSettings {
     }
 }
 
+/// Names what runs by itself in this process and has not come round for long; then the process is not ready.
+pub type Ailing = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+
 /// What handlers share.
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
@@ -67,6 +70,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     domain: Arc<Domain>,
     settings: ApiSettings,
+    ailing: Ailing,
     budget: budget::Budget,
     answers: answers::Answers,
     documents: Documents,
@@ -79,14 +83,19 @@ struct Documents {
 }
 
 impl App {
-    /// The HTTP surface of a domain.
+    /// The HTTP surface of a domain beside which nothing runs by itself.
     pub fn new(domain: Arc<Domain>, settings: ApiSettings) -> Self {
+        Self::watched(domain, settings, Arc::new(Vec::new))
+    }
+
+    /// The HTTP surface of a domain; `ailing` is asked whether what runs beside it does.
+    pub fn watched(domain: Arc<Domain>, settings: ApiSettings, ailing: Ailing) -> Self {
         let operations = routes::operations();
         let documents =
             Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
         let budget = budget::Budget::new(settings.requests_per_minute);
         let answers = answers::Answers::new(settings.answers);
-        Self(Arc::new(Shared { domain, settings, budget, answers, documents }))
+        Self(Arc::new(Shared { domain, settings, ailing, budget, answers, documents }))
     }
 
     fn domain(&self) -> &Domain {

@@ -9,6 +9,7 @@ mod demo;
 mod import;
 mod orgs;
 mod serve;
+mod systemd;
 mod telemetry;
 
 pub use clock::{SystemClock, system_entropy};

@@ -7,18 +7,22 @@ use std::time::Duration;
 use anyhow::Context;
 use konverse_api::{ApiSettings, App};
 use konverse_domain::Domain;
+use konverse_jobs::Tasks;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::clockwork::{clockwork, ended, every};
-use crate::telemetry;
+use crate::clockwork::{self, ended, every};
+use crate::{systemd, telemetry};
 
 /// How often old samples of the metrics are folded away.
 const METRICS_TICK: Duration = Duration::from_secs(10);
 
 /// What a server in which nothing runs needs to close its connections: asked to drain for no time, it has cut nothing off.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(100);
+
+/// What the tasks have at the end for the rounds they are in and to give their leases back.
+const LAST_ROUNDS: Duration = Duration::from_secs(5);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -36,34 +40,44 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     let mut signals = Signals::watch()?;
     let listener = bind(serving.listen, "--listen").await?;
     let (stop, stopped) = watch::channel(false);
-    let mut tasks = vec![tokio::spawn(clockwork(Arc::clone(&domain), serving.keep_events, stopped.clone()))];
+    let tasks = Tasks::new(stopped.clone());
+    clockwork::start(&tasks, &domain, serving.keep_events, &stopped);
+    let mut metrics = None;
     if let Some(address) = serving.metrics_listen {
         let listener = bind(address, "--metrics-listen").await?;
         let handle = telemetry::metrics()?;
-        let upkeep = handle.clone();
-        tasks.push(tokio::spawn(every(METRICS_TICK, stopped.clone(), move || {
-            upkeep.run_upkeep();
-            std::future::ready(())
-        })));
+        let (upkeep, until) = (handle.clone(), stopped.clone());
+        tasks.spawn("metrics", None, move |rounds| {
+            let upkeep = upkeep.clone();
+            every(METRICS_TICK, until.clone(), move || {
+                upkeep.run_upkeep();
+                rounds.came_round(true);
+                std::future::ready(())
+            })
+        });
         tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
         let end = ended(stopped.clone());
-        let served = axum::serve(listener, telemetry::routes(handle)).with_graceful_shutdown(end);
-        tasks.push(tokio::spawn(async move {
+        let served = axum::serve(listener, telemetry::routes(handle, tasks.clone())).with_graceful_shutdown(end);
+        metrics = Some(tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the metrics listener ended");
             }
         }));
     }
+    systemd::say_that_it_lives(&tasks, &stopped);
     let address = listener.local_addr()?;
     tracing::info!("serving on http://{address}");
     ready(address);
-    let app = App::new(Arc::clone(&domain), serving.api);
+    systemd::ready(address);
+    let asked = tasks.clone();
+    let app = App::watched(Arc::clone(&domain), serving.api, Arc::new(move || asked.ailing()));
     let service = konverse_api::serve(app);
     let server = axum::serve(listener, service).with_graceful_shutdown(ended(stopped));
     let server = tokio::spawn(async move { server.await });
 
     signals.next().await;
     tracing::info!("stopping: finishing the requests that are running; a second signal ends them");
+    systemd::stopping();
     let _ = stop.send(true);
     tokio::select! {
         result = server => result.context("the server failed")??,
@@ -72,8 +86,9 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
         }
         () = signals.next() => tracing::warn!("a second signal: cutting off requests that still run"),
     }
-    for task in tasks {
-        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
+    tasks.ended(LAST_ROUNDS).await;
+    if let Some(metrics) = metrics {
+        let _ = tokio::time::timeout(Duration::from_secs(1), metrics).await;
     }
     domain.store_token_uses().await.context("storing when tokens were last used")?;
     Ok(())

@@ -6,6 +6,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use clap::ValueEnum;
+use konverse_jobs::Tasks;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +47,10 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// The routes of the metrics listener.
-pub(crate) fn routes(handle: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(async move || handle.render()))
+pub(crate) fn routes(handle: PrometheusHandle, tasks: Tasks) -> Router {
+    let render = async move || {
+        tasks.measure();
+        handle.render()
+    };
+    Router::new().route("/metrics", get(render))
 }

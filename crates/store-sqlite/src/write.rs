@@ -1,5 +1,6 @@
 //! Writing: one thread, one connection, one commit for all that is waiting.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -38,7 +39,7 @@ impl Writer {
         let renewed = Arc::downgrade(&readers);
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || run(&Place { connection, readers }, &waiting))
+            .spawn(move || run(&Place { connection, readers }, &waiting, commit))
             .map_err(|error| StoreError::Database(error.to_string()))?;
         // A thread of its own: the writing one may wait for another process.
         let (renewing, ended) = mpsc::channel::<()>();
@@ -47,7 +48,8 @@ impl Writer {
             .spawn(move || {
                 while ended.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
                     let Some(readers) = renewed.upgrade() else { break };
-                    readers.renew();
+                    // Without the next one the log would never begin anew.
+                    let _ = catch_unwind(AssertUnwindSafe(|| readers.renew()));
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;
@@ -55,7 +57,7 @@ impl Writer {
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        let gone = || StoreError::Database("the writing thread has ended".into());
+        let gone = || StoreError::Database("the change was lost: the writing thread panicked or has ended".into());
         let (done, answer) = oneshot::channel();
         self.jobs.as_ref().ok_or_else(gone)?.send(Job { work, done }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -78,7 +80,7 @@ struct Place {
     connection: Connection,
 }
 
-fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
+fn run(place: &Place, waiting: &mpsc::Receiver<Job>, commit: impl Fn(&Place, Vec<Job>)) {
     while let Ok(first) = waiting.recv() {
         let mut steps = first.work.size();
         let mut batch = vec![first];
@@ -87,9 +89,16 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
             steps += job.work.size();
             batch.push(job);
         }
-        commit(place, batch);
-        if place.readers.fresh.log_is_long() {
-            place.copy_back();
+        // The thread is everybody's: what nobody thought of fails with the batch it is in, and the next one begins anew.
+        let committed = catch_unwind(AssertUnwindSafe(|| {
+            commit(place, batch);
+            if place.readers.fresh.log_is_long() {
+                place.copy_back();
+            }
+        }));
+        if committed.is_err() {
+            tracing::error!("the writing thread panicked, standard error says where; the changes it was at failed");
+            place.give_up();
         }
     }
     place.readers.renew();
@@ -109,6 +118,16 @@ impl Place {
         };
         copy();
         self.readers.paused(copy);
+    }
+
+    /// Leaves nothing open of a batch that panicked. Whether it was committed is not known, so all that was read is old.
+    fn give_up(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "cannot roll back");
+        }
+        self.readers.fresh.ended(None::<std::iter::Empty<&Work>>);
     }
 
     fn begin(&self) -> Result<(), StoreError> {
@@ -229,8 +248,11 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::fresh::Freshness;
+    use crate::open;
     use konverse_model::{Id, Kind};
     use konverse_store_sql::{Dialect, Value};
 
@@ -287,6 +309,29 @@ mod tests {
         let (answers, there) = committed(&place, &[(1, 10), (3, 10)]);
         assert!(answers.iter().all(Result::is_ok), "the next batch begins anew");
         assert_eq!(there, [1, 3]);
+    }
+
+    #[test]
+    fn a_panic_fails_the_batch_it_is_in_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, connection) = open::database_file(&folder.path().join("test.db"), 1 << 20).expect("it opens");
+        connection.execute_batch("CREATE TABLE thing (n INTEGER PRIMARY KEY, text TEXT)").expect("a table");
+        let place = Place { connection, readers: Arc::new(Readers::new(Freshness::of(&file), file)) };
+        let (jobs, waiting) = mpsc::channel();
+        // The same row twice: the second is refused unless the first was rolled back.
+        let ((first, mut lost), (second, mut written)) = (inserting(1, 10), inserting(1, 10));
+        jobs.send(first).expect("it is listened to");
+        let next = Cell::new(Some((jobs, second)));
+        run(&place, &waiting, |place, batch| {
+            let Some((jobs, second)) = next.take() else { return commit(place, batch) };
+            jobs.send(second).expect("it is listened to");
+            place.begin().expect("it begins");
+            perform(&place.connection, &batch[0].work).expect("it goes");
+            panic!("what nobody thought of");
+        });
+        lost.try_recv().expect_err("nobody says that it was done");
+        written.try_recv().expect("it is answered").expect("it is written");
+        assert!(place.readers.fresh.moment().is_some(), "what is committed now can be told apart again");
     }
 
     #[test]

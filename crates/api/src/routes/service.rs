@@ -12,7 +12,16 @@ async fn healthz() -> Json {
     Json::of(br#"{"status":"ok"}"#.to_vec())
 }
 
+/// Whether what runs by itself in this process does. The names are nobody's secret.
+fn tasks(app: &App) -> Result<(), ApiError> {
+    match (app.0.ailing)().join(", ") {
+        names if names.is_empty() => Ok(()),
+        names => Err(ApiError::unavailable(&format!("What runs by itself has not come round for long: {names}"))),
+    }
+}
+
 async fn readyz(State(app): State<App>) -> Result<Json, ApiError> {
+    tasks(&app)?;
     match app.domain().ping().await {
         Ok(()) => Ok(Json::of(br#"{"status":"ready"}"#.to_vec())),
         Err(error) => {
@@ -31,7 +40,7 @@ pub(super) fn operations() -> Vec<Operation> {
         || json!({ "type": "object", "properties": { "status": { "type": "string" } }, "required": ["status"] });
     vec![
         Operation::get("/healthz", "healthz", "Whether the process answers", healthz).public().answers_document(status),
-        Operation::get("/readyz", "readyz", "Whether the database answers too", readyz)
+        Operation::get("/readyz", "readyz", "Whether the database answers too, and what runs by itself does", readyz)
             .public()
             .answers_document(status),
         Operation::get("/openapi.json", "openapi", "This description", openapi)

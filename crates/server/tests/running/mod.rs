@@ -33,10 +33,16 @@ impl Drop for Running {
 impl Running {
     /// Starts the program in a folder and waits until it serves.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_within(folder, args, &[])
+    }
+
+    /// The same with an environment of these variables alone.
+    pub(crate) fn start_within(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_konverse"))
             .args(args)
             .current_dir(folder)
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
