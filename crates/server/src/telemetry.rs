@@ -7,6 +7,7 @@ use axum::Router;
 use axum::routing::get;
 use clap::ValueEnum;
 use konverse_jobs::Tasks;
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -38,12 +39,24 @@ pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 const BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
+/// Says what each metric means, to whoever scrapes them. `docs/operating.md` has the same metrics.
+fn describe() {
+    describe_counter!("konverse_requests_total", "Requests answered, by operation and class of status.");
+    describe_histogram!("konverse_request_seconds", "Seconds from a request's head to its answer, by operation.");
+    describe_counter!("konverse_job_items_total", "Items that jobs have done, or put aside to try them again later.");
+    describe_gauge!("konverse_task_up", "Whether a task runs: 0 while it waits to begin again.");
+    describe_counter!("konverse_task_restarts_total", "How often a task began again after it panicked or ended.");
+    describe_gauge!("konverse_task_good_round_age_seconds", "Seconds since a round of a task last went well.");
+}
+
 /// Starts collecting metrics.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("konverse_request_seconds".into()), BUCKETS)
         .context("histogram buckets")?;
-    builder.install_recorder().context("cannot start collecting metrics")
+    let handle = builder.install_recorder().context("cannot start collecting metrics")?;
+    describe();
+    Ok(handle)
 }
 
 /// The routes of the metrics listener.

@@ -2,7 +2,10 @@
 
 mod running;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,6 +43,45 @@ async fn metrics() -> String {
     let (status, metrics) = server.get("/metrics", "");
     assert_eq!(status, 200);
     metrics.as_str().expect("text").to_owned()
+}
+
+/// What stands in quotes after any of these, in the sources of the product.
+fn named_after(macros: &[&str]) -> BTreeSet<String> {
+    fn sources(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            match entry.is_dir() {
+                true => sources(&entry, found),
+                false => found.push(fs::read_to_string(&entry).unwrap_or_default()),
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    for package in
+        ["model", "store", "store-sql", "store-sqlite", "store-postgres", "domain", "jobs", "feed", "api", "server"]
+    {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src"), &mut texts);
+    }
+    let mut names = BTreeSet::new();
+    for (text, name) in texts.iter().flat_map(|text| macros.iter().map(move |name| (text, name))) {
+        let call = format!("{name}!(");
+        for (at, _) in text.match_indices(&call).filter(|(at, _)| !text[..*at].ends_with('_')) {
+            let first = text[at + call.len()..].trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+            names.extend(first.map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_metric_is_described_to_its_reader_and_in_the_documentation() {
+    let counted = named_after(&["counter", "gauge", "histogram"]);
+    assert!(counted.contains("konverse_requests_total"), "{counted:?}");
+    assert_eq!(named_after(&["describe_counter", "describe_gauge", "describe_histogram"]), counted);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `konverse_")?.split('`').next());
+    let rows: BTreeSet<String> = rows.map(|name| format!("konverse_{name}")).collect();
+    assert_eq!(rows, counted);
 }
 
 #[tokio::test]
