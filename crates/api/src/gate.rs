@@ -22,9 +22,10 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
-use konverse_model::CustomerId;
+use konverse_model::{CustomerId, OrgId};
 use metrics::{Counter, Histogram, counter, histogram};
 use tower::{Service, ServiceExt};
+use tracing::Span;
 
 use crate::answer::ok;
 use crate::answers::Place;
@@ -176,6 +177,7 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
 
 /// What the gate knows of the operation behind it.
 struct Passage {
+    key: &'static str,
     meter: Meter,
     /// Any of them opens it; none when any token does.
     roles: &'static [&'static str],
@@ -189,10 +191,23 @@ impl Passage {
     fn of(operation: &Operation) -> Self {
         let reads = operation.method == Method::GET;
         Self {
+            key: operation.key,
             meter: Meter::new(operation.key),
             roles: operation.roles,
             of_timeline: operation.of_timeline,
             tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
+        }
+    }
+
+    /// Tells a request's span what became of it. Its path is not told, since it may hold an address.
+    fn tell(&self, span: &Span, status: StatusCode, org: Option<OrgId>) {
+        // What the span does not ask for is left out.
+        span.record("otel.name", self.key).record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        if let Some(org) = org {
+            span.record("org", tracing::field::display(org));
         }
     }
 
@@ -226,7 +241,7 @@ impl Passages {
                 tracing::error!(%error, "an operation is not counted");
             }
         }
-        let other = Passage { meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
+        let other = Passage { key: "other", meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
         Self { by_route, other }
     }
 
@@ -257,6 +272,7 @@ impl Served {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let passage = self.passages.of(&method, uri.path());
         let headers = request.headers();
+        let span = app.0.process.span.as_ref().map(|begin| begin(&method, headers));
         let wish = Wish {
             has: headers.get_all(IF_NONE_MATCH).iter().filter(|_| passage.tagged).cloned().collect(),
             coding: app.0.settings.compress.then(|| Coding::accepted(headers)),
@@ -298,6 +314,9 @@ impl Served {
         let elapsed = stopwatch.elapsed();
         let (status, path) = (response.status(), uri.path());
         passage.meter.count(status, elapsed.as_secs_f64());
+        if let Some(span) = span {
+            passage.tell(&span, status, org);
+        }
         if status.is_server_error() {
             tracing::warn!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
         } else {

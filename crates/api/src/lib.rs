@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Method};
 use konverse_domain::Domain;
 use serde_json::Value;
 
@@ -63,6 +64,19 @@ impl Default for ApiSettings {
 /// Names what runs by itself in this process and has not come round for long; then the process is not ready.
 pub type Ailing = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
 
+/// Begins the span of a request with these headers. What it asks for of `otel.name` (the operation's key),
+/// `http.response.status_code`, `otel.status_code` and `org` is recorded before it ends.
+pub type BeginSpan = Arc<dyn Fn(&Method, &HeaderMap) -> tracing::Span + Send + Sync>;
+
+/// The process around the HTTP surface.
+#[derive(Clone, Default)]
+pub struct Process {
+    /// Nothing runs by itself without.
+    pub ailing: Option<Ailing>,
+    /// Requests have no spans without.
+    pub span: Option<BeginSpan>,
+}
+
 /// What handlers share.
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
@@ -70,7 +84,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     domain: Arc<Domain>,
     settings: ApiSettings,
-    ailing: Ailing,
+    process: Process,
     budget: budget::Budget,
     answers: answers::Answers,
     documents: Documents,
@@ -83,19 +97,19 @@ struct Documents {
 }
 
 impl App {
-    /// The HTTP surface of a domain beside which nothing runs by itself.
+    /// The HTTP surface of a domain in a process that does nothing else.
     pub fn new(domain: Arc<Domain>, settings: ApiSettings) -> Self {
-        Self::watched(domain, settings, Arc::new(Vec::new))
+        Self::within(domain, settings, Process::default())
     }
 
-    /// The HTTP surface of a domain; `ailing` is asked whether what runs beside it does.
-    pub fn watched(domain: Arc<Domain>, settings: ApiSettings, ailing: Ailing) -> Self {
+    /// The HTTP surface of a domain in this process.
+    pub fn within(domain: Arc<Domain>, settings: ApiSettings, process: Process) -> Self {
         let operations = routes::operations();
         let documents =
             Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
         let budget = budget::Budget::new(settings.requests_per_minute);
         let answers = answers::Answers::new(settings.answers);
-        Self(Arc::new(Shared { domain, settings, ailing, budget, answers, documents }))
+        Self(Arc::new(Shared { domain, settings, process, budget, answers, documents }))
     }
 
     fn domain(&self) -> &Domain {

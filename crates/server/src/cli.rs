@@ -20,6 +20,8 @@ use konverse_domain::{Domain, Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
 use crate::database::{Database, Sizes};
+#[cfg(feature = "otel")]
+use crate::otel;
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{conversations, demo, import, orgs, serve, telemetry};
@@ -43,6 +45,10 @@ struct Cli {
     /// How log lines look.
     #[arg(long, global = true, env = "KONVERSE_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    /// Where spans of requests go: an OpenTelemetry collector that speaks OTLP over HTTP, such as http://127.0.0.1:4318.
+    #[cfg(feature = "otel")]
+    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -262,9 +268,14 @@ struct ConversationsOptions {
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
     let run = || -> anyhow::Result<ExitCode> {
-        telemetry::log(&cli.log, cli.log_format)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        #[cfg(feature = "otel")]
+        let exported = otel::export(cli.otlp_endpoint.as_deref(), runtime.handle())?;
+        #[cfg(feature = "otel")]
+        telemetry::log(&cli.log, cli.log_format, exported.as_ref().map(otel::Exported::spans))?;
+        #[cfg(not(feature = "otel"))]
+        telemetry::log(&cli.log, cli.log_format, None)?;
         runtime.block_on(run(cli.command))
     };
     run().unwrap_or_else(|error| {

@@ -8,6 +8,8 @@ pub mod database;
 mod demo;
 mod import;
 mod orgs;
+#[cfg(feature = "otel")]
+mod otel;
 mod serve;
 mod systemd;
 mod telemetry;

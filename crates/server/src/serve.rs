@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use konverse_api::{ApiSettings, App};
+use konverse_api::{ApiSettings, App, Process};
 use konverse_domain::Domain;
 use konverse_jobs::Tasks;
 use tokio::net::TcpListener;
@@ -70,7 +70,8 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     ready(address);
     systemd::ready(address);
     let asked = tasks.clone();
-    let app = App::watched(Arc::clone(&domain), serving.api, Arc::new(move || asked.ailing()));
+    let process = Process { ailing: Some(Arc::new(move || asked.ailing())), span: telemetry::begin_span() };
+    let app = App::within(Arc::clone(&domain), serving.api, process);
     let service = konverse_api::serve(app);
     let server = axum::serve(listener, service).with_graceful_shutdown(ended(stopped));
     let server = tokio::spawn(async move { server.await });

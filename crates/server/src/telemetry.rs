@@ -9,7 +9,11 @@ use clap::ValueEnum;
 use konverse_jobs::Tasks;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -21,19 +25,42 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Where spans of requests go, beside the log.
+pub(crate) type Spans = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them. Colours are for
 /// people at a terminal who did not ask to be spared them (no-color.org), not for files.
-pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn log(filter: &str, format: LogFormat, spans: Option<Spans>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
-    let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stderr().is_terminal() && !spared;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let result = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let result = match spans {
+        None => tracing_subscriber::registry().with(filter).with(lines(format)).try_init(),
+        // What the log leaves out may be wanted as a span, and the other way round.
+        Some(spans) => tracing_subscriber::registry().with(spans).with(lines(format).with_filter(filter)).try_init(),
     };
     result.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !spared;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// What begins the spans of requests: nothing, unless they are exported.
+#[cfg(not(feature = "otel"))]
+pub(crate) fn begin_span() -> Option<konverse_api::BeginSpan> {
+    None
+}
+
+#[cfg(feature = "otel")]
+pub(crate) use crate::otel::begin_span;
 
 /// Seconds a request may take, in steps around what a list costs.
 const BUCKETS: &[f64] =

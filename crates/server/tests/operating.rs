@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use konverse_api::{ApiSettings, App};
+use konverse_api::{ApiSettings, App, Process};
 use konverse_testkit::{Backend, TestApp, on_both_engines};
 use running::Running;
 
@@ -18,7 +18,11 @@ on_both_engines!(a_process_whose_tasks_do_not_come_round_is_not_ready, |app| asy
     let hangs = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&hangs);
     let ailing = move || if asked.load(Ordering::SeqCst) { vec!["snooze"] } else { Vec::new() };
-    let watched = App::watched(Arc::clone(&app.domain), ApiSettings::default(), Arc::new(ailing));
+    let watched = App::within(
+        Arc::clone(&app.domain),
+        ApiSettings::default(),
+        Process { ailing: Some(Arc::new(ailing)), span: None },
+    );
     let nobody = app.nobody().at(&watched);
     assert_eq!(nobody.get("/readyz").await.ok()["status"], "ready");
     hangs.store(true, Ordering::SeqCst);
