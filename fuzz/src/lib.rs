@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// Asks a konverse over a temporary SQLite file.
-pub fn ask(with: impl AsyncFnOnce(&Probe)) {
+pub fn ask<T>(with: impl AsyncFnOnce(&Probe) -> T) {
     GROUND.with_borrow_mut(|Ground { runtime, probe, left }| {
         if *left == 0 {
             *probe = None;
