@@ -104,10 +104,7 @@ impl FromStr for Cursor {
         }
         Ok(Self {
             direction,
-            position: Position {
-                at,
-                id: Id::from_bytes(id.try_into().map_err(|_| CursorError)?),
-            },
+            position: Position { at, id: Id::from_bytes(id.try_into().map_err(|_| CursorError)?) },
             fingerprint: Fingerprint(u32::from_be_bytes(fingerprint.try_into().map_err(|_| CursorError)?)),
         })
     }
