@@ -25,7 +25,8 @@ const DUE: &str = "SELECT org, id FROM conversation c WHERE wake_at IS NOT NULL 
     (SELECT 1 FROM trouble t WHERE t.job = $2 AND t.org = c.org AND t.item = c.id AND t.retry_at > $3) \
     ORDER BY wake_at LIMIT $4";
 const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
-    SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.holder = excluded.holder";
+    SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.ends_at > $3 + ($3 - $4) \
+    OR lease.holder = excluded.holder";
 const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
