@@ -179,6 +179,8 @@ struct Passage {
     meter: Meter,
     /// Any of them opens it; none when any token does.
     roles: &'static [&'static str],
+    /// Whether it is asked whose the token is. Where none is needed a request does not wait for the database.
+    needs_token: bool,
     /// Whether its answers are made of the timeline of the customer its path names, and of nothing else.
     of_timeline: bool,
     /// Whether its answers have a tag by which a caller can ask whether they have changed.
@@ -191,6 +193,7 @@ impl Passage {
         Self {
             meter: Meter::new(operation.key),
             roles: operation.roles,
+            needs_token: operation.needs_token,
             of_timeline: operation.of_timeline,
             tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
         }
@@ -226,7 +229,8 @@ impl Passages {
                 tracing::error!(%error, "an operation is not counted");
             }
         }
-        let other = Passage { meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
+        let other =
+            Passage { meter: Meter::new("other"), roles: &[], needs_token: true, of_timeline: false, tagged: false };
         Self { by_route, other }
     }
 
@@ -265,6 +269,7 @@ impl Served {
         let about = passage.about(uri.path());
         let address = address(app, &request);
         let presented = match token(&request) {
+            _ if !passage.needs_token => Err(Refusal::NoToken),
             Ok(token) => app.domain().authenticate(Access { token, address, about }).await.map_err(refusal),
             Err(refusal) => Err(refusal),
         };
