@@ -25,9 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konverse-jobs",           &["konverse-model", "konverse-store", "konverse-domain"]),
     ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-jobs"]),
     // What may know everything lists its exceptions.
-    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "xtask"]),
-    ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "xtask"]),
-    ("konverse-bench",          &[ALL_BUT, "xtask"]),
+    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "konverse-trials", "xtask"]),
+    ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "konverse-trials", "xtask"]),
+    ("konverse-bench",          &[ALL_BUT, "konverse-trials", "xtask"]),
+    ("konverse-trials",         &[]),
     ("xtask",                   &[]),
 ];
 
