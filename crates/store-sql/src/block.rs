@@ -124,7 +124,7 @@ impl Counted {
         LISTS[(self.number - 1) as usize]
     }
 
-    fn table(self) -> &'static str {
+    pub(crate) fn table(self) -> &'static str {
         crate::table::of(self.kind_and_by().0).name
     }
 
@@ -133,7 +133,7 @@ impl Counted {
     }
 
     /// The condition its rows have beyond the org's, with the scope in this slot.
-    fn condition(self, scope: &str) -> String {
+    pub(crate) fn condition(self, scope: &str) -> String {
         match self.kind_and_by().1 {
             By::Org => "hidden = 0".to_owned(),
             By::Customer => format!("customer = {scope} AND hidden = 0"),
@@ -160,7 +160,7 @@ impl Counted {
         }
     }
 
-    fn params(self, org: OrgId) -> Vec<Value> {
+    pub(crate) fn params(self, org: OrgId) -> Vec<Value> {
         vec![org.0.into(), Value::Int(self.number), self.scope.into()]
     }
 }
@@ -740,6 +740,22 @@ pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
     Query::unbounded(format!("SELECT b.at, b.n {large} ORDER BY b.at"), params)
 }
 
+/// Forgets what was counted of a list and has it counted anew. An org's list is counted here: it has blocks from its
+/// founding on. Nobody else may change the list meanwhile.
+pub(crate) fn begin_anew(org: OrgId, list: Counted) -> Vec<Step> {
+    let mut steps: Vec<Step> = TABLES.into_iter().map(|table| forget(table, org, list)).collect();
+    if list.is_of_org() {
+        let sql = format!(
+            "INSERT INTO block (org, list, scope, at, n, rows_before) SELECT o.id, $1, o.id, {FIRST}, \
+             (SELECT count(*) FROM {} r WHERE r.org = o.id AND r.hidden = 0), 0 FROM org o WHERE o.id = $2",
+            list.table()
+        );
+        steps.push(step(sql, vec![Value::Int(list.number), org.0.into()]));
+    }
+    steps.push(mark(org, list));
+    steps
+}
+
 /// Marks a list to be looked at.
 pub(crate) fn mark(org: OrgId, list: Counted) -> Step {
     step(DUE, list.params(org))
@@ -765,6 +781,7 @@ mod tests {
             Value::Id(id) => Sqlite::Blob(id.bytes().to_vec()),
             Value::Hash(hash) => Sqlite::Blob(hash.to_vec()),
             Value::Text(text) => Sqlite::Text(text.clone()),
+            Value::Broken(what) => panic!("{what}"),
         };
         params_from_iter(params.iter().map(value).collect::<Vec<_>>())
     }

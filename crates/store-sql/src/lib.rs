@@ -5,6 +5,7 @@
 //! No driver is named here.
 
 mod block;
+mod check;
 mod lane;
 mod plan;
 mod select;
@@ -59,6 +60,8 @@ pub enum Value {
     Hash([u8; 32]),
     /// A text.
     Text(String),
+    /// A column that holds none of these: the database was written to by somebody else, or is damaged. Never a parameter.
+    Broken(&'static str),
 }
 
 /// A read.

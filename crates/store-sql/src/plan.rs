@@ -33,6 +33,7 @@ const TALLY: &str = "INSERT INTO tally (org, name, slot, amount) VALUES ($1, $2,
     ON CONFLICT (org, name, slot) DO UPDATE SET amount = tally.amount + excluded.amount";
 const JOIN: &str =
     "INSERT INTO membership (org, user_id, team) VALUES ($1, $2, $3) ON CONFLICT (org, user_id, team) DO NOTHING";
+const LEAVE: &str = "DELETE FROM membership WHERE org = $1 AND user_id = $2 AND team = $3";
 const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
@@ -389,6 +390,7 @@ impl<'a> Planner<'a> {
                 *self.tallies.entry((*name, by.bytes()[11] % SLOTS)).or_default() += amount;
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
+            Op::Leave(place) => self.rest.push(any(LEAVE, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Admit(new) => self.rest.push(any(
                 ADMIT,
                 vec![

@@ -105,7 +105,7 @@ impl<D: Driver> SqlStore<D> {
         self.driver.write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
     }
 
-    async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
+    pub(crate) async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
         Ok(self.driver.read(vec![query]).await?.pop().unwrap_or_default())
     }
 }
@@ -167,11 +167,11 @@ fn trouble(row: Vec<Value>) -> Result<Trouble, StoreError> {
     })
 }
 
-fn step(sql: &'static str, params: Vec<Value>) -> Step {
+pub(crate) fn step(sql: &'static str, params: Vec<Value>) -> Step {
     Step { sql: sql.into(), params, must_change: false, conflict: None }
 }
 
-fn text(value: &str) -> Value {
+pub(crate) fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 

@@ -4,12 +4,13 @@
 //! all of it or nothing. No transaction is ever held open by a caller. Both engines execute the same planned steps, and
 //! every test of this contract runs on both.
 //!
-//! The contract is cut by consumer: [`Records`], [`Lists`], [`Credentials`], [`Events`], [`Jobs`]; [`Store`] is all of
+//! The contract is cut by consumer: [`Records`], [`Lists`], [`Credentials`], [`Events`], [`Jobs`], [`Checks`]; [`Store`] is all of
 //! them. What is *not* here: rules. The store neither knows what a status means nor computes an attribute; it gives each
 //! committed record its `updatedAt`, because only the commit knows the order.
 
 mod blocks;
 mod changes;
+mod checks;
 mod credentials;
 mod events;
 mod jobs;
@@ -21,6 +22,7 @@ use konverse_model::{Id, Kind};
 
 pub use blocks::Blocks;
 pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb};
+pub use checks::{Checks, EventPlace, Found, LaneFacts, Part, Walk, WrongBlock};
 pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
@@ -61,7 +63,7 @@ pub enum StoreError {
 
 /// The whole storage contract.
 #[async_trait]
-pub trait Store: Records + Lists + Blocks + Credentials + Events + Jobs {
+pub trait Store: Records + Lists + Blocks + Credentials + Events + Jobs + Checks {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -19,6 +19,11 @@ pub enum Hidden {
     WithCustomer,
 }
 
+impl Hidden {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::No, Self::Deleted, Self::WithConversation, Self::WithCustomer];
+}
+
 /// A stored record: its finished text, and beside it only what finds, orders and guards it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
-use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Due, Entrance, Event, EventPlace, Events, Heads, Jobs,
+    LaneFacts, List, Lists, Membership, NewCredential, Org, Page, Part, Records, Row, Space, Store, StoreError,
+    Surroundings, Trouble, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -267,5 +268,84 @@ impl Jobs for Interposed {
 
     async fn put_position(&self, follower: &str, org: OrgId, position: &str) -> Result<(), StoreError> {
         self.inner.put_position(follower, org, position).await
+    }
+}
+
+#[async_trait]
+impl Checks for Interposed {
+    async fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.integrity().await
+    }
+
+    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
+        self.inner.walk(org, walks, limit).await
+    }
+
+    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+        self.inner.strays(org, kind, after, limit).await
+    }
+
+    async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError> {
+        self.inner.names(org, kind, owners).await
+    }
+
+    async fn lost_names(
+        &self,
+        org: OrgId,
+        space: Space,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Id)>, StoreError> {
+        self.inner.lost_names(org, space, after, limit).await
+    }
+
+    async fn memberships(
+        &self,
+        org: OrgId,
+        after: Option<Membership>,
+        limit: u32,
+    ) -> Result<Vec<Membership>, StoreError> {
+        self.inner.memberships(org, after, limit).await
+    }
+
+    async fn credentials(&self, org: OrgId, after: Option<Id>, limit: u32) -> Result<Vec<NewCredential>, StoreError> {
+        self.inner.credentials(org, after, limit).await
+    }
+
+    async fn tally_and_count(&self, org: OrgId, name: &str) -> Result<(i64, i64), StoreError> {
+        self.inner.tally_and_count(org, name).await
+    }
+
+    async fn counted_lists(
+        &self,
+        org: OrgId,
+        after: Option<(i64, Id)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, Id)>, StoreError> {
+        self.inner.counted_lists(org, after, limit).await
+    }
+
+    fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
+        self.inner.counted_list(number, scope)
+    }
+
+    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
+        self.inner.wrong_blocks(org, list).await
+    }
+
+    async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {
+        self.inner.forget_blocks(org, list).await
+    }
+
+    async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError> {
+        self.inner.lanes(org).await
+    }
+
+    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
+        self.inner.event_places(org, lane, after, limit).await
+    }
+
+    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
+        self.inner.mend_lane(org, lane, at, gone).await
     }
 }
