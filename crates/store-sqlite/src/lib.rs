@@ -8,6 +8,7 @@
 //! A bounded read leaves its read transaction open for the next one, for as long as it shows what that wants to see and a
 //! second at most: taking and giving back SQLite's shared lock costs as much as finding a page of a list.
 
+mod backup;
 mod bind;
 mod fresh;
 mod open;
@@ -22,6 +23,8 @@ use konverse_model::{CustomerId, OrgId};
 use konverse_store::{Applied, Page, StoreError, Version};
 use konverse_store_sql::{Cost, Dialect, Driver, Moment, Query, SqlStore, Value, Work};
 use tokio::sync::Semaphore;
+
+pub use backup::{backup, restore};
 
 use fresh::Freshness;
 use read::{Caller, Readers};

@@ -78,7 +78,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// A connection to find out whose a file is. It changes nothing and leaves nothing beside the file, which an ordinary
 /// connection, even for reading, would: a file in WAL mode is given a log and an index.
-fn for_looking(file: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn for_looking(file: &Path) -> Result<Connection, StoreError> {
     let beside = |suffix: &str| {
         let mut name = OsString::from(file);
         name.push(suffix);
@@ -167,7 +167,7 @@ pub(crate) fn for_reading(file: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn settle(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn settle(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY).map_err(opening)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "mmap_size", MAPPED).map_err(opening)?;
@@ -190,7 +190,7 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
 
 /// What `user_version` counts: the migrations the file has seen. An error when it is not ours, or newer than this
 /// program.
-fn seen(connection: &Connection) -> Result<usize, StoreError> {
+pub(crate) fn seen(connection: &Connection) -> Result<usize, StoreError> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(opening);
     let (id, version) = (number("application_id")?, number("user_version")?);
     // What SQLite makes for itself, such as the planner's statistics, says nothing.
@@ -208,6 +208,14 @@ fn seen(connection: &Connection) -> Result<usize, StoreError> {
             "the file has schema {version}, this konverse knows up to {known}: use a newer konverse"
         ))),
         _ => Err(StoreError::Database("the file is a database of another program; name a new file".into())),
+    }
+}
+
+/// The schema of a file that is konverse's and no new one.
+pub(crate) fn schema(connection: &Connection) -> Result<usize, StoreError> {
+    match seen(connection)? {
+        0 => Err(StoreError::Database("the file is empty: it holds no data of konverse".into())),
+        version => Ok(version),
     }
 }
 
