@@ -5,6 +5,7 @@
 //! ([`timeline`](crate) rules), and applies it as one transaction. No HTTP, no driver, no clock is named here.
 
 mod access;
+mod check;
 mod conversations;
 mod customers;
 mod directory;
@@ -25,6 +26,7 @@ use konverse_store::Store;
 use tokio::sync::{Mutex, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::UserFilter;
 pub use error::{DomainError, Report};

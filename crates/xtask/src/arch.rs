@@ -57,6 +57,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("lists",         &["access", "customers"]),
     ("render",        &["unit"]),
     ("intake",        &["unit", "directory", "timeline"]),
+    ("check",         &["unit", "timeline", "customers"]),
 ];
 
 const DOMAIN_SOURCE: &str = "crates/domain/src";

@@ -9,6 +9,7 @@
 
 mod customer;
 mod messages;
+mod recount;
 mod status;
 
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,7 @@ use crate::directory::{Author, References};
 use crate::unit::{Draft, Stored};
 use crate::{Actor, Domain, DomainError};
 
+pub(crate) use recount::{Reassessment, Refold, fold_order};
 pub(crate) use status::{Cause, begin_done, change_status, move_restored_closing};
 
 /// How far ahead of this clock a message may say it was sent, in milliseconds: clocks differ by as much.
