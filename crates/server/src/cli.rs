@@ -22,7 +22,7 @@ use konverse_model::{Role, TokenId};
 use crate::database::{Database, Sizes};
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
-use crate::{conversations, demo, import, orgs, serve, telemetry};
+use crate::{backup, check, conversations, demo, import, orgs, serve, telemetry};
 
 /// Bytes of a SQLite file's pages that an import holds; the rest of its memory is for two batches of rows.
 const IMPORT_CACHE: usize = 24 << 20;
@@ -76,6 +76,21 @@ enum Command {
     Import(ImportOptions),
     /// Shows a customer's conversations, newest first.
     Conversations(ConversationsOptions),
+    /// Counts again whatever is kept as a count and compares every record with what is kept beside it.
+    ///
+    /// Says a line for each difference: the org, the kind, the id, what is stored and what it should be; words, addresses and
+    /// secrets are not shown. May run beside servers. The exit status is 0 when all is as it should be, 4 when there are
+    /// differences that remain, and 1 when it could not be done.
+    Check(CheckOptions),
+    /// Copies a SQLite database to a file, while it is in use.
+    ///
+    /// The copy is of one moment, compact and looked through before it gets its name. For PostgreSQL, says which of its own
+    /// tools to use, and exits with 2.
+    Backup(BackupOptions),
+    /// Puts a copy that `backup` made in a SQLite database's place.
+    ///
+    /// A database that is in use is never replaced. For PostgreSQL, says which of its own tools to use, and exits with 2.
+    Restore(RestoreOptions),
 }
 
 #[derive(Debug, Args)]
@@ -258,6 +273,42 @@ struct ConversationsOptions {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct CheckOptions {
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// The org to check. Without it, all of them.
+    #[arg(long, env = "KONVERSE_ORG", value_name = "NAME")]
+    org: Option<String>,
+    /// Mends what follows from something else: counts, and what is kept beside a record. What cannot be mended is said.
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Debug, Args)]
+struct BackupOptions {
+    /// The file to make.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// Replaces the file if it is an older copy.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestoreOptions {
+    /// The copy.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// Replaces the database if there is one.
+    #[arg(long)]
+    force: bool,
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
@@ -317,6 +368,19 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let domain = options.org.database.domain(Settings::default()).await?;
             let org = orgs::org_named(&domain, &options.org.org).await?;
             conversations::show(&domain, &org, &options.customer, options.json, &|text| println!("{text}")).await?;
+        }
+        Command::Check(options) => {
+            let domain = options.database.domain(Settings::default()).await?;
+            let org = options.org.as_deref();
+            return check::check(&domain, org, options.repair, &|text| println!("{text}")).await;
+        }
+        Command::Backup(BackupOptions { file, database, force }) => {
+            let task = backup::Task::Backup;
+            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
+        }
+        Command::Restore(RestoreOptions { file, database, force }) => {
+            let task = backup::Task::Restore;
+            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,7 @@
 //! The only place that knows everything: configuration, wiring, lifecycle, the command line.
 
+mod backup;
+mod check;
 pub mod cli;
 mod clock;
 mod clockwork;
