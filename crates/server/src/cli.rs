@@ -7,7 +7,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -370,6 +370,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             conversations::show(&domain, &org, &options.customer, options.json, &|text| println!("{text}")).await?;
         }
         Command::Check(options) => {
+            // Other commands make a file that is missing; that one would be found to be right.
+            if let Database::Sqlite(file) = &options.database.database {
+                anyhow::ensure!(Path::new(file).exists(), "there is no file {file}");
+            }
             let domain = options.database.domain(Settings::default()).await?;
             let org = options.org.as_deref();
             return check::check(&domain, org, options.repair, &|text| println!("{text}")).await;

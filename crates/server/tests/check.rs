@@ -618,6 +618,17 @@ on_both_engines!(the_command_says_it_in_lines_and_by_its_status, |app| async mov
     assert_eq!(run(&[]).0, Some(0));
 });
 
+#[test]
+fn a_file_that_is_not_there_is_not_found_to_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("none.db");
+    let database = format!("sqlite:{}", file.display());
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_konverse")).args(["check", "--database", &database]).env_clear().output();
+    assert_eq!(output.expect("it runs").status.code(), Some(1));
+    assert!(!file.exists());
+}
+
 /// A file whose pages are damaged is told of before anything else.
 #[tokio::test]
 async fn a_damaged_file_is_said_to_be_damaged() {
