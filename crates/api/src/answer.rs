@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -11,6 +12,11 @@ use konverse_model::{Attributes, Document};
 use crate::content::Content;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An extension of answers whose body is held in memory anyway, for as long as the process runs: an answer that nobody
+/// reads takes no more of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing;
 
 /// A JSON text as the whole answer. The gate sends it, in the form the caller can take.
 #[derive(Clone)]
@@ -22,6 +28,11 @@ pub(crate) struct Json {
 impl Json {
     pub(crate) fn of(body: impl Into<bytes::Bytes>) -> Self {
         Self { status: StatusCode::OK, content: Arc::new(Content::new(body.into())) }
+    }
+
+    /// A document that is there for good and shared by all who read it.
+    pub(crate) fn standing(content: &Arc<Content>) -> impl IntoResponse + use<> {
+        (Extension(Standing), Self { status: StatusCode::OK, content: Arc::clone(content) })
     }
 
     #[cfg(test)]
@@ -43,7 +54,7 @@ pub(crate) fn ok(content: Arc<Content>) -> Response {
     let mut response = Response::new(Body::from(content.body().clone()));
     let headers = response.headers_mut();
     // With room for what the gate adds.
-    headers.reserve(12);
+    headers.reserve(14);
     headers.insert(CONTENT_TYPE, JSON);
     response.extensions_mut().insert(content);
     response

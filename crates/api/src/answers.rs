@@ -18,6 +18,10 @@ use crate::content::Content;
 /// What an entry takes beside its texts, about.
 const ENTRY: usize = 512;
 
+/// The part of all that is kept that a single answer may take: one that is large is asked for again seldom, and would
+/// drive out many that are.
+const LARGEST: usize = 8;
+
 /// Requests of which it is known that they were asked before, about.
 const ASKED: usize = 16_384;
 
@@ -61,10 +65,13 @@ struct ByBytes;
 
 impl Weighter<Key, Answer> for ByBytes {
     fn weight(&self, key: &Key, answer: &Answer) -> u64 {
-        // The compressed forms may come later. What is a picture in base64 shrinks by a quarter in either.
-        let body = answer.content.body().len();
-        (ENTRY + key.target.len() + body * 5 / 2) as u64
+        weight(&key.target, &answer.content) as u64
     }
+}
+
+/// What an answer takes. The compressed forms may come later. What is a picture in base64 shrinks by a quarter in either.
+fn weight(target: &str, content: &Content) -> usize {
+    ENTRY + target.len() + content.body().len() * 5 / 2
 }
 
 impl Answers {
@@ -111,7 +118,8 @@ impl Place<'_> {
     pub(crate) fn keep(self, content: &mut Arc<Content>) {
         let hash = self.kept.hasher.hash_one(&self.wanted);
         let asked = &self.kept.asked[hash as usize % ASKED];
-        if asked.swap(hash, Ordering::Relaxed) != hash {
+        let is_too_large = weight(self.wanted.target, content) as u64 > self.kept.answers.capacity() / LARGEST as u64;
+        if asked.swap(hash, Ordering::Relaxed) != hash || is_too_large {
             return;
         }
         // It was built in a buffer with room for more.

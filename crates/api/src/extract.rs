@@ -116,6 +116,9 @@ impl FromRequestParts<App> for PathText {
     }
 }
 
+/// Most parameters a query may have. Every one that is known is looked for among all of them.
+const MOST_VALUES: usize = 100;
+
 /// The query: the last of repeated values wins, an empty value counts as absent, unknown ones are ignored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
@@ -127,7 +130,15 @@ impl FromRequestParts<App> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        Ok(Self::parse(parts.uri.path(), parts.uri.query().unwrap_or_default()))
+        let query = Self::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
+        match query.values.get(MOST_VALUES) {
+            None => Ok(query),
+            Some((name, _)) => {
+                let message =
+                    format!("is one too many: a query may have {MOST_VALUES} parameters, repeated ones included");
+                Err(ApiError::parameter(name, &message))
+            }
+        }
     }
 }
 

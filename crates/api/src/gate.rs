@@ -11,26 +11,26 @@ use std::time::Instant as Stopwatch;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
-use konverse_model::CustomerId;
+use konverse_model::{CustomerId, Id, OrgId};
 use metrics::{Counter, Histogram, counter, histogram};
 use tower::{Service, ServiceExt};
+use tracing::Span;
 
 use crate::answer::ok;
 use crate::answers::Place;
 use crate::budget::Left;
 use crate::content::{self, Coding, Content};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code, Source};
 use crate::extract::{Presented, Refusal, refusal};
 use crate::operation::{Answer, Operation};
 use crate::{App, router, routes};
@@ -47,18 +47,39 @@ pub struct Served {
     operations: Router,
 }
 
-/// The whole HTTP surface, ready to be served with the callers' addresses.
-pub fn serve(app: App) -> IntoMakeServiceWithConnectInfo<Served, SocketAddr> {
-    axum::ServiceExt::<Request>::into_make_service_with_connect_info(Served::new(app))
-}
-
 impl Served {
-    /// For callers in this process.
-    pub(crate) fn new(app: App) -> Self {
+    /// The whole HTTP surface of an app. A caller's address is the `ConnectInfo<SocketAddr>` among a request's
+    /// extensions; without one, the request comes from nowhere in particular.
+    pub fn new(app: App) -> Self {
         let operations = routes::operations();
         let passages = Arc::new(Passages::new(&operations));
         Self { operations: router(operations, app.clone()), app, passages }
     }
+
+    /// The answer to a request that comes no further than the connection: the same document, with the same headers, as
+    /// any other refusal has.
+    pub fn refusal(&self, refused: Refused) -> Response {
+        let now = self.app.domain().now();
+        let refusal = match refused {
+            Refused::Malformed(message) => ApiError::new(Code::BadRequest, message, Source::Nowhere),
+            Refused::Unavailable(message) => ApiError::unavailable(message),
+            Refused::Unknown(message) => ApiError::new(Code::Unavailable, message, Source::Nowhere),
+        };
+        let response = refusal.into_response();
+        self.passages.other.meter.count(response.status(), 0.0);
+        finish(response, self.app.0.budget.untouched(now))
+    }
+}
+
+/// Why a request comes no further than the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused {
+    /// It cannot be read in one way only.
+    Malformed(&'static str),
+    /// It was not done; the same may work in a moment.
+    Unavailable(&'static str),
+    /// It may have been done, or still be. Nobody is told to try again.
+    Unknown(&'static str),
 }
 
 impl Service<Request> for Served {
@@ -176,9 +197,15 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
 
 /// What the gate knows of the operation behind it.
 struct Passage {
+    key: &'static str,
     meter: Meter,
+    /// Its path as the contract writes it: what the log shows of a request. The path itself may be made of somebody's
+    /// address, and so may a query.
+    path: &'static str,
     /// Any of them opens it; none when any token does.
     roles: &'static [&'static str],
+    /// Whether it is asked whose the token is. Where none is needed a request does not wait for the database.
+    needs_token: bool,
     /// Whether its answers are made of the timeline of the customer its path names, and of nothing else.
     of_timeline: bool,
     /// Whether its answers have a tag by which a caller can ask whether they have changed.
@@ -189,10 +216,25 @@ impl Passage {
     fn of(operation: &Operation) -> Self {
         let reads = operation.method == Method::GET;
         Self {
+            key: operation.key,
             meter: Meter::new(operation.key),
+            path: operation.path,
             roles: operation.roles,
+            needs_token: operation.needs_token,
             of_timeline: operation.of_timeline,
             tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
+        }
+    }
+
+    /// Tells a request's span what became of it. Its path is not told, since it may hold an address.
+    fn tell(&self, span: &Span, status: StatusCode, org: Option<OrgId>) {
+        // What the span does not ask for is left out.
+        span.record("otel.name", self.key).record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        if let Some(org) = org {
+            span.record("org", tracing::field::display(org));
         }
     }
 
@@ -226,7 +268,15 @@ impl Passages {
                 tracing::error!(%error, "an operation is not counted");
             }
         }
-        let other = Passage { meter: Meter::new("other"), roles: &[], of_timeline: false, tagged: false };
+        let other = Passage {
+            key: "other",
+            meter: Meter::new("other"),
+            path: "unknown",
+            roles: &[],
+            needs_token: true,
+            of_timeline: false,
+            tagged: false,
+        };
         Self { by_route, other }
     }
 
@@ -257,6 +307,7 @@ impl Served {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let passage = self.passages.of(&method, uri.path());
         let headers = request.headers();
+        let span = app.0.process.span.as_ref().map(|begin| begin(&method, headers));
         let wish = Wish {
             has: headers.get_all(IF_NONE_MATCH).iter().filter(|_| passage.tagged).cloned().collect(),
             coding: app.0.settings.compress.then(|| Coding::accepted(headers)),
@@ -265,6 +316,7 @@ impl Served {
         let about = passage.about(uri.path());
         let address = address(app, &request);
         let presented = match token(&request) {
+            _ if !passage.needs_token => Err(Refusal::NoToken),
             Ok(token) => app.domain().authenticate(Access { token, address, about }).await.map_err(refusal),
             Err(refusal) => Err(refusal),
         };
@@ -296,15 +348,24 @@ impl Served {
         };
         let response = send(response, &wish, passage.tagged).await;
         let elapsed = stopwatch.elapsed();
-        let (status, path) = (response.status(), uri.path());
+        let (status, path) = (response.status(), passage.path);
+        let id = id_in(uri.path()).map(tracing::field::display);
         passage.meter.count(status, elapsed.as_secs_f64());
+        if let Some(span) = span {
+            passage.tell(&span, status, org);
+        }
         if status.is_server_error() {
-            tracing::warn!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
+            tracing::warn!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
         } else {
-            tracing::debug!(%method, path, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
+            tracing::debug!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
         }
         finish(response, left)
     }
+}
+
+/// The id a path names, which says nothing of anybody.
+fn id_in(path: &str) -> Option<Id> {
+    path.split('/').find_map(|segment| segment.parse().ok())
 }
 
 /// Keeps an answer for whoever asks the same again.
@@ -374,11 +435,14 @@ fn preflight() -> Response {
 }
 
 /// Headers of every answer. Any origin may ask, since tokens are sent on purpose; cookies are not let through by `*`.
+/// Records are people's, and an error is of one moment: neither is for a cache, unless a tag lets the caller's own ask.
 fn finish(mut response: Response, left: Left) -> Response {
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(left.limit));
     headers.insert(REMAINING, HeaderValue::from(left.remaining));
     headers.insert(RESET, HeaderValue::from(left.reset));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,

@@ -22,11 +22,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Method};
 use konverse_domain::Domain;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+pub use answer::Standing;
 pub use error::{CODES, Code};
-pub use gate::{Served, serve};
+pub use gate::{Refused, Served};
 pub use operation::{Answer, MakeSchema, Operation, Param};
 pub use project::project;
 
@@ -60,6 +62,22 @@ impl Default for ApiSettings {
     }
 }
 
+/// Names what runs by itself in this process and has not come round for long; then the process is not ready.
+pub type Ailing = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+
+/// Begins the span of a request with these headers. What it asks for of `otel.name` (the operation's key),
+/// `http.response.status_code`, `otel.status_code` and `org` is recorded before it ends.
+pub type BeginSpan = Arc<dyn Fn(&Method, &HeaderMap) -> tracing::Span + Send + Sync>;
+
+/// The process around the HTTP surface.
+#[derive(Clone, Default)]
+pub struct Process {
+    /// Nothing runs by itself without.
+    pub ailing: Option<Ailing>,
+    /// Requests have no spans without.
+    pub span: Option<BeginSpan>,
+}
+
 /// What handlers share.
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
@@ -67,26 +85,36 @@ pub struct App(Arc<Shared>);
 struct Shared {
     domain: Arc<Domain>,
     settings: ApiSettings,
+    process: Process,
     budget: budget::Budget,
     answers: answers::Answers,
     documents: Documents,
 }
 
-/// Documents made once from the table of operations.
+/// Documents made once from the table of operations, with their tags and compressed forms: whoever reads them is given
+/// the same bytes.
 struct Documents {
-    openapi: String,
-    published: Vec<Value>,
+    openapi: Arc<content::Content>,
+    published: Arc<content::Content>,
 }
 
 impl App {
-    /// The HTTP surface of a domain.
+    /// The HTTP surface of a domain in a process that does nothing else.
     pub fn new(domain: Arc<Domain>, settings: ApiSettings) -> Self {
+        Self::within(domain, settings, Process::default())
+    }
+
+    /// The HTTP surface of a domain in this process.
+    pub fn within(domain: Arc<Domain>, settings: ApiSettings, process: Process) -> Self {
         let operations = routes::operations();
-        let documents =
-            Documents { openapi: openapi::document(&operations).to_string(), published: routes::published() };
+        let document = |document: Value| Arc::new(content::Content::new(document.to_string().into()));
+        let documents = Documents {
+            openapi: document(openapi::document(&operations)),
+            published: document(json!({ "data": routes::published() })),
+        };
         let budget = budget::Budget::new(settings.requests_per_minute);
         let answers = answers::Answers::new(settings.answers);
-        Self(Arc::new(Shared { domain, settings, budget, answers, documents }))
+        Self(Arc::new(Shared { domain, settings, process, budget, answers, documents }))
     }
 
     fn domain(&self) -> &Domain {
@@ -108,7 +136,7 @@ pub fn openapi_document() -> Value {
     openapi::document(&routes::operations())
 }
 
-/// The routes of every operation, without what happens to each request before and after: see [`serve`].
+/// The routes of every operation, without what happens to each request before and after: see [`Served`].
 fn router(operations: Vec<Operation>, app: App) -> Router {
     let mut router = Router::new();
     for operation in operations {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use konverse_domain::{ListPage, ListRequest};
+use konverse_domain::{ListPage, ListRequest, WholePage};
 use konverse_model::CursorError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -146,28 +146,23 @@ impl Paging {
             0 => 1,
             size => total.div_ceil(size.into()).max(1),
         };
-        let rows = std::mem::take(&mut page.buffer);
-        let mut body = format!(
+        let head = format!(
             "{{\"meta\":{{\"pageSize\":{},\"page\":{},\"total\":{total},\"totalPages\":{pages}}},\"data\":[",
             self.page_size, self.page
-        )
-        .into_bytes();
-        body.extend_from_slice(&rows);
+        );
+        // In place: the rows may be many megabytes.
+        let mut body = std::mem::take(&mut page.buffer);
+        body.splice(0..0, head.into_bytes());
         let mut links = self.links(&page).to_vec();
         links.push(("last", Some(self.link(pages, None))));
         close(&mut body, &links);
         Json::of(body)
     }
 
-    /// The answer of a list that is known whole.
-    pub(crate) fn answer_whole(&self, rows: &[String]) -> Json {
-        let size = self.page_size as usize;
-        let start = usize::try_from(self.page - 1).unwrap_or(usize::MAX).saturating_mul(size).min(rows.len());
-        let end = start.saturating_add(size).min(rows.len());
-        let mut body = Vec::new();
-        self.open(&mut body);
-        body.extend_from_slice(rows[start..end].join(",").as_bytes());
-        let next = (start < end && end < rows.len()).then(|| self.link(self.page.saturating_add(1), None));
+    /// The answer of a list that is known whole: closes what [`Paging::request`] opened.
+    pub(crate) fn answer_whole(&self, page: WholePage) -> Json {
+        let mut body = page.buffer;
+        let next = page.more.then(|| self.link(self.page.saturating_add(1), None));
         close(&mut body, &self.links_with(None, next));
         Json::of(body)
     }
@@ -198,7 +193,8 @@ mod tests {
         let mut paging = Paging::given(format!("/v1/{hostile}"), 1, Some(2));
         paging.cursor = Some(hostile.to_owned());
         paging.repeat(hostile, hostile);
-        let document: Value = serde_json::from_slice(paging.answer_whole(&[]).content().body()).unwrap();
+        let page = WholePage { buffer: paging.request().buffer, more: false };
+        let document: Value = serde_json::from_slice(paging.answer_whole(page).content().body()).unwrap();
         let links = document["links"].as_object().unwrap();
         assert_eq!(links.len(), 4);
         let (path, query) = links["self"].as_str().unwrap().split_once('?').unwrap();

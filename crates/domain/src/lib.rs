@@ -5,6 +5,7 @@
 //! ([`timeline`](crate) rules), and applies it as one transaction. No HTTP, no driver, no clock is named here.
 
 mod access;
+mod check;
 mod conversations;
 mod customers;
 mod directory;
@@ -14,6 +15,7 @@ mod intake;
 mod lists;
 mod messages;
 mod notes;
+mod readiness;
 mod render;
 mod timeline;
 mod unit;
@@ -22,16 +24,17 @@ use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
 use konverse_store::Store;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::UserFilter;
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
-pub use konverse_store::{Due, Field, Filter, Order, Org, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest};
+pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
+pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
@@ -41,11 +44,21 @@ pub struct Settings {
     pub from_date: konverse_store::Field,
     /// Question 2: whether a customer's conversations are listed newest first.
     pub newest_first: bool,
+    /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
+    pub answer: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true }
+        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+    }
+}
+
+impl Settings {
+    /// A parameter asks for more than an answer may have; `what_helps` is said to the caller.
+    pub fn too_large(&self, name: &'static str, what_helps: &str) -> DomainError {
+        let message = format!("asks for more than the {} MiB an answer may have: {what_helps}", self.answer >> 20);
+        DomainError::Parameter { name, message }
     }
 }
 
@@ -56,8 +69,11 @@ pub struct Domain {
     ids: Ids,
     settings: Settings,
     locks: Vec<Mutex<()>>,
+    looking_through: Semaphore,
+    moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
 }
 
@@ -72,8 +88,11 @@ impl Domain {
             ids,
             settings,
             locks,
+            looking_through: Semaphore::new(unit::LOOKING_THROUGH),
+            moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            readiness: readiness::Readiness::default(),
             changed,
         }
     }
@@ -81,11 +100,6 @@ impl Domain {
     /// The rules, to be shared by surfaces and clockwork.
     pub fn shared(self) -> Arc<Self> {
         Arc::new(self)
-    }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), DomainError> {
-        Ok(self.store.ping().await?)
     }
 
     /// The settings in force.

@@ -43,7 +43,7 @@ impl Job for Blocks {
 
     const NAME: &'static str = "blocks";
     const PAUSE: Duration = Duration::from_secs(10);
-    const BREATH: Duration = Duration::from_millis(50);
+    const BREATH: Duration = Duration::from_millis(250);
     // Each locks a customer's lane or all of an org's. Side by side they would wait for each other, on PostgreSQL with as
     // many of the connections that requests write on.
     const ABREAST: usize = 1;

@@ -7,6 +7,7 @@
 mod blocks;
 mod render;
 mod snooze;
+mod tasks;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 pub use blocks::{BLOCK, Blocks, Uneven};
 pub use render::Rerender;
 pub use snooze::Snoozes;
+pub use tasks::{LONGEST_WAIT, Rounds, SHORTEST_WAIT, Tasks};
 
 /// How long a lease holds when its process is gone, in milliseconds. It is renewed with every round that has something
 /// to do.
@@ -212,9 +214,11 @@ impl Runner {
     }
 
     /// Runs a job until it is told to stop: round after round while there is something to do.
-    pub async fn run<J: Job>(&self, job: &J, mut stopped: watch::Receiver<bool>) {
+    pub async fn run<J: Job>(&self, job: &J, rounds: &Rounds, mut stopped: watch::Receiver<bool>) {
         loop {
-            let pause = match self.round(job, 500).await {
+            let round = self.round(job, 500).await;
+            rounds.came_round(round.is_ok());
+            let pause = match round {
                 // What failed was put aside, so there may be others behind it.
                 Ok(Round { done, failed, .. }) if done + failed > 0 => J::BREATH,
                 Ok(Round { elsewhere: true, .. }) => J::PAUSE.max(Duration::from_secs(1)),

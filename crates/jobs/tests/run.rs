@@ -50,7 +50,8 @@ on_both_engines!(a_round_of_failures_holds_up_no_other_round, |app| async move {
         stop.send(true).expect("it listens");
         done.expect("the next round comes at once");
     };
-    tokio::join!(runner.run(&job, stopped), until_done);
+    let rounds = konverse_jobs::Rounds::default();
+    tokio::join!(runner.run(&job, &rounds, stopped), until_done);
     assert_eq!(app.store.store().troubles("rounds", 10).await.expect("a read").len(), 2);
     let other = Runner::of(&*app.other_domain(17).await);
     assert!(other.holds("rounds").await.expect("a write"), "whoever stops gives the lease back");

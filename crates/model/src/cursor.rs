@@ -96,12 +96,15 @@ impl FromStr for Cursor {
             [VERSION, b'b'] => Direction::Before,
             _ => return Err(CursorError),
         };
+        let millis = i64::from_be_bytes(at.try_into().map_err(|_| CursorError)?);
+        let at = Instant::from_millis(millis);
+        // No row has an instant that cannot be written.
+        if at.millis() != millis {
+            return Err(CursorError);
+        }
         Ok(Self {
             direction,
-            position: Position {
-                at: Instant::from_millis(i64::from_be_bytes(at.try_into().map_err(|_| CursorError)?)),
-                id: Id::from_bytes(id.try_into().map_err(|_| CursorError)?),
-            },
+            position: Position { at, id: Id::from_bytes(id.try_into().map_err(|_| CursorError)?) },
             fingerprint: Fingerprint(u32::from_be_bytes(fingerprint.try_into().map_err(|_| CursorError)?)),
         })
     }
@@ -128,6 +131,16 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,60}") {
             let _ = text.parse::<Cursor>();
+        }
+    }
+
+    #[test]
+    fn an_instant_that_no_row_can_have_is_refused() {
+        for at in [i64::MAX, i64::MIN] {
+            let mut bytes = [0; LENGTH];
+            bytes[..2].copy_from_slice(&[VERSION, b'a']);
+            bytes[6..14].copy_from_slice(&at.to_be_bytes());
+            assert_eq!(URL_SAFE_NO_PAD.encode(bytes).parse::<Cursor>(), Err(CursorError), "{at}");
         }
     }
 

@@ -7,7 +7,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,12 @@ use konverse_domain::{Domain, Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
 
 use crate::database::{Database, Sizes};
+use crate::edge::EdgeOptions;
+#[cfg(feature = "otel")]
+use crate::otel;
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
-use crate::{conversations, demo, import, orgs, serve, telemetry};
+use crate::{backup, check, conversations, demo, import, orgs, serve, telemetry};
 
 /// Bytes of a SQLite file's pages that an import holds; the rest of its memory is for two batches of rows.
 const IMPORT_CACHE: usize = 24 << 20;
@@ -37,12 +40,17 @@ const ROWS_REFUSED: u8 = 3;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
-    /// What to log: a level (error, warn, info, debug, trace) or levels by module. At debug, each request is a line.
+    /// What to log: a level (error, warn, info, debug, trace) or levels by module. At debug, each request is a line. Tokens,
+    /// passwords and people's addresses and words are never logged; beyond info, libraries are silent for that reason.
     #[arg(long, global = true, env = "KONVERSE_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
     /// How log lines look.
     #[arg(long, global = true, env = "KONVERSE_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    /// Where spans of requests go: an OpenTelemetry collector that speaks OTLP over HTTP, such as http://127.0.0.1:4318.
+    #[cfg(feature = "otel")]
+    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,6 +84,21 @@ enum Command {
     Import(ImportOptions),
     /// Shows a customer's conversations, newest first.
     Conversations(ConversationsOptions),
+    /// Counts again whatever is kept as a count and compares every record with what is kept beside it.
+    ///
+    /// Says a line for each difference: the org, the kind, the id, what is stored and what it should be; words, addresses and
+    /// secrets are not shown. May run beside servers. The exit status is 0 when all is as it should be, 4 when there are
+    /// differences that remain, and 1 when it could not be done.
+    Check(CheckOptions),
+    /// Copies a SQLite database to a file, while it is in use.
+    ///
+    /// The copy is of one moment, compact and looked through before it gets its name. For PostgreSQL, says which of its own
+    /// tools to use, and exits with 2.
+    Backup(BackupOptions),
+    /// Puts a copy that `backup` made in a SQLite database's place.
+    ///
+    /// A database that is in use is never replaced. For PostgreSQL, says which of its own tools to use, and exits with 2.
+    Restore(RestoreOptions),
 }
 
 #[derive(Debug, Args)]
@@ -91,12 +114,12 @@ struct DatabaseOption {
 
 impl DatabaseOption {
     async fn domain(&self, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        self.domain_within(Sizes::default().cache, settings).await
+        self.domain_within(Sizes::default(), settings).await
     }
 
-    /// With so many bytes for what is kept in memory of the database.
-    async fn domain_within(&self, cache: usize, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        let sizes = Sizes { connections: self.postgres_connections.into(), cache };
+    /// With these sizes of what is held of the database, but for the number of connections.
+    async fn domain_within(&self, sizes: Sizes, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        let sizes = Sizes { connections: self.postgres_connections.into(), ..sizes };
         self.database.domain(sizes, settings).await
     }
 }
@@ -161,12 +184,33 @@ struct ServeOptions {
     /// Pages a file is mapped by come on top; the system takes them back when it needs to.
     #[arg(long, env = "KONVERSE_CACHE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     cache: u32,
+    /// Seconds a write to a SQLite file may wait, while another process holds the file's lock or others are before it, and
+    /// a long read for a thread; then 503. Other commands wait 30.
+    #[arg(long, env = "KONVERSE_BUSY_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    busy_seconds: u64,
+    /// Mebibytes that must be free beside a SQLite file for /readyz to say that the server is ready.
+    #[arg(long, env = "KONVERSE_LEAST_FREE_SPACE", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u64).range(0..=1 << 40))]
+    least_free_space: u64,
+    /// Whether a SQLite file is read through a memory map. Off costs a list that is not in memory a third more, but where the
+    /// file is cut short or its disk fails, the process is not killed by the system: the requests concerned fail.
+    #[arg(long, env = "KONVERSE_MAP_FILE", default_value = "on", value_parser = ["on", "off"], value_name = "WHETHER")]
+    map_file: String,
+    /// Whether a SQLite file is looked through for damage after the start, slowly, beside everything else.
+    #[arg(long, env = "KONVERSE_CHECK_AT_START", default_value = "on", value_parser = ["on", "off"], value_name = "WHETHER")]
+    check_at_start: String,
+    /// Mebibytes of records an answer may have: what a request holds in memory. A request for more is refused, and says what
+    /// to ask for less of. Ordinary pages have a hundredth of it.
+    #[arg(long, env = "KONVERSE_ANSWER_MIB", default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..=1024))]
+    answer_mib: u32,
     /// Whether answers are compressed for clients that accept gzip or zstd.
     #[arg(long, env = "KONVERSE_COMPRESS", default_value = "auto", value_parser = ["auto", "off"], value_name = "WHEN")]
     compress: String,
-    /// A proxy whose X-Forwarded-For is believed when a token's address range is checked. Can be repeated.
+    /// A proxy whose X-Forwarded-For is believed when a token's address range is checked, and which may have any number of
+    /// connections. Can be repeated.
     #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    edge: EdgeOptions,
 }
 
 /// An address, or none.
@@ -258,19 +302,76 @@ struct ConversationsOptions {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct CheckOptions {
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// The org to check. Without it, all of them.
+    #[arg(long, env = "KONVERSE_ORG", value_name = "NAME")]
+    org: Option<String>,
+    /// Mends what follows from something else: counts, and what is kept beside a record. What cannot be mended is said.
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Debug, Args)]
+struct BackupOptions {
+    /// The file to make.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// Replaces the file if it is an older copy.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestoreOptions {
+    /// The copy.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    database: DatabaseOption,
+    /// Replaces the database if there is one.
+    #[arg(long)]
+    force: bool,
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
     let run = || -> anyhow::Result<ExitCode> {
-        telemetry::log(&cli.log, cli.log_format)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        #[cfg(feature = "otel")]
+        let exported = otel::export(cli.otlp_endpoint.as_deref(), runtime.handle())?;
+        #[cfg(feature = "otel")]
+        telemetry::log(&cli.log, cli.log_format, exported.as_ref().map(otel::Exported::spans))?;
+        #[cfg(not(feature = "otel"))]
+        telemetry::log(&cli.log, cli.log_format, None)?;
         runtime.block_on(run(cli.command))
     };
     run().unwrap_or_else(|error| {
-        eprintln!("konverse: {error:#}");
+        eprintln!("konverse: {}", without_passwords(&format!("{error:#}")));
         ExitCode::FAILURE
     })
+}
+
+/// Takes out of a complaint what stands in URLs before the host, and parameters where a password is among them: a
+/// database's URL may have been given in place of a file or a name.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c)).unwrap_or(after.len());
+        let (url, later) = after.split_at(end);
+        let (user, place) = url.rsplit_once('@').map_or(("", url), |(_, place)| ("…@", place));
+        let place = if place.contains("password") { place.split('?').next().unwrap_or_default() } else { place };
+        shown.extend([before, "://", user, place]);
+        rest = later;
+    }
+    shown + rest
 }
 
 /// Takes out of a complaint about the command line what it repeats of it: a database's URL may hold a password, also when
@@ -318,6 +419,23 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let org = orgs::org_named(&domain, &options.org.org).await?;
             conversations::show(&domain, &org, &options.customer, options.json, &|text| println!("{text}")).await?;
         }
+        Command::Check(options) => {
+            // Other commands make a file that is missing; that one would be found to be right.
+            if let Database::Sqlite(file) = &options.database.database {
+                anyhow::ensure!(Path::new(file).exists(), "there is no file {file}");
+            }
+            let domain = options.database.domain(Settings::default()).await?;
+            let org = options.org.as_deref();
+            return check::check(&domain, org, options.repair, &|text| println!("{text}")).await;
+        }
+        Command::Backup(BackupOptions { file, database, force }) => {
+            let task = backup::Task::Backup;
+            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
+        }
+        Command::Restore(RestoreOptions { file, database, force }) => {
+            let task = backup::Task::Restore;
+            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -329,14 +447,25 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             FromDateField::CreatedAt => Field::CreatedAt,
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
+        answer: (options.answer_mib as usize) << 20,
     };
+    let limits = options.edge.limits(options.database.postgres_connections.into());
+    let tls = options.edge.tls()?;
     let half = (options.cache as usize) << 19;
-    let domain = options.database.domain_within(half, settings).await?;
+    let sizes = Sizes {
+        cache: half,
+        longest_wait: Duration::from_secs(options.busy_seconds),
+        least_free: options.least_free_space << 20,
+        map: options.map_file == "on",
+        ..Sizes::default()
+    };
+    let domain = options.database.domain_within(sizes, settings).await?;
     let serving = Serving {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,
         drain: Duration::from_secs(options.drain_seconds),
         keep_events: options.keep_events,
+        check: options.check_at_start == "on",
         api: ApiSettings {
             missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
             requests_per_minute: options.requests_per_minute,
@@ -344,6 +473,8 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             compress: options.compress == "auto",
             answers: half,
         },
+        limits,
+        tls,
     };
     serve::serve(domain, serving, |_| {}).await
 }
@@ -372,7 +503,8 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
-    let domain = options.org.database.domain_within(IMPORT_CACHE, Settings::default()).await?;
+    let sizes = Sizes { cache: IMPORT_CACHE, ..Sizes::default() };
+    let domain = options.org.database.domain_within(sizes, Settings::default()).await?;
     let org = orgs::org_named(&domain, &options.org.org).await?;
     let started = std::time::Instant::now();
     let sources = import::sources(&options.paths)?;

@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
-use konverse_domain::{Actor, Authorized, Domain, ListRequest, Org, permissions};
+use konverse_domain::{Actor, Authorized, Domain, DomainError, ListRequest, Org, permissions};
 use konverse_model::resource::Conversation;
 use konverse_model::{CustomerId, Document};
 
-/// Rows read at once.
+/// Rows read at once, at most.
 const PAGE: u32 = 100;
 
 /// The customer a person means: an id, an e-mail address, else an external id.
@@ -37,10 +37,17 @@ pub(crate) async fn show(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["ID", "CREATED", "STATUS", "MESSAGES", "NOTES", "LAST MESSAGE", "NAME"]);
-    let mut cursor = None;
+    let (mut cursor, mut page_size) = (None, PAGE);
     loop {
-        let request = ListRequest { page: 1, page_size: PAGE, cursor, buffer: b"[".to_vec() };
-        let mut page = domain.list_customer_conversations(&auth, customer, None, request).await?;
+        let request = ListRequest { page: 1, page_size, cursor: cursor.clone(), buffer: b"[".to_vec() };
+        let mut page = match domain.list_customer_conversations(&auth, customer, None, request).await {
+            // So many of these are more than is held at once.
+            Err(DomainError::Parameter { name: "pageSize", .. }) if page_size > 1 => {
+                page_size /= 2;
+                continue;
+            }
+            page => page?,
+        };
         page.buffer.push(b']');
         if json {
             let rows: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&page.buffer)?;

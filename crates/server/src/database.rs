@@ -4,12 +4,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use konverse_domain::{Domain, Ids, Settings};
 use konverse_store::Store;
 use konverse_store_postgres::Postgres;
-use konverse_store_sqlite::{CACHE, Sqlite};
+use konverse_store_sqlite::{Options, Sqlite};
 
 use crate::{SystemClock, system_entropy};
 
@@ -98,18 +99,25 @@ impl FromStr for Database {
     }
 }
 
-/// How much to hold of a database.
+/// How much to hold of a database, and how long to wait for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Connections to a PostgreSQL server.
     pub connections: usize,
     /// Bytes of memory for pages of a SQLite file that are about to be changed.
     pub cache: usize,
+    /// How long a write to a SQLite file, and a long read of it, may wait for its turn.
+    pub longest_wait: Duration,
+    /// Bytes that must be free beside a SQLite file for it to be ready.
+    pub least_free: u64,
+    /// Whether a SQLite file is read through a memory map.
+    pub map: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { connections: 16, cache: CACHE }
+        let Options { cache, longest_wait, least_free, map } = Options::default();
+        Self { connections: 16, cache, longest_wait, least_free, map }
     }
 }
 
@@ -187,7 +195,7 @@ impl std::fmt::Debug for Database {
 }
 
 /// Opens a SQLite file, which is created when missing. SQLite's own words for what is wrong with a path say little.
-pub(crate) fn open_file(file: &Path, cache: usize) -> anyhow::Result<Arc<dyn Store>> {
+pub(crate) fn open_file(file: &Path, sizes: Sizes) -> anyhow::Result<Arc<dyn Store>> {
     let shown = file.display();
     match file.metadata() {
         Ok(data) if data.is_dir() => bail!("{shown} is a folder; name a file in it"),
@@ -200,14 +208,16 @@ pub(crate) fn open_file(file: &Path, cache: usize) -> anyhow::Result<Arc<dyn Sto
         }
         _ => {}
     }
-    Ok(Arc::new(Sqlite::open_within(file, cache).with_context(|| format!("opening {shown}"))?))
+    let Sizes { cache, longest_wait, least_free, map, connections: _ } = sizes;
+    let options = Options { cache, longest_wait, least_free, map };
+    Ok(Arc::new(Sqlite::open_with(file, options).with_context(|| format!("opening {shown}"))?))
 }
 
 impl Database {
     /// Opens it, with its schema brought up to date.
     pub async fn open(&self, sizes: Sizes) -> anyhow::Result<Arc<dyn Store>> {
         match self {
-            Self::Sqlite(file) => open_file(Path::new(file), sizes.cache),
+            Self::Sqlite(file) => open_file(Path::new(file), sizes),
             Self::Postgres(url) => {
                 let store = Postgres::open(&url.0, sizes.connections).await;
                 Ok(Arc::new(store.with_context(|| {

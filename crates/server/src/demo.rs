@@ -18,6 +18,7 @@ use konverse_model::{Clock, Id, Instant};
 use serde_json::{Value, json};
 
 use crate::database::{Sizes, open_file};
+use crate::edge::Limits;
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -44,7 +45,7 @@ impl Clock for Fixed {
 
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
-    let store = open_file(file, Sizes::default().cache)?;
+    let store = open_file(file, Sizes::default())?;
     let domain =
         Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
     let org = match domain.org_named(ORG).await? {
@@ -65,7 +66,10 @@ pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String
         metrics_listen: None,
         drain: Duration::from_secs(5),
         keep_events: None,
+        check: true,
         api: ApiSettings::default(),
+        limits: Limits::default(),
+        tls: None,
     };
     serve::serve(domain, serving, |address| {
         let list = format!("http://{address}/v1/customers/{}/conversations", id("customer", 0));

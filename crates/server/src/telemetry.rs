@@ -1,13 +1,29 @@
 //! Logs and metrics.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::task::{Context, Poll};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use clap::ValueEnum;
+use konverse_api::Refused;
+use konverse_jobs::Tasks;
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tower::Service;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::edge::{Answering, Behind};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,33 +35,121 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them. Colours are for
-/// people at a terminal who did not ask to be spared them (no-color.org), not for files.
-pub(crate) fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+/// Whether a line may be logged, whatever is asked for. From debug on, libraries show what passes through them: the
+/// PostgreSQL driver statements with their values, which are people's words and addresses, those for HTTP headers with
+/// tokens.
+fn is_harmless(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::INFO
+        || of.target() == "konverse"
+        || of.target().starts_with("konverse_")
+        || of.target().starts_with("konverse::")
+}
+
+/// Where spans of requests go, beside the log.
+pub(crate) type Spans = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Sends log lines to standard error. `filter` is a level, or levels by module, as `tracing` has them; beyond info, only
+/// konverse's own lines are logged. Colours are for people at a terminal who did not ask to be spared them (no-color.org),
+/// not for files.
+pub(crate) fn log(filter: &str, format: LogFormat, spans: Option<Spans>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
-    let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stderr().is_terminal() && !spared;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let result = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let harmless = filter_fn(is_harmless);
+    let result = match spans {
+        None => tracing_subscriber::registry().with(harmless).with(filter).with(lines(format)).try_init(),
+        // What the log leaves out may be wanted as a span, and the other way round.
+        Some(spans) => {
+            let lines = lines(format).with_filter(filter.and(harmless));
+            tracing_subscriber::registry().with(spans).with(lines).try_init()
+        }
     };
     result.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let spared = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !spared;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// What begins the spans of requests: nothing, unless they are exported.
+#[cfg(not(feature = "otel"))]
+pub(crate) fn begin_span() -> Option<konverse_api::BeginSpan> {
+    None
+}
+
+#[cfg(feature = "otel")]
+pub(crate) use crate::otel::begin_span;
+
 /// Seconds a request may take, in steps around what a list costs.
 const BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Says what each metric means, to whoever scrapes them. `docs/operating.md` has the same metrics.
+fn describe() {
+    describe_counter!("konverse_requests_total", "Requests answered, by operation and class of status.");
+    describe_histogram!("konverse_request_seconds", "Seconds from a request's head to its answer, by operation.");
+    describe_counter!("konverse_job_items_total", "Items that jobs have done, or put aside to try them again later.");
+    describe_gauge!("konverse_task_up", "Whether a task runs: 0 while it waits to begin again.");
+    describe_counter!("konverse_task_restarts_total", "How often a task began again after it panicked or ended.");
+    describe_gauge!("konverse_task_good_round_age_seconds", "Seconds since a round of a task last went well.");
+    describe_gauge!("konverse_connections_open", "Connections that are open, by listener.");
+    describe_counter!("konverse_connections_refused_total", "Connections refused, by listener and reason.");
+    describe_counter!("konverse_connections_cut_total", "Connections cut off by a limit, by listener and limit.");
+    describe_gauge!("konverse_database_damaged", "Whether damage was found in the SQLite file: 1 when it was.");
+}
 
 /// Starts collecting metrics.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("konverse_request_seconds".into()), BUCKETS)
         .context("histogram buckets")?;
-    builder.install_recorder().context("cannot start collecting metrics")
+    let handle = builder.install_recorder().context("cannot start collecting metrics")?;
+    describe();
+    Ok(handle)
 }
 
-/// The routes of the metrics listener.
-pub(crate) fn routes(handle: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(async move || handle.render()))
+/// What the metrics listener serves.
+#[derive(Clone)]
+pub(crate) struct Metrics(Router);
+
+impl Metrics {
+    pub(crate) fn new(handle: PrometheusHandle, tasks: Tasks) -> Self {
+        let render = async move || {
+            tasks.measure();
+            handle.render()
+        };
+        Self(Router::new().route("/metrics", get(render)))
+    }
+}
+
+impl Service<Request<Body>> for Metrics {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answering {
+        Box::pin(self.0.call(request))
+    }
+}
+
+impl Behind for Metrics {
+    fn refusal(&self, refused: Refused) -> Response<Body> {
+        let (status, message) = match refused {
+            Refused::Malformed(message) => (StatusCode::BAD_REQUEST, message),
+            Refused::Unavailable(message) | Refused::Unknown(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
+        };
+        (status, message).into_response()
+    }
 }

@@ -504,6 +504,9 @@ on_both_engines!(an_org_has_its_requests_of_a_minute, |app| async move {
     remaining(&reply);
     for _ in 0..5 {
         app.nobody().at(&limited).get("/healthz").await.ok();
+        // Nor does anybody look for whom a token is where none is needed: the database may be away.
+        one.get("/healthz").await.ok();
+        app.bearer("nobody's").at(&limited).get("/openapi.json").await.ok();
     }
     app.clock.advance(44_500);
     let reply = one.get("/v1/customers").await;
@@ -819,5 +822,21 @@ on_both_engines!(what_is_open_to_all_says_nothing_of_anyone, |app| async move {
         assert!(!document.to_string().contains("Jane Doe"));
         // A wrong token is no reason to refuse what needs none.
         app.bearer("wrong").get(path).await.ok();
+    }
+});
+
+on_both_engines!(a_query_has_an_end, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    for path in ["/v1/customers".to_owned(), format!("/v1/customers/{customer}/conversations"), "/v1/users".to_owned()]
+    {
+        for pair in ["filter%5BupdatedAt%5D%5Bgte%5D=2023-01-01T00:00:00Z&", "unknown&", "pageSize=5&"] {
+            let (most, more) = (format!("{path}?{}", pair.repeat(100)), format!("{path}?{}last=1", pair.repeat(1_000)));
+            admin.get(&most).await.ok();
+            let reply = admin.get(&more).await;
+            let name = pair.split(['=', '&']).next().expect("a name").replace("%5B", "[").replace("%5D", "]");
+            assert!(refused(&reply, 400, "bad_request").starts_with(&format!("{name} is one too many")));
+            assert_eq!(reply.error().2, name);
+        }
     }
 });

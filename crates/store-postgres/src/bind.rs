@@ -8,13 +8,13 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// A parameter.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Param<'a>(pub(crate) &'a Value);
 
 impl ToSql for Param<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self.0 {
-            Value::Null => Ok(IsNull::Yes),
+            Value::Null | Value::Broken(_) => Ok(IsNull::Yes),
             Value::Int(value) => value.to_sql(ty, out),
             Value::Id(value) => value.bytes().as_slice().to_sql(ty, out),
             Value::Hash(value) => value.as_slice().to_sql(ty, out),
@@ -23,7 +23,8 @@ impl ToSql for Param<'_> {
     }
 
     fn accepts(ty: &Type) -> bool {
-        [Type::INT8, Type::BYTEA, Type::TEXT].contains(ty)
+        // The last is what a NULL is of before the server knows more.
+        [Type::INT8, Type::BYTEA, Type::TEXT, Type::UNKNOWN].contains(ty)
     }
 
     to_sql_checked!();
@@ -36,7 +37,10 @@ impl<'a> FromSql<'a> for Bound {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(Self(match *ty {
             Type::INT8 => Value::Int(i64::from_sql(ty, raw)?),
-            Type::BYTEA => Value::Id(Id::from_bytes(raw.try_into()?)),
+            Type::BYTEA => match raw.try_into() {
+                Ok(bytes) => Value::Id(Id::from_bytes(bytes)),
+                Err(_) => Value::Broken("an id is not 12 bytes"),
+            },
             _ => Value::Text(String::from_sql(ty, raw)?),
         }))
     }

@@ -5,9 +5,13 @@
 //! when its caller goes away.
 
 mod bind;
+mod failure;
 mod open;
+mod share;
+mod tls;
 mod write;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +20,16 @@ use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use konverse_model::{CustomerId, Instant, OrgId, Position};
-use konverse_store::{Applied, Conflict, Page, StoreError};
-use konverse_store_sql::{Cost, Dialect, Driver, Query, SqlStore, Value, Work};
-use tokio_postgres::Statement;
-use tokio_postgres::error::SqlState;
+use konverse_store::{Applied, Page, StoreError};
+use konverse_store_sql::{Cost, Dialect, Driver, Query, Splice, SqlStore, Value, Work};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::types::Type;
+use tokio_postgres::{RowStream, Statement};
 
 use bind::{Bound, Doc, IdColumn, Param};
+use failure::{database, of_pool, within};
+use share::Share;
+use tls::Tls;
 use write::Writer;
 
 /// How long the server may take to end a cancelled query. Then the connection is closed all the same.
@@ -30,12 +38,26 @@ const CANCEL: Duration = Duration::from_secs(10);
 /// How long until a query that has not ended is cancelled again.
 const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a few rows found by key may take. Whatever the server is told to end by itself, one that hangs does not.
+const BOUNDED: Duration = Duration::from_secs(10);
+
+/// Statements kept with a connection. Texts of bounded reads and of changes are some hundred; should there ever be more,
+/// all are forgotten and what is in use comes back.
+const KEPT: usize = 500;
+
+/// How much longer than the server may take for a statement its answer is waited for, at most.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
 
 /// The PostgreSQL driver.
 pub struct Postgres {
     pool: Pool,
+    tls: Tls,
+    dear: Share,
+    /// How long a statement's answer is waited for; nothing when the URL says that it may take for ever.
+    patience: Option<Duration>,
     writer: Arc<Writer>,
 }
 
@@ -43,29 +65,48 @@ impl Postgres {
     /// Connects to the database a `postgres://` URL names and brings its schema up to date. `connections` is how many
     /// this process may hold at once.
     pub async fn open(url: &str, connections: usize) -> Result<PostgresStore, StoreError> {
-        let pool = open::pool(url, connections)?;
-        let mut client = pool.get().await.map_err(pool_error)?;
+        let (pool, tls) = open::pool(url, connections)?;
+        let mut client = pool.get().await.map_err(of_pool)?;
         open::migrate(&mut client).await?;
+        let patience = open::statement_timeout(&client).await?.map(|longest| longest + longest.min(GRACE));
         drop(client);
-        let writer = Writer::new(pool.clone(), connections);
-        Ok(SqlStore::new(Self { pool, writer }))
+        let writer = Writer::new(pool.clone(), connections, patience);
+        Ok(SqlStore::new(Self { pool, tls, dear: Share::of_dear_reads(connections), patience, writer }))
     }
 
-    async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(pool_error)
+    /// How many texts a connection keeps prepared. The next read is likely to have the same.
+    pub async fn prepared(&self) -> Result<usize, StoreError> {
+        Ok(self.pool.get().await.map_err(of_pool)?.statement_cache.size())
     }
 
     async fn reader(&self, cost: Cost) -> Result<Reader, StoreError> {
-        Ok(Reader { client: Some(self.client().await?), cost })
+        // Before it takes a connection, so that those who wait have none.
+        let permit = match cost {
+            Cost::Bounded => None,
+            Cost::Unbounded => Some(self.dear.enter().await?),
+        };
+        let client = self.pool.get().await.map_err(of_pool)?;
+        Ok(Reader { client: Some(client), tls: self.tls.clone(), cost, permit })
+    }
+
+    /// How long an answer is waited for.
+    fn limit(&self, cost: Cost) -> Option<Duration> {
+        match cost {
+            Cost::Bounded => Some(self.patience.map_or(BOUNDED, |patience| patience.min(BOUNDED))),
+            Cost::Unbounded => self.patience,
+        }
     }
 }
 
-/// A connection in use by a read. It goes back to the pool with [`Reader::done`], and after a bounded read in any case.
-/// When an unbounded one is dropped before that, its query may run for long: it is cancelled and the connection closed,
-/// since whoever came next would wait for it.
+/// A connection in use by a read. It goes back to the pool with [`Reader::done`], and after a bounded read in any case, unless
+/// the server is silent. When an unbounded one is dropped before that, its query may run for long: it is cancelled and the
+/// connection closed, since whoever came next would wait for it.
 struct Reader {
     client: Option<Object>,
+    tls: Tls,
     cost: Cost,
+    /// Of the dear reads' share, until the connection is free or closed.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
@@ -76,6 +117,22 @@ impl Reader {
     fn done(mut self) {
         self.client = None;
     }
+
+    /// Gives what was read. A connection whose server was silent, or has more to give than is wanted, is not handed on.
+    fn end<T>(mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        match outcome {
+            Ok(found) => {
+                self.done();
+                Ok(found)
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Unavailable(_) | StoreError::TooLarge) {
+                    self.cost = Cost::Unbounded;
+                }
+                Err(error)
+            }
+        }
+    }
 }
 
 impl Drop for Reader {
@@ -83,11 +140,12 @@ impl Drop for Reader {
         let unfinished = self.client.take().filter(|client| self.cost == Cost::Unbounded && !client.is_closed());
         // Without a runtime the connection has ended with the one it ran on.
         let (Some(client), Ok(runtime)) = (unfinished, tokio::runtime::Handle::try_current()) else { return };
-        let token = client.cancel_token();
+        let (token, tls, permit) = (client.cancel_token(), self.tls.clone(), self.permit.take());
         runtime.spawn(async move {
             let cancel = async {
                 loop {
-                    let _ = token.cancel_query(open::TLS).await;
+                    // A server that is frozen takes no request either.
+                    let _ = tokio::time::timeout(CANCEL_AGAIN, token.cancel_query(tls.clone())).await;
                     // The server forgets a cancellation that comes just before the query begins.
                     let is_free = tokio::time::timeout(CANCEL_AGAIN, client.simple_query("")).await.is_ok();
                     if is_free {
@@ -99,65 +157,68 @@ impl Drop for Reader {
             // server run more queries than the pool has places.
             let _ = tokio::time::timeout(CANCEL, cancel).await;
             drop(Object::take(client));
+            drop(permit);
         });
     }
 }
 
-fn pool_error(error: deadpool_postgres::PoolError) -> StoreError {
-    // The pool's own text hides the reason behind "db error".
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
+/// A query that was sent.
+async fn sent(client: &Object, statement: Option<&Statement>, query: &Query) -> Result<RowStream, StoreError> {
+    let params = query.params.iter().map(Param);
+    match statement {
+        Some(statement) => client.query_raw(statement, params).await,
+        // One round trip, after which the server keeps nothing.
+        None => client.query_typed_raw(&query.sql, params.map(|param| (param, type_of(param.0)))).await,
     }
-    StoreError::Database(text)
+    .map_err(database)
 }
 
-fn database(error: tokio_postgres::Error) -> StoreError {
-    match error.as_db_error() {
-        // Two transactions stood in each other's way, wherever that was noticed.
-        Some(db) if is_contention(db.code()) => StoreError::Conflict(Conflict::Busy),
-        Some(db) => StoreError::Database(format!("{} {}", db.code().code(), db.message())),
-        None => StoreError::Database(error.to_string()),
+fn type_of(value: &Value) -> Type {
+    match value {
+        Value::Int(_) => Type::INT8,
+        Value::Id(_) | Value::Hash(_) => Type::BYTEA,
+        Value::Text(_) => Type::TEXT,
+        // The server takes it from the text.
+        Value::Null | Value::Broken(_) => Type::UNKNOWN,
     }
 }
 
-async fn rows(client: &Object, statement: &Statement, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
-    let stream = client.query_raw(statement, query.params.iter().map(Param)).await.map_err(database)?;
-    let rows: Vec<_> = stream.try_collect().await.map_err(database)?;
-    let values = |row: &tokio_postgres::Row| {
-        (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0)).collect::<Result<_, _>>()
-    };
-    rows.iter().map(values).collect::<Result<_, _>>().map_err(database)
+async fn rows(client: &Object, statement: Option<&Statement>, query: &Query) -> Result<Vec<Vec<Value>>, StoreError> {
+    let mut stream = pin!(sent(client, statement, query).await?);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = stream.try_next().await.map_err(database)? {
+        // What comes after the bytes that may be held is taken from the connection, and dropped.
+        if bytes >= query.bytes {
+            continue;
+        }
+        let values = (0..row.len()).map(|n| row.try_get::<_, Bound>(n).map(|bound| bound.0));
+        let values: Vec<Value> = values.collect::<Result<_, _>>().map_err(database)?;
+        bytes += values.iter().map(Value::bytes).sum::<usize>();
+        found.push(values);
+    }
+    Ok(found)
 }
 
 /// Statements by text, prepared before they run side by side: each text once, since reads and changes repeat few texts
 /// many times.
 type Prepared<'a> = Vec<(&'a str, Statement)>;
 
-async fn prepared<'a>(
-    client: &Object,
-    cost: Cost,
-    texts: impl Iterator<Item = &'a str>,
-) -> Result<Prepared<'a>, StoreError> {
+async fn prepared<'a>(client: &Object, texts: impl Iterator<Item = &'a str>) -> Result<Prepared<'a>, StoreError> {
     let mut statements: Prepared<'a> = Vec::new();
     for sql in texts {
         if !statements.iter().any(|(known, _)| *known == sql) {
-            statements.push((sql, prepare(client, cost, sql).await?));
+            statements.push((sql, prepare(client, sql).await?));
         }
     }
     Ok(statements)
 }
 
-/// Prepares a statement, which is kept with the connection, for ever, when it is bounded. Unbounded ones are made of filters
-/// in thousands of combinations; beside what they cost, preparing them each time is little.
-async fn prepare(client: &Object, cost: Cost, sql: &str) -> Result<Statement, StoreError> {
-    match cost {
-        Cost::Bounded => client.prepare_cached(sql).await,
-        Cost::Unbounded => client.prepare(sql).await,
+/// Prepares a statement, which is kept with the connection.
+async fn prepare(client: &Object, sql: &str) -> Result<Statement, StoreError> {
+    if client.statement_cache.size() >= KEPT {
+        client.statement_cache.clear();
     }
-    .map_err(database)
+    client.prepare_cached(sql).await.map_err(database)
 }
 
 fn statement<'a>(statements: &'a Prepared<'_>, sql: &str) -> Result<&'a Statement, StoreError> {
@@ -177,14 +238,23 @@ impl Driver for Postgres {
         let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
         let reader = self.reader(cost).await?;
         let client = reader.client()?;
-        let statements = &prepared(client, cost, queries.iter().map(|query| &*query.sql)).await?;
-        let run = |query| {
-            let query: &Query = query;
-            async move { rows(client, statement(statements, &query.sql)?, query).await }
+        let reading = async {
+            // Unbounded ones are made of filters in thousands of combinations, so none of them is kept.
+            let bounded = queries.iter().filter(|_| cost == Cost::Bounded);
+            let statements = &prepared(client, bounded.map(|query| &*query.sql)).await?;
+            let run = |query| {
+                let query: &Query = query;
+                async move {
+                    match cost {
+                        Cost::Bounded => rows(client, Some(statement(statements, &query.sql)?), query).await,
+                        Cost::Unbounded => rows(client, None, query).await,
+                    }
+                }
+            };
+            try_join_all(queries.iter().map(run)).await
         };
-        let found = try_join_all(queries.iter().map(run)).await?;
-        reader.done();
-        Ok(found)
+        let found = within(self.limit(cost), reading).await;
+        reader.end(found)
     }
 
     async fn splice(
@@ -193,39 +263,30 @@ impl Driver for Postgres {
         _about: Option<(OrgId, CustomerId)>,
         limit: u32,
         reversed: bool,
-        mut buffer: Vec<u8>,
+        buffer: Vec<u8>,
     ) -> Result<Page, StoreError> {
         let reader = self.reader(query.cost).await?;
         let client = reader.client()?;
-        let statement = prepare(client, query.cost, &query.sql).await?;
-        let stream = client.query_raw(&statement, query.params.iter().map(Param)).await.map_err(database)?;
-        let mut rows: Vec<_> = stream.try_collect().await.map_err(database)?;
-        reader.done();
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        if reversed {
-            rows.reverse();
-        }
-        let mut positions = Vec::with_capacity(rows.len());
-        for (n, row) in rows.iter().enumerate() {
-            let at = Instant::from_millis(row.try_get(0).map_err(database)?);
-            let IdColumn(id) = row.try_get(1).map_err(database)?;
-            let Doc(doc) = row.try_get(2).map_err(database)?;
-            positions.push(Position { at, id });
-            if n > 0 {
-                buffer.push(b',');
+        let reading = async {
+            let statement = match query.cost {
+                Cost::Bounded => Some(prepare(client, &query.sql).await?),
+                Cost::Unbounded => None,
+            };
+            let mut stream = pin!(sent(client, statement.as_ref(), &query).await?);
+            let mut page = Splice::new(buffer, limit, query.bytes, reversed);
+            while let Some(row) = stream.try_next().await.map_err(database)? {
+                let at = Instant::from_millis(row.try_get(0).map_err(database)?);
+                let IdColumn(id) = row.try_get(1).map_err(database)?;
+                let Doc(doc) = row.try_get(2).map_err(database)?;
+                page.add(Position { at, id }, doc)?;
             }
-            buffer.extend_from_slice(doc);
-        }
-        let count = u32::try_from(positions.len()).unwrap_or(u32::MAX);
-        Ok(Page { buffer, count, first: positions.first().copied(), last: positions.last().copied(), more })
+            Ok(page.page())
+        };
+        let found = within(self.limit(query.cost), reading).await;
+        reader.end(found)
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {
         self.writer.write(work).await
     }
-}
-
-fn is_contention(code: &SqlState) -> bool {
-    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE].contains(code)
 }

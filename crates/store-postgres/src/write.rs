@@ -2,22 +2,40 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
+use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
+use futures_util::stream::FuturesOrdered;
 use konverse_model::Id;
 use konverse_store::{Applied, Conflict, StoreError};
-use konverse_store_sql::{Cost, LaneState, Step, Value, Work, together};
+use konverse_store_sql::{LaneState, Query, Step, Value, Work, together};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::bind::Param;
-use crate::{database, pool_error, prepared, rows, statement};
+use crate::failure::{database, of_commit, of_pool, unclear, within};
+use crate::share::Share;
+use crate::{prepare, prepared, rows, statement};
+
+/// How long a commit's answer is waited for. After that nobody knows what became of it.
+const COMMIT: Duration = Duration::from_secs(30);
 
 /// Statements of one commit at most, unless a single change has more: bounds how long the first of a batch waits for the
 /// last.
 const MOST_STEPS: usize = 500;
+
+/// About how many statements make a change a large one: more than a request's usually has.
+const LARGE: usize = 50;
+
+/// Upkeep that locks lanes rests so many times as long as it took: it has a fifth of the time.
+const UPKEEP_REST: u32 = 4;
+
+/// How long it rests at most.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// A lane of an org.
 type Lane = (Id, u8);
@@ -30,8 +48,10 @@ struct Job {
 /// Changes on their way into the database.
 pub(crate) struct Writer {
     pool: Pool,
-    /// Transactions that may have a connection. They wait for their lanes with it, and a quarter of the pool is for reads.
-    connections: Semaphore,
+    /// Transactions that may have a connection. They wait for their lanes with it.
+    share: Share,
+    /// How long a statement's answer is waited for.
+    patience: Option<Duration>,
     /// What waits for each lane that is being served.
     waiting: Mutex<HashMap<Lane, VecDeque<Job>>>,
 }
@@ -52,12 +72,14 @@ impl Failure {
 }
 
 impl Writer {
-    pub(crate) fn new(pool: Pool, connections: usize) -> Arc<Self> {
-        let connections = Semaphore::new((connections * 3 / 4).max(1));
-        Arc::new(Self { pool, connections, waiting: Mutex::default() })
+    pub(crate) fn new(pool: Pool, connections: usize, patience: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self { pool, share: Share::of_writes(connections), patience, waiting: Mutex::default() })
     }
 
     pub(crate) async fn write(self: &Arc<Self>, work: Work) -> Result<Applied, StoreError> {
+        if work.is_upkeep() {
+            return self.alone_and_rarely(&work).await;
+        }
         let Some(lane) = work.lane().filter(|_| work.is_plain()) else {
             return self.alone(&work).await;
         };
@@ -107,23 +129,61 @@ impl Writer {
         batch
     }
 
-    async fn connection(&self) -> Result<Writing<'_>, StoreError> {
-        let closed = |_| StoreError::Database("the store is closed".into());
-        let permit = self.connections.acquire().await.map_err(closed)?;
-        Ok(Writing { client: Some(self.pool.get().await.map_err(pool_error)?), _permit: permit })
+    async fn connection(&self) -> Result<Writing, StoreError> {
+        let permit = self.share.enter().await?;
+        Ok(Writing { client: Some(self.pool.get().await.map_err(of_pool)?), _permit: permit })
+    }
+
+    /// Runs changes as one transaction.
+    async fn transaction(&self, connection: Writing, works: &[&Work]) -> Result<Vec<Applied>, Failure> {
+        let manner = Manner::of(works, self.patience);
+        let client = connection.client().map_err(Failure::Lost)?;
+        match perform(client, works, &manner).await {
+            Ok(applied) => {
+                let longest = manner.patience.map_or(COMMIT, |patience| patience.min(COMMIT));
+                match tokio::time::timeout(longest, client.batch_execute("COMMIT")).await {
+                    Ok(Ok(())) => {
+                        connection.done();
+                        Ok(applied)
+                    }
+                    // The connection goes with it.
+                    Ok(Err(error)) => Err(Failure::Lost(of_commit(error))),
+                    Err(_) => Err(Failure::Lost(unclear("PostgreSQL did not answer"))),
+                }
+            }
+            // A server that is silent, or has no room, says no more to each change by itself. What is not ended is closed,
+            // and so rolled back by the server.
+            Err(error @ StoreError::Unavailable(_)) => Err(Failure::Lost(error)),
+            Err(error) => {
+                let undone = async { client.batch_execute("ROLLBACK").await.map_err(database) };
+                if within(manner.patience, undone).await.is_ok() {
+                    connection.done();
+                }
+                Err(Failure::Refused(error))
+            }
+        }
     }
 
     /// One change as one transaction.
     async fn alone(&self, work: &Work) -> Result<Applied, StoreError> {
-        let written = transaction(self.connection().await?, &[work]).await;
+        let written = self.transaction(self.connection().await?, &[work]).await;
+        written.map(|mut applied| applied.pop().unwrap_or_default()).map_err(Failure::into_error)
+    }
+
+    /// One change as one transaction, and then time for those who waited meanwhile.
+    async fn alone_and_rarely(&self, work: &Work) -> Result<Applied, StoreError> {
+        let connection = self.connection().await?;
+        let begun = Instant::now();
+        let written = self.transaction(connection, &[work]).await;
+        tokio::time::sleep((begun.elapsed() * UPKEEP_REST).min(LONGEST_REST)).await;
         written.map(|mut applied| applied.pop().unwrap_or_default()).map_err(Failure::into_error)
     }
 
     /// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, each is
     /// committed by itself, so that the others do not notice.
-    async fn commit(&self, connection: Writing<'_>, batch: Vec<Job>) {
+    async fn commit(&self, connection: Writing, batch: Vec<Job>) {
         let works: Vec<&Work> = batch.iter().map(|job| &job.work).collect();
-        match transaction(connection, &works).await {
+        match self.transaction(connection, &works).await {
             Ok(applied) => {
                 let answers = batch.into_iter().zip(applied);
                 answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
@@ -177,12 +237,12 @@ impl Drop for Serving {
 
 /// A connection for a transaction. It goes back to the pool with [`Writing::done`]; dropped before that, by a caller who
 /// went away for instance, it is closed, and the server rolls back.
-struct Writing<'a> {
+struct Writing {
     client: Option<Object>,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Writing<'_> {
+impl Writing {
     fn client(&self) -> Result<&Object, StoreError> {
         self.client.as_ref().ok_or_else(|| StoreError::Database("the transaction is over".into()))
     }
@@ -192,7 +252,7 @@ impl Writing<'_> {
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for Writing {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             drop(Object::take(client));
@@ -200,41 +260,33 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// Runs changes as one transaction.
-async fn transaction(connection: Writing<'_>, works: &[&Work]) -> Result<Vec<Applied>, Failure> {
-    let client = connection.client().map_err(Failure::Lost)?;
-    let performed = perform(client, works).await;
-    let ended = client.batch_execute(if performed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await.map_err(database);
-    // What could not be ended is closed, and so rolled back by the server.
-    if matches!(ended, Ok(()) | Err(StoreError::Conflict(_))) {
-        connection.done();
-    }
-    match (performed, ended) {
-        (performed, Ok(())) => performed.map_err(Failure::Refused),
-        (_, Err(error)) => Err(Failure::Lost(error)),
+/// How patient a transaction is.
+struct Manner {
+    begin: &'static str,
+    /// How long each answer is waited for; nothing is for ever.
+    patience: Option<Duration>,
+}
+
+impl Manner {
+    fn of(works: &[&Work], patience: Option<Duration>) -> Self {
+        // Whatever the server does by itself: after waiting for its lane a change sees what was committed meanwhile.
+        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        // At the other end nobody waits for one answer: it is an import's, which waits for its lane as long as another
+        // large one takes, or upkeep, which may have a long list to count.
+        const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '10min'";
+        const LONG: Duration = Duration::from_secs(605);
+        let is_large = |work: &&Work| work.is_upkeep() || work.size() > LARGE;
+        match works.iter().any(is_large) {
+            true => Self { begin: PATIENTLY, patience: Some(LONG) },
+            false => Self { begin: BEGIN, patience },
+        }
     }
 }
 
 /// Begins a transaction, locks the lanes and runs the steps. What does not need an answer before the next is sent with it.
-async fn perform(client: &Object, works: &[&Work]) -> Result<Vec<Applied>, StoreError> {
+async fn perform(client: &Object, works: &[&Work], manner: &Manner) -> Result<Vec<Applied>, StoreError> {
     let Some(first) = works.first() else { return Ok(Vec::new()) };
-    // Whatever the server does by itself: after waiting for its lane a change sees what was committed meanwhile.
-    let begin = async { client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(database) };
-    let mut lanes = Vec::with_capacity(first.lanes().len());
-    match first.lanes() {
-        [] => begin.await?,
-        [lane, others @ ..] => {
-            let lock = first.lock(*lane);
-            let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
-            let (begun, found) = join(begin, rows(client, &statement, &lock)).await;
-            begun?;
-            lanes.push(lane_state(client, first, *lane, found?).await?);
-            for lane in others {
-                let found = rows(client, &statement, &first.lock(*lane)).await?;
-                lanes.push(lane_state(client, first, *lane, found).await?);
-            }
-        }
-    }
+    let lanes = within(manner.patience, begun(client, first, manner.begin)).await?;
     let (steps, applied) = match (works, &*lanes) {
         ([_, _, ..], [lane]) => together(works, *lane)?,
         _ => {
@@ -242,10 +294,10 @@ async fn perform(client: &Object, works: &[&Work]) -> Result<Vec<Applied>, Store
             (steps, vec![applied])
         }
     };
-    let statements = prepared(client, Cost::Bounded, steps.iter().map(|step| &*step.sql)).await?;
+    let preparing = prepared(client, steps.iter().map(|step| &*step.sql));
+    let statements = &within(manner.patience, preparing).await?;
     let run = |step| {
         let step: &Step = step;
-        let statements = &statements;
         async move {
             let statement = statement(statements, &step.sql)?;
             match client.execute_raw(statement, step.params.iter().map(Param)).await {
@@ -257,10 +309,35 @@ async fn perform(client: &Object, works: &[&Work]) -> Result<Vec<Applied>, Store
     };
     // All are sent at once and answered in order. After the first failure the engine refuses the rest, so the first
     // error is the one that says why.
-    match join_all(steps.iter().map(run)).await.into_iter().find_map(Result::err) {
+    let mut answers: FuturesOrdered<_> = steps.iter().map(run).collect();
+    let mut refusal = None;
+    while let Some(answer) = within(manner.patience, async { Ok(answers.next().await) }).await? {
+        refusal = refusal.or(answer.err());
+    }
+    match refusal {
         Some(error) => Err(error),
         None => Ok(applied),
     }
+}
+
+/// Begins a transaction and locks its lanes.
+async fn begun(client: &Object, work: &Work, begin: &str) -> Result<Vec<LaneState>, StoreError> {
+    let begin = async { client.batch_execute(begin).await.map_err(database) };
+    let Some(lane) = work.lanes().first() else {
+        begin.await?;
+        return Ok(Vec::new());
+    };
+    // Sent at once, they are locked in their order all the same.
+    let locks: Vec<Query> = work.lanes().iter().map(|lane| work.lock(*lane)).collect();
+    let statement = prepare(client, &work.lock(*lane).sql).await?;
+    let locking = join_all(locks.iter().map(|lock| rows(client, Some(&statement), lock)));
+    let (begun, found) = join(begin, locking).await;
+    begun?;
+    let mut lanes = Vec::with_capacity(locks.len());
+    for (lane, found) in work.lanes().iter().zip(found) {
+        lanes.push(lane_state(client, work, *lane, found?).await?);
+    }
+    Ok(lanes)
 }
 
 /// The state of a lane that was locked, which is made first when nothing was found of it.
@@ -272,10 +349,10 @@ async fn lane_state(
 ) -> Result<LaneState, StoreError> {
     if found.is_empty() {
         let (make, lock) = (work.make(lane), work.lock(lane));
-        let making = client.prepare_cached(&make.sql).await.map_err(database)?;
+        let making = prepare(client, &make.sql).await?;
         client.execute_raw(&making, make.params.iter().map(Param)).await.map_err(database)?;
-        let statement = client.prepare_cached(&lock.sql).await.map_err(database)?;
-        found = rows(client, &statement, &lock).await?;
+        let statement = prepare(client, &lock.sql).await?;
+        found = rows(client, Some(&statement), &lock).await?;
     }
     work.lane_state(found.pop().unwrap_or_default())
 }

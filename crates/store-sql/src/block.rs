@@ -46,8 +46,16 @@ const MANY: i64 = 64;
 /// As many changes of a customer or conversation apart, their lists are looked at: may they have become long?
 const TURNS: i64 = 256;
 
-/// Blocks' worth of rows that are divided in one transaction.
-const DIVIDED: i64 = 64;
+impl Dialect {
+    /// Blocks' worth of rows that are divided in one transaction. On PostgreSQL all writers of the org wait for its end; on
+    /// SQLite they would wait for the next one as well.
+    const fn divided(self) -> i64 {
+        match self {
+            Dialect::Sqlite => 64,
+            Dialect::Postgres => 32,
+        }
+    }
+}
 
 /// Rows moved out of or into blocks that are told to the database at once.
 const AT_ONCE: usize = 64;
@@ -124,7 +132,7 @@ impl Counted {
         LISTS[(self.number - 1) as usize]
     }
 
-    fn table(self) -> &'static str {
+    pub(crate) fn table(self) -> &'static str {
         crate::table::of(self.kind_and_by().0).name
     }
 
@@ -133,7 +141,7 @@ impl Counted {
     }
 
     /// The condition its rows have beyond the org's, with the scope in this slot.
-    fn condition(self, scope: &str) -> String {
+    pub(crate) fn condition(self, scope: &str) -> String {
         match self.kind_and_by().1 {
             By::Org => "hidden = 0".to_owned(),
             By::Customer => format!("customer = {scope} AND hidden = 0"),
@@ -152,15 +160,24 @@ impl Counted {
         }
     }
 
-    /// The lanes to lock so that nobody else changes the list: a customer's, or all. Whose a conversation is can change.
-    pub(crate) fn lanes(self, dialect: Dialect) -> Vec<u8> {
-        match self.kind_and_by().1 {
-            By::Customer => vec![dialect.lane_of(Some(CustomerId(self.scope)))],
-            By::Org | By::Conversation => (0..dialect.lanes()).collect(),
+    /// The lanes to lock so that nobody else changes the list: a customer's, or all. `holder` is whose the conversation is,
+    /// if it is a conversation's list: [`even_out`] makes sure that it still is.
+    pub(crate) fn lanes(self, dialect: Dialect, holder: Option<CustomerId>) -> Vec<u8> {
+        match (self.kind_and_by().1, holder) {
+            (By::Customer, _) => vec![dialect.lane_of(Some(CustomerId(self.scope)))],
+            (By::Conversation, Some(holder)) => vec![dialect.lane_of(Some(holder))],
+            (By::Org | By::Conversation, _) => (0..dialect.lanes()).collect(),
         }
     }
 
-    fn params(self, org: OrgId) -> Vec<Value> {
+    /// Asks whose the conversation is whose list it is.
+    pub(crate) fn holder(self, org: OrgId) -> Option<Query> {
+        const HOLDER: &str = "SELECT customer FROM conversation WHERE org = $1 AND id = $2";
+        let is_of_conversation = self.kind_and_by().1 == By::Conversation;
+        is_of_conversation.then(|| Query::bounded(HOLDER, vec![org.0.into(), self.scope.into()]))
+    }
+
+    pub(crate) fn params(self, org: OrgId) -> Vec<Value> {
         vec![org.0.into(), Value::Int(self.number), self.scope.into()]
     }
 }
@@ -514,7 +531,7 @@ pub(crate) fn page(dialect: Dialect, org: OrgId, counted: Counted, far: Far, cos
     let mut params = vec![Value::Int(offset)];
     params.extend(counted.params(org));
     params.push(Value::Int(i64::from(rows_wanted) + 1));
-    Query { sql: format!("WITH {place} {select}").into(), params, cost }
+    Query { sql: format!("WITH {place} {select}").into(), params, cost, bytes: usize::MAX }
 }
 
 /// How many rows a list has, if it has blocks.
@@ -626,33 +643,55 @@ fn count(dialect: Dialect, org: OrgId, list: Counted, size: i64) -> Step {
 }
 
 /// Adds to the blocks what has changed since they were counted.
-fn fold(org: OrgId, list: Counted) -> [Step; 4] {
+fn fold(dialect: Dialect, org: OrgId, list: Counted) -> Vec<Step> {
     const FOLD: &str = "UPDATE block SET n = block.n + CAST(m.n AS bigint) FROM (SELECT at, sum(n) AS n FROM block_change \
         WHERE org = $1 AND list = $2 AND scope = $3 GROUP BY at) m \
         WHERE block.org = $1 AND block.list = $2 AND block.scope = $3 AND block.at = m.at";
     const FIRST_CHANGED: &str =
         "(SELECT min(m.at) FROM block_change m WHERE m.org = $1 AND m.list = $2 AND m.scope = $3)";
     const FOLDED: &str = "DELETE FROM block_change WHERE org = $1 AND list = $2 AND scope = $3";
-    // What an empty block covers falls to the one before.
-    const EMPTY: &str = "DELETE FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND n = 0 AND at > $4";
-    let mut params = list.params(org);
-    params.push(Value::Int(FIRST));
-    let numbered = step(number(FIRST_CHANGED), list.params(org));
-    [step(FOLD, list.params(org)), numbered, step(FOLDED, list.params(org)), step(EMPTY, params)]
+    match dialect {
+        Dialect::Sqlite => {
+            let numbered = step(number(FIRST_CHANGED), list.params(org));
+            vec![step(FOLD, list.params(org)), numbered, step(FOLDED, list.params(org))]
+        }
+        Dialect::Postgres => fold_beside_writers(org, list).into(),
+    }
 }
 
-/// Cuts a block that has more rows than `size` into halves of that, at most [`DIVIDED`] times: what is left is a block,
+/// The same on PostgreSQL, without a lane: what is taken away and what is added are of one statement, so every picture has
+/// either both or neither. A change that somebody is adding to is left for the next time, since its writer may want another
+/// one next. The list's first block, locked before, keeps out others who fold or divide.
+fn fold_beside_writers(org: OrgId, list: Counted) -> [Step; 2] {
+    const FIRST_BLOCK: &str = "SELECT 1 FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND at = $4 FOR UPDATE";
+    const FOLD: &str = "WITH free AS MATERIALIZED (SELECT at, lane FROM block_change \
+        WHERE org = $1 AND list = $2 AND scope = $3 FOR UPDATE SKIP LOCKED), \
+        gone AS (DELETE FROM block_change c USING free f WHERE c.org = $1 AND c.list = $2 AND c.scope = $3 \
+        AND c.at = f.at AND c.lane = f.lane RETURNING c.at, c.n), \
+        moved AS (SELECT at, sum(n) AS n FROM gone GROUP BY at) \
+        UPDATE block SET n = block.n + CAST(x.n AS bigint), rows_before = block.rows_before + CAST(x.before AS bigint) \
+        FROM (SELECT b.at, coalesce(m.n, 0) AS n, coalesce(sum(m.n) OVER \
+        (ORDER BY b.at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before \
+        FROM block b LEFT JOIN moved m ON m.at = b.at WHERE b.org = $1 AND b.list = $2 AND b.scope = $3) x \
+        WHERE block.org = $1 AND block.list = $2 AND block.scope = $3 AND block.at = x.at AND (x.n <> 0 OR x.before <> 0)";
+    let mut params = list.params(org);
+    params.push(Value::Int(FIRST));
+    [step(FIRST_BLOCK, params), step(FOLD, list.params(org))]
+}
+
+/// Cuts a block that has more rows than `size` into halves of that, at most so many times as are
+/// [divided](Dialect::divided) at once: what is left is a block,
 /// too, and divided next. `all` takes no notice of that bound. Where the first instant alone has more rows than half a
 /// block, the next is cut off as well: so any block of two instants is divided that is looked at as a whole.
 fn divide(dialect: Dialect, org: OrgId, list: Counted, at: i64, size: i64, all: bool) -> Step {
     let bytes = dialect.bytes();
-    let most = if all { LAST } else { divided_at_once(size) };
+    let most = if all { LAST } else { divided_at_once(dialect, size) };
     let sql = format!(
         "INSERT INTO block (org, list, scope, at, n, rows_before) \
-         SELECT CAST($1 AS {bytes}), CAST($2 AS bigint), CAST($3 AS {bytes}), p.at, coalesce(p.following, p.whole) - p.place, 0 FROM \
-         (SELECT c.at, c.place, c.whole, lead(c.place) OVER (ORDER BY c.place) AS following FROM \
-         (SELECT DISTINCT CASE WHEN k.place = 0 THEN o.at ELSE k.created_at END AS at, k.place, o.n AS whole FROM \
-         (SELECT at, n FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND at = $4 AND n > $5) o CROSS JOIN \
+         SELECT CAST($1 AS {bytes}), CAST($2 AS bigint), CAST($3 AS {bytes}), p.at, coalesce(p.following, p.whole) - p.place, \
+         p.before + p.place FROM (SELECT c.at, c.place, c.whole, c.before, lead(c.place) OVER (ORDER BY c.place) AS following FROM \
+         (SELECT DISTINCT CASE WHEN k.place = 0 THEN o.at ELSE k.created_at END AS at, k.place, o.n AS whole, o.rows_before AS before FROM \
+         (SELECT at, n, rows_before FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND at = $4 AND n > $5) o CROSS JOIN \
          (SELECT r.created_at, rank() OVER (ORDER BY r.created_at) - 1 AS place, \
          dense_rank() OVER (ORDER BY r.created_at) AS instant, \
          row_number() OVER (ORDER BY r.created_at, r.id) - 1 AS nth FROM \
@@ -682,40 +721,81 @@ fn number(from: &str) -> String {
     )
 }
 
+/// What every transaction of the job begins with on PostgreSQL.
+fn settings(dialect: Dialect) -> impl Iterator<Item = Step> {
+    const SETTINGS: [&str; 2] = [
+        // What it knows of a table that grows makes it expect one block, and work out all numbers anew for each of them.
+        "SET LOCAL enable_nestloop = off",
+        // Counts that a crash undoes are undone as a whole, and made again: nobody waits at a lane for the disk.
+        "SET LOCAL synchronous_commit = off",
+    ];
+    SETTINGS.into_iter().filter(move |_| dialect == Dialect::Postgres).map(|sql| step(sql, Vec::new()))
+}
+
 /// One transaction of a job: with the list's lanes locked, counts a list without blocks, folds, divides some blocks (in
-/// their order), numbers, and takes the list's mark away if no block is too large any more.
-pub(crate) fn even_out(dialect: Dialect, org: OrgId, list: Counted, size: i64, dividing: &[(i64, bool)]) -> Vec<Step> {
+/// their order), and takes the list's mark away if no block is too large any more. When `holder` is given, whose lane was
+/// locked, and the conversation is theirs no longer, it is a conflict.
+pub(crate) fn even_out(
+    dialect: Dialect,
+    org: OrgId,
+    list: Counted,
+    holder: Option<CustomerId>,
+    size: i64,
+    dividing: &[(i64, bool)],
+) -> Vec<Step> {
+    const HELD: &str = "SELECT 1 FROM conversation WHERE org = $1 AND id = $2 AND customer = $3";
+    // What an empty block covers falls to the one before.
+    const EMPTY: &str = "DELETE FROM block WHERE org = $1 AND list = $2 AND scope = $3 AND n = 0 AND at > $4";
+    let held = holder.map(|holder| {
+        let params = vec![org.0.into(), list.scope.into(), holder.0.into()];
+        Step { must_change: true, ..step(HELD, params) }
+    });
     // An org's lists have blocks from its founding on.
     let counting = (!list.is_of_org()).then(|| count(dialect, org, list, size));
-    let mut steps: Vec<Step> = Vec::new();
-    if dialect == Dialect::Postgres {
-        // What it knows of a table that grows makes it expect one block, and work out all numbers anew for each of them.
-        steps.push(step("SET LOCAL enable_nestloop = off", Vec::new()));
-    }
-    steps.extend(counting);
-    steps.extend(fold(org, list));
+    let mut steps: Vec<Step> = settings(dialect).chain(held).chain(counting).collect();
+    steps.extend(fold(dialect, org, list));
+    let mut params = list.params(org);
+    params.push(Value::Int(FIRST));
+    steps.push(step(EMPTY, params));
     steps.extend(dividing.iter().map(|(at, all)| divide(dialect, org, list, *at, size, *all)));
-    if let Some((first, _)) = dividing.first() {
-        let mut params = list.params(org);
-        params.push(Value::Int(*first));
-        // The first one may have been emptied meanwhile, and gone.
-        steps.push(step(number("$4"), params));
-    }
-    // All blocks are looked at for this only where there is a mark: the count is of the mark's org.
-    let (large, params) = large(org, list, size, "block_due.org");
-    steps.push(step(
-        format!(
-            "DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 \
-             AND (SELECT count(*) FROM (SELECT 1 {large} LIMIT 1) x) = 0"
-        ),
-        params,
-    ));
+    steps.push(unmark(org, list, size, ""));
     steps
 }
 
+/// One transaction of a job beside writers, on PostgreSQL: folds a list that has blocks, and takes its mark away if no block
+/// is too large. Whoever marks it meanwhile has added to what is folded next.
+pub(crate) fn fold_alone(org: OrgId, list: Counted, size: i64) -> Vec<Step> {
+    // One without blocks has to be counted first.
+    let has_blocks = format!(
+        "AND EXISTS (SELECT 1 FROM block f WHERE f.org = $1 AND f.list = $2 AND f.scope = $3 AND f.at = {FIRST})"
+    );
+    let unmark = unmark(org, list, size, &has_blocks);
+    settings(Dialect::Postgres).chain(fold_beside_writers(org, list)).chain([unmark]).collect()
+}
+
+/// Takes a list's mark away if no block is too large, and some condition holds.
+fn unmark(org: OrgId, list: Counted, size: i64, condition: &str) -> Step {
+    // All blocks are looked at for this only where there is a mark: the count is of the mark's org.
+    let (large, params) = large(org, list, size, "block_due.org");
+    let sql = format!(
+        "DELETE FROM block_due WHERE org = $1 AND list = $2 AND scope = $3 \
+         AND (SELECT count(*) FROM (SELECT 1 {large} LIMIT 1) x) = 0 {condition}"
+    );
+    step(sql, params)
+}
+
+/// Finds a row if a list has blocks: how many of them are empty.
+pub(crate) fn empty_blocks(org: OrgId, list: Counted) -> Query {
+    const EMPTY: &str = "SELECT (SELECT count(*) FROM block e WHERE e.org = $1 AND e.list = $2 AND e.scope = $3 AND e.n = 0 \
+        AND e.at > $4) FROM block b WHERE b.org = $1 AND b.list = $2 AND b.scope = $3 AND b.at = $4";
+    let mut params = list.params(org);
+    params.push(Value::Int(FIRST));
+    Query::unbounded(EMPTY, params)
+}
+
 /// Rows looked at in one transaction to divide them, unless a single instant has more.
-pub(crate) const fn divided_at_once(size: i64) -> i64 {
-    size.saturating_mul(DIVIDED)
+pub(crate) const fn divided_at_once(dialect: Dialect, size: i64) -> i64 {
+    size.saturating_mul(dialect.divided())
 }
 
 /// Those of a list's blocks that have more rows than `size`, of more than one instant.
@@ -738,6 +818,22 @@ fn large(org: OrgId, list: Counted, size: i64, of_org: &str) -> (String, Vec<Val
 pub(crate) fn too_large(org: OrgId, list: Counted, size: i64) -> Query {
     let (large, params) = large(org, list, size, "$1");
     Query::unbounded(format!("SELECT b.at, b.n {large} ORDER BY b.at"), params)
+}
+
+/// Forgets what was counted of a list and has it counted anew. An org's list is counted here: it has blocks from its
+/// founding on. Nobody else may change the list meanwhile.
+pub(crate) fn begin_anew(org: OrgId, list: Counted) -> Vec<Step> {
+    let mut steps: Vec<Step> = TABLES.into_iter().map(|table| forget(table, org, list)).collect();
+    if list.is_of_org() {
+        let sql = format!(
+            "INSERT INTO block (org, list, scope, at, n, rows_before) SELECT o.id, $1, o.id, {FIRST}, \
+             (SELECT count(*) FROM {} r WHERE r.org = o.id AND r.hidden = 0), 0 FROM org o WHERE o.id = $2",
+            list.table()
+        );
+        steps.push(step(sql, vec![Value::Int(list.number), org.0.into()]));
+    }
+    steps.push(mark(org, list));
+    steps
 }
 
 /// Marks a list to be looked at.
@@ -765,6 +861,7 @@ mod tests {
             Value::Id(id) => Sqlite::Blob(id.bytes().to_vec()),
             Value::Hash(hash) => Sqlite::Blob(hash.to_vec()),
             Value::Text(text) => Sqlite::Text(text.clone()),
+            Value::Broken(what) => panic!("{what}"),
         };
         params_from_iter(params.iter().map(value).collect::<Vec<_>>())
     }
@@ -787,7 +884,7 @@ mod tests {
     }
 
     fn run(connection: &Connection, list: Counted, dividing: &[(i64, bool)]) {
-        for step in even_out(Dialect::Sqlite, ORG, list, SIZE, dividing) {
+        for step in even_out(Dialect::Sqlite, ORG, list, None, SIZE, dividing) {
             connection.execute(&step.sql, values(&step.params)).unwrap_or_else(|error| panic!("{error}: {}", step.sql));
         }
     }

@@ -5,7 +5,9 @@
 //! No driver is named here.
 
 mod block;
+mod check;
 mod lane;
+mod page;
 mod plan;
 mod select;
 mod store;
@@ -15,9 +17,10 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, OrgId};
-use konverse_store::{Applied, Conflict, Page, StoreError, Version};
+use konverse_store::{Applied, Conflict, Looked, Page, StoreError, Unready, Version};
 
 pub use lane::LaneState;
+pub use page::Splice;
 pub use plan::{Plan, Work, together};
 pub use store::SqlStore;
 
@@ -59,6 +62,18 @@ pub enum Value {
     Hash([u8; 32]),
     /// A text.
     Text(String),
+    /// A column that holds none of these: the database was written to by somebody else, or is damaged. Never a parameter.
+    Broken(&'static str),
+}
+
+impl Value {
+    /// Bytes of a text, which alone can be many.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A read.
@@ -70,6 +85,9 @@ pub struct Query {
     pub params: Vec<Value>,
     /// How much it may read.
     pub cost: Cost,
+    /// Bytes of texts that may be held of what it finds. A page that would be more is refused; of rows, none is read after
+    /// the one that brings them there.
+    pub bytes: usize,
 }
 
 /// How much a read may cost: decides where it runs, so that no caller has to.
@@ -124,7 +142,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Runs reads and gives their rows, one list a query.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError>;
 
-    /// Runs a read of the columns `at, id, doc` and appends at most `limit` texts to `buffer`, joined by commas.
+    /// Runs a read of the columns `at, id, doc` and appends at most `limit` texts to `buffer`, joined by commas. The rows
+    /// go into the buffer as they arrive ([`Splice`]), and the read stops where they are more bytes than the query's.
     /// `reversed` means the rows arrive in the opposite of the order wanted. `about` is the customer whose timeline it
     /// reads, and nothing else: it may be read as of any moment since that was last written.
     async fn splice(
@@ -138,6 +157,16 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Runs the work as one transaction: locks its lanes, then runs its steps.
     async fn write(&self, work: Work) -> Result<Applied, StoreError>;
+
+    /// What the engine can tell of its own fitness without reading or writing.
+    fn ready(&self) -> Result<(), Unready> {
+        Ok(())
+    }
+
+    /// See [`konverse_store::Store::look_through`].
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        Ok(Looked::Left)
+    }
 }
 
 impl From<Instant> for Value {
@@ -170,6 +199,19 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
+/// A value of the wrong kind. It is not repeated: texts are people's.
+pub(crate) fn misplaced(value: &Value, wanted: &str) -> StoreError {
+    let found = match value {
+        Value::Null => "NULL",
+        Value::Int(_) => "an integer",
+        Value::Id(_) => "an id",
+        Value::Hash(_) => "a hash",
+        Value::Text(_) => "a text",
+        Value::Broken(what) => what,
+    };
+    StoreError::Corrupt(format!("{found} where {wanted} belongs"))
+}
+
 /// Reads the columns of one row from left to right.
 pub(crate) struct Columns(std::vec::IntoIter<Value>);
 
@@ -190,7 +232,7 @@ impl Columns {
         match self.next()? {
             Value::Int(value) => Ok(Some(value)),
             Value::Null => Ok(None),
-            other => Err(StoreError::Corrupt(format!("{other:?} where an integer belongs"))),
+            other => Err(misplaced(&other, "an integer")),
         }
     }
 
@@ -202,7 +244,7 @@ impl Columns {
         match self.next()? {
             Value::Id(value) => Ok(Some(value)),
             Value::Null => Ok(None),
-            other => Err(StoreError::Corrupt(format!("{other:?} where an id belongs"))),
+            other => Err(misplaced(&other, "an id")),
         }
     }
 
@@ -214,17 +256,17 @@ impl Columns {
         match self.next()? {
             Value::Text(value) => Ok(Some(value)),
             Value::Null => Ok(None),
-            other => Err(StoreError::Corrupt(format!("{other:?} where a text belongs"))),
+            other => Err(misplaced(&other, "a text")),
         }
     }
 }
 
 impl Query {
     pub(crate) fn bounded(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
-        Self { sql: sql.into(), params, cost: Cost::Bounded }
+        Self { sql: sql.into(), params, cost: Cost::Bounded, bytes: usize::MAX }
     }
 
     pub(crate) fn unbounded(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
-        Self { sql: sql.into(), params, cost: Cost::Unbounded }
+        Self { sql: sql.into(), params, cost: Cost::Unbounded, bytes: usize::MAX }
     }
 }

@@ -33,6 +33,7 @@ const TALLY: &str = "INSERT INTO tally (org, name, slot, amount) VALUES ($1, $2,
     ON CONFLICT (org, name, slot) DO UPDATE SET amount = tally.amount + excluded.amount";
 const JOIN: &str =
     "INSERT INTO membership (org, user_id, team) VALUES ($1, $2, $3) ON CONFLICT (org, user_id, team) DO NOTHING";
+const LEAVE: &str = "DELETE FROM membership WHERE org = $1 AND user_id = $2 AND team = $3";
 const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
@@ -102,6 +103,11 @@ impl Work {
     /// Steps beside which nobody else writes in these lanes of an org.
     pub(crate) fn within_lanes(dialect: Dialect, org: OrgId, lanes: Vec<u8>, steps: Vec<Step>) -> Self {
         Self { dialect, org: org.into(), lanes, wanted: Counts::default(), part: Part::Steps(steps) }
+    }
+
+    /// Whether it is upkeep that nobody waits for, though others wait for its lanes.
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self.part, Part::Steps(_)) && !self.lanes.is_empty()
     }
 
     /// The lanes to lock before anything else, in this order.
@@ -389,6 +395,7 @@ impl<'a> Planner<'a> {
                 *self.tallies.entry((*name, by.bytes()[11] % SLOTS)).or_default() += amount;
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
+            Op::Leave(place) => self.rest.push(any(LEAVE, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Admit(new) => self.rest.push(any(
                 ADMIT,
                 vec![

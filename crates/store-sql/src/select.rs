@@ -119,7 +119,9 @@ static FIRST_PAGE: LazyLock<[String; 2]> = LazyLock::new(|| {
         let list = List::of(Kind::Conversation, Scope::Customer(CustomerId(nobody)));
         let order = Order { field: Field::CreatedAt, descending };
         // The engines differ where there are filters.
-        any_page(Dialect::Sqlite, OrgId(nobody), &list, &Window { order, start: Start::Offset(0), limit: 0 }).sql.into()
+        any_page(Dialect::Sqlite, OrgId(nobody), &list, &Window { order, start: Start::Offset(0), limit: 0, bytes: 0 })
+            .sql
+            .into()
     })
 });
 
@@ -145,7 +147,7 @@ fn any_page(dialect: Dialect, org: OrgId, list: &List, window: &Window) -> Query
     } else {
         format!("SELECT {at}, id, doc FROM {table} WHERE {}{tail}", conditions.text)
     };
-    Query { sql: sql.into(), params: conditions.params, cost }
+    Query { sql: sql.into(), params: conditions.params, cost, bytes: window.bytes }
 }
 
 /// The read of full rows.

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
-    Lists, Org, Page, Records, Row, Scope, Space, Store, StoreError, Surroundings, Trouble, Verb, Version, Window,
+    Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings, Trouble, Unready,
+    Verb, Version, Window,
 };
 use quick_cache::sync::Cache;
 
 use crate::block::{self, Counted, Far, Near, Since};
-use crate::{Columns, Cost, Driver, Moment, Query, Step, Value, Work, select, table};
+use crate::{Columns, Cost, Dialect, Driver, Moment, Query, Step, Value, Work, select, table};
 
 const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
 /// Both in one round trip. A customer without a turn is none of this org.
@@ -25,7 +26,11 @@ const DUE: &str = "SELECT org, id FROM conversation c WHERE wake_at IS NOT NULL 
     (SELECT 1 FROM trouble t WHERE t.job = $2 AND t.org = c.org AND t.item = c.id AND t.retry_at > $3) \
     ORDER BY wake_at LIMIT $4";
 const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
-    SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.holder = excluded.holder";
+    SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.ends_at > $3 + ($3 - $4) \
+    OR lease.holder = excluded.holder";
+/// A write that proves that there can be one: a lease that is over when it is taken, so that it stands in nobody's way.
+const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+    SET holder = excluded.holder, ends_at = excluded.ends_at";
 const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
@@ -48,6 +53,9 @@ const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor,
 const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
+
+/// The holder of what nobody holds.
+const NOBODY: Id = Id::from_bytes([0; 12]);
 
 /// PostgreSQL's texts cannot hold it, so no stored name does.
 const NUL: char = '\0';
@@ -105,13 +113,16 @@ impl<D: Driver> SqlStore<D> {
         self.driver.write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
     }
 
-    async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
+    pub(crate) async fn one(&self, query: Query) -> Result<Vec<Vec<Value>>, StoreError> {
         Ok(self.driver.read(vec![query]).await?.pop().unwrap_or_default())
     }
 }
 
 fn by_id(org: OrgId, kind: Kind, id: Id) -> Query {
-    let select = &table::of(kind).select;
+    where_id(&table::of(kind).select, org, kind, id)
+}
+
+fn where_id(select: &str, org: OrgId, kind: Kind, id: Id) -> Query {
     if table::is_shared(kind) {
         let params = vec![org.0.into(), Value::Text(kind.name().to_owned()), id.into()];
         Query::bounded(format!("{select} WHERE org = $1 AND kind = $2 AND id = $3"), params)
@@ -167,11 +178,11 @@ fn trouble(row: Vec<Value>) -> Result<Trouble, StoreError> {
     })
 }
 
-fn step(sql: &'static str, params: Vec<Value>) -> Step {
+pub(crate) fn step(sql: &'static str, params: Vec<Value>) -> Step {
     Step { sql: sql.into(), params, must_change: false, conflict: None }
 }
 
-fn text(value: &str) -> Value {
+pub(crate) fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 
@@ -179,6 +190,22 @@ fn text(value: &str) -> Value {
 impl<D: Driver> Store for SqlStore<D> {
     async fn ping(&self) -> Result<(), StoreError> {
         self.one(Query::bounded("SELECT count(*) FROM org", Vec::new())).await.map(drop)
+    }
+
+    async fn prove(&self, now: Instant) -> Result<(), Unready> {
+        let ready = || self.driver.ready();
+        ready()?;
+        let proof = step(PROOF, vec![text("ready"), Value::Id(NOBODY), now.into()]);
+        let proven = match self.ping().await {
+            Ok(()) => self.run(vec![proof]).await.map_err(|error| Unready::NoWrite(error.to_string())),
+            Err(error) => Err(Unready::NoAnswer(error.to_string())),
+        };
+        // What it failed by may be known now.
+        proven.or_else(|failure| ready().and(Err(failure)))
+    }
+
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        self.driver.look_through().await
     }
 }
 
@@ -192,6 +219,12 @@ impl<D: Driver> Records for SqlStore<D> {
         let queries = ids.iter().map(|id| by_id(org, kind, *id)).collect();
         let rows = self.driver.read(queries).await?.into_iter().flatten();
         rows.map(|row| table::of(kind).row(kind, row)).collect()
+    }
+
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError> {
+        let select = format!("SELECT id FROM {}", table::of(kind).name);
+        let queries = ids.iter().map(|id| where_id(&select, org, kind, *id)).collect();
+        self.driver.read(queries).await?.into_iter().flatten().map(|row| Columns::new(row).id()).collect()
     }
 
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
@@ -269,7 +302,7 @@ impl<D: Driver> Lists for SqlStore<D> {
         };
         let splice = |query, buffer| {
             let reversed = select::is_reversed(window);
-            self.driver.splice(query, about, window.limit, reversed, buffer)
+            self.driver.splice(Query { bytes: window.bytes, ..query }, about, window.limit, reversed, buffer)
         };
         if let (Some(counted), Some(far)) = (Counted::of(org, list), Far::of(window, self.near)) {
             let by_number = |cost| block::page(D::DIALECT, org, counted, far, cost);
@@ -292,13 +325,17 @@ impl<D: Driver> Lists for SqlStore<D> {
         splice(select::page(D::DIALECT, org, list, window), buffer).await
     }
 
-    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
-        let mut rows = self.one(select::rows(org, list, window)).await?;
-        rows.truncate(window.limit as usize);
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Rows, StoreError> {
+        let query = Query { bytes: window.bytes, ..select::rows(org, list, window) };
+        let mut found = self.one(query).await?;
+        let bytes: usize = found.iter().flatten().map(Value::bytes).sum();
+        let more = found.len() > window.limit as usize || bytes >= window.bytes;
+        found.truncate(window.limit as usize);
         if select::is_reversed(window) {
-            rows.reverse();
+            found.reverse();
         }
-        rows.into_iter().map(|row| table::of(list.kind).row(list.kind, row)).collect()
+        let rows = found.into_iter().map(|row| table::of(list.kind).row(list.kind, row)).collect::<Result<_, _>>()?;
+        Ok(Rows { rows, more })
     }
 
     async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError> {
@@ -326,12 +363,31 @@ impl<D: Driver> Blocks for SqlStore<D> {
 
     async fn even_out(&self, org: OrgId, list: &List, size: u32) -> Result<(), StoreError> {
         let counted = Counted::of(org, list).ok_or_else(|| StoreError::Corrupt(format!("{list:?} is not counted")))?;
+        // Before it is locked, so that only one lane has to be. On SQLite there is only one.
+        let holder = match counted.holder(org).filter(|_| D::DIALECT == Dialect::Postgres) {
+            Some(query) => self.one(query).await?.pop().map(|row| Columns::new(row).id()).transpose()?.map(CustomerId),
+            None => None,
+        };
         let transaction = |dividing: &[(i64, bool)]| {
-            let steps = block::even_out(D::DIALECT, org, counted, size.into(), dividing);
-            self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT), steps))
+            let steps = block::even_out(D::DIALECT, org, counted, holder, size.into(), dividing);
+            self.driver.write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT, holder), steps))
         };
         // First what has changed is taken in, then blocks are divided, a few thousand rows in a transaction.
-        transaction(&[]).await?;
+        let fold = match D::DIALECT {
+            Dialect::Sqlite => None,
+            // On PostgreSQL that locks no lane, which writers would wait at, unless there is more to do.
+            Dialect::Postgres => {
+                self.run(block::fold_alone(org, counted, size.into())).await?;
+                self.one(block::empty_blocks(org, counted))
+                    .await?
+                    .pop()
+                    .map(|row| Columns::new(row).int())
+                    .transpose()?
+            }
+        };
+        if fold != Some(0) {
+            transaction(&[]).await?;
+        }
         let (mut tried, mut looked_through) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let large = self.one(block::too_large(org, counted, size.into())).await?.into_iter().map(|row| {
@@ -349,7 +405,7 @@ impl<D: Driver> Blocks for SqlStore<D> {
                 looked_through.insert(*stuck);
                 continue;
             }
-            let most = block::divided_at_once(size.into());
+            let most = block::divided_at_once(D::DIALECT, size.into());
             let mut rows = first.1;
             let more = large.iter().skip(1).take_while(|(_, n)| {
                 rows += n;
@@ -452,7 +508,7 @@ impl<D: Driver> Jobs for SqlStore<D> {
         let row = |row: Vec<Value>| {
             let org = match row.first() {
                 Some(Value::Id(org)) => OrgId(*org),
-                other => return Err(StoreError::Corrupt(format!("{other:?} where an org belongs"))),
+                other => return Err(crate::misplaced(other.unwrap_or(&Value::Null), "an org")),
             };
             Ok((org, table::of(kind).row(kind, row)?))
         };

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use konverse_model::{CustomerId, Id, Instant, Kind, OrgId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position};
 use konverse_store::{Hidden, Row, StoreError};
 
 use crate::{Columns, Value};
@@ -171,6 +171,49 @@ impl Table {
     /// Whether `now` lies where `was` lay.
     pub(crate) fn same_place(&self, org: OrgId, was: &Row, now: &Row) -> bool {
         self.key.iter().all(|column| column.value(org, was) == column.value(org, now))
+    }
+
+    /// Every code of what hides a row.
+    pub(crate) const HIDDEN: [i64; Hidden::ALL.len()] = {
+        let mut codes = [0; Hidden::ALL.len()];
+        let mut n = 0;
+        while n < codes.len() {
+            codes[n] = hidden_code(Hidden::ALL[n]);
+            n += 1;
+        }
+        codes
+    };
+
+    /// Where a row lies in a walk, as far as that can be read.
+    pub(crate) fn position(&self, values: &[Value]) -> Option<Position> {
+        let value = |wanted| values.get(self.columns.iter().position(|column| *column == wanted)?);
+        match (value(Column::CreatedAt), value(Column::Id)) {
+            (Some(Value::Int(millis)), Some(Value::Id(id))) => {
+                let at = Instant::from_millis(*millis);
+                (at.millis() == *millis).then_some(Position { at, id: *id })
+            }
+            _ => None,
+        }
+    }
+
+    /// Which column of a row cannot be read, without what stands in it.
+    pub(crate) fn unreadable(&self, values: &[Value]) -> String {
+        for (column, value) in self.columns.iter().zip(values) {
+            use Column as C;
+            let fits = match (column, value) {
+                (C::Customer | C::Conversation | C::WakeAt | C::ExternalId | C::Label | C::State, Value::Null)
+                | (C::Org | C::Id | C::Customer | C::Conversation, Value::Id(_))
+                | (C::Kind | C::ExternalId | C::Label | C::Doc | C::State, Value::Text(_))
+                | (C::Rev | C::Turn | C::Version | C::CreatedAt | C::UpdatedAt | C::WakeAt, Value::Int(_)) => true,
+                (C::Hidden, Value::Int(code)) => Self::HIDDEN.contains(code),
+                _ => false,
+            };
+            if !fits {
+                let why = if let Value::Broken(why) = value { why } else { "it is nothing that belongs there" };
+                return format!("its column {} cannot be read: {why}", column.name());
+            }
+        }
+        "it cannot be read".to_owned()
     }
 
     pub(crate) fn row(&self, kind: Kind, values: Vec<Value>) -> Result<Row, StoreError> {

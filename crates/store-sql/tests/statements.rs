@@ -117,6 +117,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
     let name = || (Space::TagName, "blue".to_owned());
     let done = async {
         store.ping().await?;
+        store.prove(at).await.map_err(|unready| StoreError::Database(unready.to_string()))?;
         store.holders(org, &[name()]).await?;
         store.tally(org, "customers").await?;
         store.teams_of(org, &[UserId(id(1))]).await?;
@@ -141,9 +142,34 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;
         store.uneven("a", at, 10, 5).await?;
+        let place = Position { at, id: id(4) };
+        let (customer, conversation) = (CustomerId(id(2)), ConversationId(id(3)));
+        for walk in [
+            Walk::All(Kind::Customer),
+            Walk::All(Kind::Tag),
+            Walk::Conversations(customer, Hidden::No),
+            Walk::Entries(Kind::Message, conversation),
+            Walk::Entries(Kind::Note, conversation),
+        ] {
+            store.walk(org, &[(walk, None), (walk, Some(place))], 5).await?;
+        }
+        for kind in [Kind::Conversation, Kind::Message, Kind::Note] {
+            store.strays(org, kind, Some(id(1)), 5).await?;
+        }
+        store.names(org, Kind::Customer, &[id(1)]).await?;
+        for space in Space::ALL {
+            store.lost_names(org, space, "x", 5).await?;
+        }
+        store.memberships(org, None, 5).await?;
+        store.credentials(org, None, 5).await?;
+        store.counted_lists(org, None, 5).await?;
+        store.lanes(org).await?;
+        store.event_places(org, 0, 0, 5).await?;
+        store.mend_lane(org, 0, at, 3).await?;
         for kind in KINDS {
             store.get(org, kind, id(1)).await?;
             store.get_many(org, kind, &[id(1), id(2)]).await?;
+            store.present(org, kind, &[id(1), id(2)]).await?;
             if has_external_id(kind) {
                 store.by_external_id(org, kind, "x").await?;
             }
@@ -163,6 +189,11 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                     let list = List { kind, scope, filters };
                     if list.filters.is_empty() && has_pages(kind) {
                         store.even_out(org, &list, 10).await?;
+                        store.wrong_blocks(org, &list).await?;
+                        // That of an org's list looks through the org: it counts.
+                        if scope != Scope::Org {
+                            store.forget_blocks(org, &list).await?;
+                        }
                     }
                     store.count(org, &list).await?;
                     let position = Position { at, id: id(4) };
@@ -176,7 +207,8 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                         for (field, descending) in
                             [(Field::CreatedAt, true), (Field::CreatedAt, false), (Field::UpdatedAt, false)]
                         {
-                            let window = Window { order: Order { field, descending }, start, limit: 3 };
+                            let window =
+                                Window { order: Order { field, descending }, start, limit: 3, bytes: usize::MAX };
                             store.page(org, &list, &window, Vec::new()).await?;
                             store.rows(org, &list, &window).await?;
                         }
@@ -214,6 +246,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
             Op::Claim(Space::TagName, "blue".into(), id(1)),
             Op::Tally("customers", id(1), 1),
             Op::Join(place),
+            Op::Leave(place),
             Op::Admit(NewCredential {
                 hash: [0; 32],
                 token: TokenId(id(1)),

@@ -19,6 +19,7 @@ pub(crate) fn bind(statement: &mut Statement<'_>, params: &[Value]) -> rusqlite:
             Value::Id(value) => statement.raw_bind_parameter(slot, value.bytes().as_slice())?,
             Value::Hash(value) => statement.raw_bind_parameter(slot, value.as_slice())?,
             Value::Text(value) => statement.raw_bind_parameter(slot, value.as_str())?,
+            Value::Broken(_) => statement.raw_bind_parameter(slot, rusqlite::types::Null)?,
         }
     }
     Ok(())
@@ -28,11 +29,12 @@ pub(crate) fn value(row: &Row<'_>, column: usize) -> Result<Value, StoreError> {
     match row.get_ref(column).map_err(database)? {
         ValueRef::Null => Ok(Value::Null),
         ValueRef::Integer(value) => Ok(Value::Int(value)),
-        ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec())
-            .map(Value::Text)
-            .map_err(|_| StoreError::Corrupt("a text is not UTF-8".into())),
-        ValueRef::Blob(bytes) => id(bytes).map(Value::Id),
-        ValueRef::Real(_) => Err(StoreError::Corrupt("a real number where none is kept".into())),
+        // What reads one row alone fails at it; what reads every row goes on.
+        ValueRef::Text(bytes) => {
+            Ok(String::from_utf8(bytes.to_vec()).map_or(Value::Broken("a text is not UTF-8"), Value::Text))
+        }
+        ValueRef::Blob(bytes) => Ok(id(bytes).map_or(Value::Broken("an id is not 12 bytes"), Value::Id)),
+        ValueRef::Real(_) => Ok(Value::Broken("a real number where none is kept")),
     }
 }
 

@@ -23,11 +23,12 @@ use parking_lot::Mutex;
 /// Bytes of one copy of the header.
 const COPY: usize = 48;
 
-/// Where in the header the count of commits is, the size of a page (16 bits), and the number of the log's last frame: 32
-/// bits, in the machine's order.
+/// Where in the header the count of commits is, the size of a page (16 bits), the number of the log's last frame, and that
+/// of the database's pages: 32 bits, in the machine's order.
 const COMMITS: usize = 8;
 const PAGE: usize = 14;
 const LAST_FRAME: usize = 16;
+const PAGES: usize = 20;
 
 /// Bytes of the log from which on it is to begin anew. An import rewrites the same index pages in every transaction, and
 /// each copy back that it can skip is saved.
@@ -63,14 +64,19 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(number)
 }
 
-/// Bytes of the log, as its header tells.
-fn log(header: &Header) -> u64 {
+/// Bytes of so many pages as stand at a place of the header.
+fn bytes(header: &Header, at: usize) -> u64 {
     // 65,536 does not fit and is written as 1.
     let page = match u16::from_ne_bytes([header[PAGE], header[PAGE + 1]]) {
         1 => 1 << 16,
         page => u64::from(page),
     };
-    u64::from(number(header, LAST_FRAME)) * page
+    u64::from(number(header, at)) * page
+}
+
+/// Bytes of the log, as its header tells.
+fn log(header: &Header) -> u64 {
+    bytes(header, LAST_FRAME)
 }
 
 fn opened(database: &Path) -> std::io::Result<&'static File> {
@@ -188,6 +194,12 @@ impl Freshness {
         }
     }
 
+    /// Bytes of the database as of the last commit; 0 where nobody has committed since the log was made. The file is shorter
+    /// while some of that is in the log alone. None while a commit is being written into the index.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.header().map(|header| bytes(&header, PAGES))
+    }
+
     /// Whether the log waits to begin anew. It does so with the next write after all of it was copied back, if then nobody
     /// reads what was there before.
     pub(crate) fn log_is_long(&self) -> bool {
@@ -207,7 +219,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open;
+    use crate::{Options, open};
     use konverse_model::Id;
     use konverse_store_sql::Dialect;
     use rusqlite::Connection;
@@ -225,8 +237,9 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a folder");
-            let (file, own) = open::database_file(&folder.path().join("test.db"), 1 << 20).expect("it opens");
-            let (_, foreign) = open::database_file(&file, 1 << 20).expect("it opens again");
+            let (file, own) =
+                open::database_file(&folder.path().join("test.db"), Options::default()).expect("it opens");
+            let (_, foreign) = open::database_file(&file, Options::default()).expect("it opens again");
             let fresh = Freshness::of(&file);
             Self { _folder: folder, own, foreign, fresh }
         }

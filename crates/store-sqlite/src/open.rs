@@ -14,10 +14,15 @@ use konverse_store_sql::migrations;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::database;
+use crate::{Options, database};
 
-/// How long to wait for another process that is writing the same file, such as an import beside a running server.
+/// How long to wait, while the file is opened, for another process that is writing it, such as an import beside a server
+/// that starts.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// How long a read waits for another process that changes how the file is read, such as one that puts its log in order after
+/// a crash. It waits on a thread that others need as well.
+const READ_BUSY: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again what SQLite does not wait for by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -36,10 +41,10 @@ const APPLICATION_ID: i64 = 0x6b6f_6e76;
 
 /// Opens the file for writing, creating it when missing, and brings its schema up to date. Also gives the file's real
 /// path, which is where SQLite keeps the log. Every error names the path.
-pub(crate) fn database_file(path: &Path, cache: usize) -> Result<(PathBuf, Connection), StoreError> {
+pub(crate) fn database_file(path: &Path, options: Options) -> Result<(PathBuf, Connection), StoreError> {
     let open = || {
         let file = own_file(path)?;
-        let connection = for_writing(&file, cache)?;
+        let connection = for_writing(&file, options)?;
         migrate(&connection)?;
         Ok((file, connection))
     };
@@ -78,7 +83,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// A connection to find out whose a file is. It changes nothing and leaves nothing beside the file, which an ordinary
 /// connection, even for reading, would: a file in WAL mode is given a log and an index.
-fn for_looking(file: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn for_looking(file: &Path) -> Result<Connection, StoreError> {
     let beside = |suffix: &str| {
         let mut name = OsString::from(file);
         name.push(suffix);
@@ -119,14 +124,14 @@ fn escaped(file: &Path) -> String {
     text
 }
 
-fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
+fn for_writing(file: &Path, options: Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(opening)?;
     // SQLite takes what it is given; the first change would be the first to fail.
     if connection.is_readonly("main").map_err(opening)? {
         return Err(not_permitted());
     }
-    settle(&connection)?;
+    settle(&connection, options.map)?;
     // A page of 32 KiB holds some fifteen conversations, so a page of the list is two or three pages of the file. Smaller
     // pages make the log of a message smaller (16 KiB by a quarter, 8 KiB by half), but a conversation no longer fits beside
     // its key: a list costs a fifth and a third more, and the file grows by as much.
@@ -137,7 +142,7 @@ fn for_writing(file: &Path, cache: usize) -> Result<Connection, StoreError> {
     // The writer copies the log back by itself, between commits.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(opening)?;
     // The writer changes many pages of one transaction; -n means n KiB. SQLite takes what it needs beyond that.
-    let kib = i64::try_from(cache / 1024).unwrap_or(i64::MAX);
+    let kib = i64::try_from(options.cache / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kib.max(1024)).map_err(opening)?;
     Ok(connection)
 }
@@ -160,17 +165,20 @@ fn again<T, E>(longest: Duration, may_pass: impl Fn(&E) -> bool, work: impl Fn()
     }
 }
 
-pub(crate) fn for_reading(file: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn for_reading(file: &Path, map: bool) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(opening)?;
-    settle(&connection)?;
+    let connection = Connection::open_with_flags(file, flags).map_err(database)?;
+    settle(&connection, map)?;
+    connection.busy_timeout(READ_BUSY).map_err(database)?;
+    // SQLite opens the log when it reads for the first time. From here on the connection needs no further descriptor.
+    connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0)).map_err(database)?;
     Ok(connection)
 }
 
-fn settle(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn settle(connection: &Connection, map: bool) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY).map_err(opening)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "mmap_size", MAPPED).map_err(opening)?;
+    connection.pragma_update(None, "mmap_size", if map { MAPPED } else { 0 }).map_err(opening)?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(opening)?;
     // Without this guarantee SQLite may plan a prepared statement anew for every set of values it is given.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(opening)
@@ -190,7 +198,7 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
 
 /// What `user_version` counts: the migrations the file has seen. An error when it is not ours, or newer than this
 /// program.
-fn seen(connection: &Connection) -> Result<usize, StoreError> {
+pub(crate) fn seen(connection: &Connection) -> Result<usize, StoreError> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(opening);
     let (id, version) = (number("application_id")?, number("user_version")?);
     // What SQLite makes for itself, such as the planner's statistics, says nothing.
@@ -208,6 +216,14 @@ fn seen(connection: &Connection) -> Result<usize, StoreError> {
             "the file has schema {version}, this konverse knows up to {known}: use a newer konverse"
         ))),
         _ => Err(StoreError::Database("the file is a database of another program; name a new file".into())),
+    }
+}
+
+/// The schema of a file that is konverse's and no new one.
+pub(crate) fn schema(connection: &Connection) -> Result<usize, StoreError> {
+    match seen(connection)? {
+        0 => Err(StoreError::Database("the file is empty: it holds no data of konverse".into())),
+        version => Ok(version),
     }
 }
 
@@ -238,10 +254,11 @@ fn migrate_within(connection: &Connection) -> Result<(), StoreError> {
 
 /// An error of SQLite's while the file is opened, where its own words say too little.
 fn opening(error: rusqlite::Error) -> StoreError {
+    // Nobody who opens a file can wait: whatever keeps it from opening is said and ends the program.
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::Database("the file is no SQLite database".into()),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => not_permitted(),
-        _ => database(error),
+        _ => StoreError::Database(error.to_string()),
     }
 }
 

@@ -1,29 +1,40 @@
 //! Reading: a stack of read-only connections, and the two ways rows leave them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant as Stopwatch};
 
 use konverse_model::{CustomerId, Instant, OrgId, Position};
 use konverse_store::{Page, StoreError};
-use konverse_store_sql::{Moment, Query, Value};
+use konverse_store_sql::{Moment, Query, Splice, Value};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use crate::fresh::Freshness;
-use crate::{BLOCKING_READS, bind, database, open};
+use crate::health::Health;
+use crate::{BLOCKING_READS, bind, database, open, threads};
 
 /// Instructions of SQLite between two looks at whether a read is still wanted: some tens of microseconds.
 const INSTRUCTIONS_PER_LOOK: i32 = 4096;
 
+/// The same while the file is looked through, where a page counts as an instruction.
+const INSTRUCTIONS_PER_REST: i32 = 64;
+
+/// How long the file is looked through without a rest. A rest is as long.
+const AT_ONCE: Duration = Duration::from_millis(5);
+
 /// The read-only connections that are not in use. The one used last is taken first: its statements are warm.
 /// A read takes one only when it runs, so there are never more than the threads that read: the runtime's own, and
-/// those the blocking permits allow.
+/// those the blocking permits allow. They are opened at the start, when there are descriptors for them, and kept: clients
+/// that connect later may take all there are.
 pub(crate) struct Readers {
     path: PathBuf,
-    pub(crate) fresh: Freshness,
+    map: bool,
+    pub(crate) fresh: Arc<Freshness>,
+    pub(crate) health: Arc<Health>,
     /// Those that read one customer's timeline: see [`Reader::show`].
     of_timelines: Mutex<Vec<Reader>>,
     others: Mutex<Vec<Reader>>,
@@ -50,6 +61,10 @@ struct Snapshot {
 }
 
 impl Reader {
+    fn open(path: &Path, map: bool) -> Result<Self, StoreError> {
+        Ok(Self { connection: open::for_reading(path, map)?, snapshot: None })
+    }
+
     /// Ends the read transaction that is open.
     fn settle(&mut self) -> Result<(), StoreError> {
         if self.snapshot.take().is_some() {
@@ -100,18 +115,27 @@ impl Drop for Caller {
 }
 
 impl Readers {
-    pub(crate) fn new(fresh: Freshness, path: PathBuf) -> Self {
-        // As many as the runtime has threads, unless it was told otherwise.
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self {
+    /// With as many connections as will be used at once.
+    pub(crate) fn open(
+        fresh: Arc<Freshness>,
+        path: PathBuf,
+        map: bool,
+        health: Arc<Health>,
+    ) -> Result<Self, StoreError> {
+        let most_idle = threads() + BLOCKING_READS;
+        let open = |count| (0..count).map(|_| Reader::open(&path, map)).collect::<Result<_, _>>();
+        let (of_timelines, others) = (open(threads())?, open(most_idle)?);
+        Ok(Self {
             path,
+            map,
             fresh,
-            of_timelines: Mutex::default(),
-            others: Mutex::default(),
-            most_idle: threads + BLOCKING_READS,
+            health,
+            of_timelines: Mutex::new(of_timelines),
+            others: Mutex::new(others),
+            most_idle,
             pause: RwLock::default(),
             round: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Runs a bounded read on a connection; `about` is the customer whose timeline it reads, and nothing else.
@@ -157,12 +181,55 @@ impl Readers {
         self.with(&self.others, |reader| {
             reader.settle()?;
             let connection = &mut reader.connection;
-            let unwanted = move || !wanted.load(Ordering::Relaxed);
+            let unwanted = {
+                let wanted = Arc::clone(&wanted);
+                move || !wanted.load(Ordering::Relaxed)
+            };
             connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(unwanted)).map_err(database)?;
             let result = work(connection);
             connection.progress_handler(0, None::<fn() -> bool>).map_err(database)?;
-            result
-        })
+            // What was only ended by its caller leaves the connection as it was.
+            if wanted.load(Ordering::Relaxed) { result.map(Ok) } else { Ok(result) }
+        })?
+    }
+
+    /// Looks for damage, table by table, with rests, until the end or until nobody wants it any more. What is found goes to
+    /// [`Health`]. The connection is its own, since it fills with pages nobody else needs, and has no map: what
+    /// cannot be read is damage, and no reason to be killed.
+    ///
+    /// A table is one read transaction, which holds back the log: so it is one at a time.
+    pub(crate) fn look_through(&self, wanted: Wanted) -> Result<(), StoreError> {
+        let Wanted(wanted) = wanted;
+        let mut connection = open::for_reading(&self.path, false)?;
+        let mut begun = Stopwatch::now();
+        let rest = move || {
+            if begun.elapsed() >= AT_ONCE {
+                thread::sleep(AT_ONCE);
+                begun = Stopwatch::now();
+            }
+            !wanted.load(Ordering::Relaxed)
+        };
+        connection.progress_handler(INSTRUCTIONS_PER_REST, Some(rest)).map_err(database)?;
+        let texts = |sql: &str| {
+            let mut statement = connection.prepare(sql)?;
+            let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
+            texts.collect::<Result<Vec<_>, _>>()
+        };
+        let tables = texts("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+        for table in tables.map_err(database).inspect_err(|error| self.health.note(error))? {
+            let found = texts(&format!("PRAGMA quick_check(\"{}\")", table.replace('"', "\"\"")));
+            let found = match found.map_err(database) {
+                Ok(found) => found,
+                // So damaged that it cannot even be looked at.
+                Err(StoreError::Corrupt(text)) => vec![text],
+                Err(error) => return Err(error),
+            };
+            for damage in found.iter().filter(|text| *text != "ok") {
+                tracing::error!(%table, "damaged: {damage}");
+                self.health.note_damage(&format!("table {table}: {damage}"));
+            }
+        }
+        Ok(())
     }
 
     /// A connection on which something failed is closed: nobody knows in what state it is.
@@ -174,9 +241,9 @@ impl Readers {
         let free = idle.lock().pop();
         let mut reader = match free {
             Some(reader) => reader,
-            None => Reader { connection: open::for_reading(&self.path)?, snapshot: None },
+            None => Reader::open(&self.path, self.map)?,
         };
-        let result = work(&mut reader)?;
+        let result = work(&mut reader).inspect_err(|error| self.health.note(error))?;
         let mut idle = idle.lock();
         if idle.len() < self.most_idle {
             idle.push(reader);
@@ -211,29 +278,23 @@ pub(crate) fn rows(connection: &Connection, query: &Query) -> Result<Vec<Vec<Val
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
+    let mut bytes = 0;
     while let Some(row) = rows.next().map_err(database)? {
-        found.push((0..columns).map(|column| bind::value(row, column)).collect::<Result<_, _>>()?);
+        let row: Vec<Value> = (0..columns).map(|column| bind::value(row, column)).collect::<Result<_, _>>()?;
+        bytes += row.iter().map(Value::bytes).sum::<usize>();
+        found.push(row);
+        if bytes >= query.bytes {
+            break;
+        }
     }
     Ok(found)
 }
 
-pub(crate) fn splice(
-    connection: &Connection,
-    query: &Query,
-    limit: u32,
-    reversed: bool,
-    mut buffer: Vec<u8>,
-) -> Result<Page, StoreError> {
+pub(crate) fn splice(connection: &Connection, query: &Query, mut page: Splice) -> Result<Page, StoreError> {
     let mut statement = connection.prepare_cached(&query.sql).map_err(database)?;
     bind::bind(&mut statement, &query.params).map_err(database)?;
     let mut rows = statement.raw_query();
-    let (mut count, mut first, mut last, mut more) = (0, None, None, false);
-    let start = buffer.len();
     while let Some(row) = rows.next().map_err(database)? {
-        if count == limit {
-            more = true;
-            break;
-        }
         let at = Instant::from_millis(row.get(0).map_err(database)?);
         let ValueRef::Blob(id) = row.get_ref(1).map_err(database)? else {
             return Err(StoreError::Corrupt("an id is no blob".into()));
@@ -242,34 +303,23 @@ pub(crate) fn splice(
         let ValueRef::Text(doc) = row.get_ref(2).map_err(database)? else {
             return Err(StoreError::Corrupt("a record has no text".into()));
         };
-        if reversed {
-            // Read outwards from a position: each row goes before those already there. Pages are small and this
-            // direction is rare, so moving the bytes up is cheaper than keeping them apart.
-            let separator: &[u8] = if count == 0 { b"" } else { b"," };
-            buffer.splice(start..start, doc.iter().chain(separator).copied());
-        } else {
-            if count > 0 {
-                buffer.push(b',');
-            }
-            buffer.extend_from_slice(doc);
+        if !page.add(position, doc)? {
+            break;
         }
-        first.get_or_insert(position);
-        last = Some(position);
-        count += 1;
     }
-    if reversed {
-        (first, last) = (last, first);
-    }
-    Ok(Page { buffer, count, first, last, more })
+    Ok(page.page())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Options;
 
     fn readers(folder: &tempfile::TempDir) -> Readers {
-        let (file, _open) = open::database_file(&folder.path().join("test.db"), 1 << 20).expect("it opens");
-        Readers::new(Freshness::of(&file), file)
+        let (file, _open) = open::database_file(&folder.path().join("test.db"), Options::default()).expect("it opens");
+        let fresh = Arc::new(Freshness::of(&file));
+        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        Readers::open(fresh, file, true, Arc::new(health)).expect("they open")
     }
 
     /// Long enough to be looked at many times.
@@ -292,8 +342,9 @@ mod tests {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let readers = readers(&folder);
+        assert_eq!(readers.others.lock().len(), readers.most_idle);
         nested(&readers, 3);
-        assert_eq!(readers.others.lock().len(), 3);
+        assert_eq!(readers.others.lock().len(), readers.most_idle);
         nested(&readers, 3 * readers.most_idle);
         assert_eq!(readers.others.lock().len(), readers.most_idle);
     }
@@ -303,9 +354,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let readers = readers(&folder);
         readers.run(None, |_| Ok(())).expect("a read");
-        assert_eq!(readers.others.lock().len(), 1);
+        assert_eq!(readers.others.lock().len(), readers.most_idle);
         readers.run(None, |_| Err::<(), _>(StoreError::Database("disk I/O error".into()))).expect_err("the failure");
-        assert_eq!(readers.others.lock().len(), 0);
+        assert_eq!(readers.others.lock().len(), readers.most_idle - 1);
     }
 
     #[test]
@@ -319,11 +370,12 @@ mod tests {
             count(connection)
         });
         assert!(read.expect_err("it ends early").to_string().contains("interrupted"));
+        assert_eq!(readers.others.lock().len(), readers.most_idle, "the connection is kept");
 
         let (caller, wanted) = Caller::new();
         readers.run_while(wanted, count).expect("a read somebody waits for");
         drop(caller);
-        assert_eq!(readers.others.lock().len(), 1);
+        assert_eq!(readers.others.lock().len(), readers.most_idle);
         readers.run(None, count).expect("the next read on the same connection");
 
         let (caller, wanted) = Caller::new();

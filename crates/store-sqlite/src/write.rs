@@ -1,15 +1,20 @@
 //! Writing: one thread, one connection, one commit for all that is waiting.
 
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant as Stopwatch};
 
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
-use rusqlite::{Connection, ffi};
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
+use crate::health::Health;
 use crate::read::Readers;
 use crate::{bind, database};
 
@@ -19,51 +24,156 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Statements of one commit at most: bounds how long the first of a batch waits for the last.
 const MOST_STEPS: usize = 20_000;
 
+/// How long the thread waits for another process's lock before it looks whether anybody still waits for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a change waits at least, unless the thread has looked within that time: long enough for a look.
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
+
+/// A change on its way.
 struct Job {
     work: Work,
     done: oneshot::Sender<Result<Applied, StoreError>>,
+    turn: Turn,
+    /// When its caller gives it up, unless it has been begun.
+    until: Stopwatch,
+}
+
+/// Taken once: by the thread, which then makes the change, or by the caller, who has waited long enough, and then it is not
+/// made.
+#[derive(Clone, Default)]
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Job {
+    fn is_wanted(&self) -> bool {
+        !self.turn.is_taken() && !self.done.is_closed()
+    }
+}
+
+/// What the thread knows of another process's lock.
+#[derive(Default)]
+struct Blocked(Mutex<Option<Held>>);
+
+#[derive(Clone, Copy)]
+struct Held {
+    since: Stopwatch,
+    looked: Stopwatch,
+}
+
+impl Blocked {
+    fn looked(&self, is_held: bool) {
+        let mut held = self.0.lock();
+        let now = Stopwatch::now();
+        *held = is_held.then(|| Held { since: held.map_or(now, |held| held.since), looked: now });
+    }
+
+    /// What is left of `longest` for a change that comes now. Whoever comes late, since it waited for somebody who waited
+    /// here, does not wait as long again: at most for one more look.
+    fn left(&self, longest: Duration) -> Duration {
+        let Some(held) = *self.0.lock() else { return longest };
+        let left = longest.saturating_sub(held.since.elapsed());
+        let is_known = held.looked.elapsed() < SHORTEST_WAIT;
+        if is_known { left } else { left.max(SHORTEST_WAIT.min(longest)) }
+    }
 }
 
 /// A handle to the writing thread. When it goes, the thread finishes what is waiting and ends.
 pub(crate) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
-    /// The thread that renews the readers' snapshots ends with it.
-    _renewing: mpsc::Sender<()>,
+    /// How long a change may wait until it is begun.
+    longest_wait: Duration,
+    blocked: Arc<Blocked>,
+    health: Arc<Health>,
+    /// The thread that renews the readers' snapshots, and what it ends with.
+    renewer: Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>,
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, readers: Arc<Readers>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        connection: Connection,
+        readers: Arc<Readers>,
+        longest_wait: Duration,
+    ) -> Result<Self, StoreError> {
+        connection.busy_timeout(LOOK_AGAIN).map_err(database)?;
         let (jobs, waiting) = mpsc::channel();
         let renewed = Arc::downgrade(&readers);
+        let (blocked, health) = (Arc::<Blocked>::default(), Arc::clone(&readers.health));
+        // The handle does not keep the readers: they are closed before the connection that writes.
+        let place = Place { connection, readers, blocked: Arc::clone(&blocked) };
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || run(&Place { connection, readers }, &waiting))
+            .spawn(move || run(&place, &waiting, Place::serve))
             .map_err(|error| StoreError::Database(error.to_string()))?;
         // A thread of its own: the writing one may wait for another process.
         let (renewing, ended) = mpsc::channel::<()>();
-        thread::Builder::new()
+        let renewer = thread::Builder::new()
             .name("sqlite-renewer".into())
             .spawn(move || {
                 while ended.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
                     let Some(readers) = renewed.upgrade() else { break };
-                    readers.renew();
+                    // Without the next round the log would never begin anew.
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        readers.renew();
+                        // Where nobody writes it is to be said, too.
+                        let _ = readers.health.is_in_place();
+                    }));
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), _renewing: renewing })
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            longest_wait,
+            blocked,
+            health,
+            renewer: Some((renewing, renewer)),
+        })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        let gone = || StoreError::Database("the writing thread has ended".into());
-        let (done, answer) = oneshot::channel();
-        self.jobs.as_ref().ok_or_else(gone)?.send(Job { work, done }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let gone = || StoreError::Database("the change was lost: the writing thread panicked or has ended".into());
+        self.health.was_in_place()?;
+        let (done, mut answer) = oneshot::channel();
+        let turn = Turn::default();
+        let wait = self.blocked.left(self.longest_wait);
+        if wait.is_zero() {
+            return Err(late(self.longest_wait));
+        }
+        let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + wait };
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        match tokio::time::timeout(wait, &mut answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) if turn.take() => Err(late(self.longest_wait)),
+            // It has been begun, so it is as good as done, and what became of it is worth waiting for.
+            Err(_) => answer.await.map_err(|_| gone())?,
+        }
     }
+}
+
+fn late(longest_wait: Duration) -> StoreError {
+    StoreError::Unavailable(format!(
+        "no turn to write within {longest_wait:?}: another process holds the file's lock, or too many wait"
+    ))
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // It may have the readers, which have to go before the connection that writes.
+        if let Some((renewing, renewer)) = self.renewer.take() {
+            drop(renewing);
+            let _ = renewer.join();
+        }
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -74,22 +184,29 @@ impl Drop for Writer {
 /// Where changes are committed, and who must hear of it.
 struct Place {
     readers: Arc<Readers>,
+    blocked: Arc<Blocked>,
     /// Closed last: a connection for reading alone cannot take the log away.
     connection: Connection,
 }
 
-fn run(place: &Place, waiting: &mpsc::Receiver<Job>) {
-    while let Ok(first) = waiting.recv() {
-        let mut steps = first.work.size();
-        let mut batch = vec![first];
-        while steps < MOST_STEPS {
-            let Ok(job) = waiting.try_recv() else { break };
-            steps += job.work.size();
-            batch.push(job);
+fn run(place: &Place, waiting: &mpsc::Receiver<Job>, serve: impl Fn(&Place, &mut VecDeque<Job>, &mpsc::Receiver<Job>)) {
+    let mut queue: VecDeque<Job> = VecDeque::new();
+    loop {
+        if queue.is_empty() {
+            // There is no handle any more, and nothing left to do.
+            let Ok(first) = waiting.recv() else { break };
+            queue.push_back(first);
         }
-        commit(place, batch);
-        if place.readers.fresh.log_is_long() {
-            place.copy_back();
+        // The thread is everybody's: what nobody thought of fails with the batch it is in, and the next one begins anew.
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            serve(place, &mut queue, waiting);
+            if place.readers.fresh.log_is_long() {
+                place.copy_back();
+            }
+        }));
+        if served.is_err() {
+            tracing::error!("the writing thread panicked, standard error says where; the changes it was at failed");
+            place.give_up();
         }
     }
     place.readers.renew();
@@ -111,18 +228,74 @@ impl Place {
         self.readers.paused(copy);
     }
 
-    fn begin(&self) -> Result<(), StoreError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| {
-            tracing::error!(%error, "cannot begin a transaction");
-            database(error)
-        })?;
+    /// Leaves nothing open of a batch that panicked. Whether it was committed is not known, so all that was read is old.
+    fn give_up(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "cannot roll back");
+        }
+        self.readers.fresh.ended(None::<std::iter::Empty<&Work>>);
+    }
+
+    /// Commits what waits, as far as it fits into one commit. Where another process holds the lock nothing is done but to
+    /// forget what nobody waits for any more: so nobody waits longer than agreed, whatever waits before.
+    fn serve(&self, queue: &mut VecDeque<Job>, waiting: &mpsc::Receiver<Job>) {
+        queue.extend(waiting.try_iter());
+        queue.retain(Job::is_wanted);
+        if queue.is_empty() {
+            return;
+        }
+        match self.begin() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return answer_all(queue.drain(..), &error),
+        }
+        // From here on the changes are made, even if their callers go away.
+        let (mut batch, mut steps) = (Vec::new(), 0);
+        queue.extend(waiting.try_iter());
+        while steps < MOST_STEPS {
+            let Some(job) = queue.pop_front() else { break };
+            if job.is_wanted() && job.turn.take() {
+                steps += job.work.size();
+                batch.push(job);
+            }
+        }
+        self.commit(batch);
+    }
+
+    /// Begins a transaction; false when another process holds the lock.
+    fn begin(&self) -> Result<bool, StoreError> {
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+        let is_held = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+        self.blocked.looked(begun.as_ref().is_err_and(is_held));
+        match begun {
+            Ok(()) => {}
+            Err(error) if is_held(&error) => return Ok(false),
+            Err(error) => {
+                tracing::error!(%error, "cannot begin a transaction");
+                return Err(self.noted(database(error)));
+            }
+        }
         self.readers.fresh.begun();
+        Ok(true)
+    }
+
+    /// The same once more for changes that were begun before.
+    fn begin_again(&self, until: Stopwatch) -> Result<(), StoreError> {
+        while !self.begin()? {
+            if Stopwatch::now() >= until {
+                return Err(StoreError::Unavailable("another process took the file's lock and keeps it".into()));
+            }
+        }
         Ok(())
     }
 
-    /// Commits what was done well; nothing of it stays when it was not, or when the commit fails.
+    /// Commits what was done well; nothing of it stays when it was not, when the file is not at its place any more, or when
+    /// the commit fails.
     fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, StoreError> {
         let result = result.and_then(|done| {
+            self.readers.health.is_in_place()?;
             self.connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
                 tracing::error!(%error, "cannot commit");
                 database(error)
@@ -132,42 +305,45 @@ impl Place {
         if result.is_err() && !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").map_err(database)?;
         }
-        result
+        result.map_err(|error| self.noted(error))
+    }
+
+    fn noted(&self, error: StoreError) -> StoreError {
+        self.readers.health.note(&error);
+        error
+    }
+
+    /// Ends the transaction that was begun for a batch: all of it at once if every change goes through, which is nearly
+    /// always. When one does not, the batch begins again with a savepoint around each change, so that the others do not
+    /// notice. A savepoint makes SQLite keep a copy of every page it touches, which an import's profile showed.
+    fn commit(&self, batch: Vec<Job>) {
+        let connection = &self.connection;
+        let performed: Result<Vec<Applied>, StoreError> =
+            batch.iter().map(|job| perform(connection, &job.work)).collect();
+        let refused = match self.end(&batch, performed) {
+            Ok(applied) => {
+                let answers = batch.into_iter().zip(applied);
+                return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
+            }
+            Err(error) => error,
+        };
+        let Some(until) = batch.iter().map(|job| job.until).min().filter(|_| batch.len() > 1) else {
+            return answer_all(batch, &refused);
+        };
+        if let Err(error) = self.begin_again(until) {
+            return answer_all(batch, &error);
+        }
+        let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
+        match self.end(&batch, outcomes) {
+            Ok(outcomes) => {
+                batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
+            }
+            Err(error) => answer_all(batch, &error),
+        }
     }
 }
 
-/// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, the
-/// batch begins again with a savepoint around each change, so that the others do not notice. A savepoint makes SQLite
-/// keep a copy of every page it touches, which an import's profile showed.
-fn commit(place: &Place, batch: Vec<Job>) {
-    if let Err(error) = place.begin() {
-        return answer_all(batch, &error);
-    }
-    let connection = &place.connection;
-    let performed: Result<Vec<Applied>, StoreError> = batch.iter().map(|job| perform(connection, &job.work)).collect();
-    let refused = match place.end(&batch, performed) {
-        Ok(applied) => {
-            let answers = batch.into_iter().zip(applied);
-            return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
-        }
-        Err(error) => error,
-    };
-    if batch.len() == 1 {
-        return answer_all(batch, &refused);
-    }
-    if let Err(error) = place.begin() {
-        return answer_all(batch, &error);
-    }
-    let outcomes: Result<Vec<_>, StoreError> = batch.iter().map(|job| savepoint(connection, &job.work)).collect();
-    match place.end(&batch, outcomes) {
-        Ok(outcomes) => {
-            batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
-        }
-        Err(error) => answer_all(batch, &error),
-    }
-}
-
-fn answer_all(batch: Vec<Job>, error: &StoreError) {
+fn answer_all(batch: impl IntoIterator<Item = Job>, error: &StoreError) {
     batch.into_iter().for_each(|job| drop(job.done.send(Err(error.clone()))));
 }
 
@@ -229,18 +405,24 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::fresh::Freshness;
     use konverse_model::{Id, Kind};
     use konverse_store_sql::{Dialect, Value};
 
     fn place(folder: &tempfile::TempDir) -> Place {
-        let file = folder.path().join("test.db");
-        let connection = Connection::open(&file).expect("it opens");
+        let path = folder.path().join("test.db");
+        let (file, connection) = crate::open::database_file(&path, crate::Options::default()).expect("it opens");
         connection
             .execute_batch("CREATE TABLE IF NOT EXISTS thing (n INTEGER PRIMARY KEY, text TEXT)")
             .expect("a table");
-        Place { connection, readers: Arc::new(Readers::new(Freshness::of(&file), file)) }
+        connection.busy_timeout(Duration::ZERO).expect("a setting");
+        let fresh = Arc::new(Freshness::of(&file));
+        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        let readers = Readers::open(fresh, file, true, Arc::new(health)).expect("they open");
+        Place { connection, readers: Arc::new(readers), blocked: Arc::default() }
     }
 
     type Answer = oneshot::Receiver<Result<Applied, StoreError>>;
@@ -253,17 +435,28 @@ mod tests {
             conflict: Some(Conflict::Taken(Kind::Tag, Id::from_bytes([0; 12]))),
         };
         let (done, answer) = oneshot::channel();
-        (Job { work: Work::of_steps(Dialect::Sqlite, vec![step]), done }, answer)
+        let work = Work::of_steps(Dialect::Sqlite, vec![step]);
+        (Job { work, done, turn: Turn::default(), until: Stopwatch::now() }, answer)
+    }
+
+    fn there(place: &Place) -> Vec<i64> {
+        let mut statement = place.connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
+        statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows")
     }
 
     /// Commits a batch and gives what each was told, and what is there.
     fn committed(place: &Place, changes: &[(i64, usize)]) -> (Vec<Result<Applied, StoreError>>, Vec<i64>) {
-        let (jobs, answers): (Vec<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
-        commit(place, jobs);
+        let (jobs, answers): (VecDeque<_>, Vec<_>) = changes.iter().map(|(n, bytes)| inserting(*n, *bytes)).unzip();
+        serve(place, jobs);
         let answers = answers.into_iter().map(|mut answer| answer.try_recv().expect("everybody is answered"));
-        let mut statement = place.connection.prepare("SELECT n FROM thing ORDER BY n").expect("a statement");
-        let there = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows");
-        (answers.collect(), there)
+        (answers.collect(), there(place))
+    }
+
+    /// Serves what waits once; gives what is left waiting.
+    fn serve(place: &Place, mut queue: VecDeque<Job>) -> VecDeque<Job> {
+        let (_jobs, waiting) = mpsc::channel();
+        place.serve(&mut queue, &waiting);
+        queue
     }
 
     #[test]
@@ -279,10 +472,11 @@ mod tests {
     fn when_sqlite_gives_up_the_transaction_nothing_is_said_to_be_done() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(&folder);
-        place.connection.pragma_update(None, "max_page_count", 20).expect("a pragma");
+        let pages: i64 = place.connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a pragma");
+        place.connection.pragma_update(None, "max_page_count", pages + 5).expect("a pragma");
         // The second is refused, so each gets a savepoint; the third finds the disk full, and SQLite rolls back all.
         let (answers, there) = committed(&place, &[(1, 10), (1, 10), (2, 500_000), (3, 10)]);
-        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Database(_)))), "{answers:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
         assert_eq!(there, Vec::<i64>::new());
         let (answers, there) = committed(&place, &[(1, 10), (3, 10)]);
         assert!(answers.iter().all(Result::is_ok), "the next batch begins anew");
@@ -290,16 +484,67 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_cannot_begin_is_told_why() {
+    fn a_panic_fails_the_batch_it_is_in_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = place(&folder);
+        let (jobs, waiting) = mpsc::channel();
+        // The same row twice: the second is refused unless the first was rolled back.
+        let ((first, mut lost), (second, mut written)) = (inserting(1, 10), inserting(1, 10));
+        jobs.send(first).expect("it is listened to");
+        let next = Cell::new(Some((jobs, second)));
+        run(&place, &waiting, |place, queue, waiting| {
+            let Some((jobs, second)) = next.take() else { return place.serve(queue, waiting) };
+            jobs.send(second).expect("it is listened to");
+            let first = queue.pop_front().expect("it waits");
+            assert!(place.begin().expect("it begins"));
+            perform(&place.connection, &first.work).expect("it goes");
+            panic!("what nobody thought of");
+        });
+        lost.try_recv().expect_err("nobody says that it was done");
+        written.try_recv().expect("it is answered").expect("it is written");
+        assert!(place.readers.fresh.moment().is_some(), "what is committed now can be told apart again");
+    }
+
+    #[test]
+    fn beside_a_foreign_lock_what_is_wanted_waits_and_the_rest_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let (other, place) = (place(&folder), place(&folder));
-        place.connection.busy_timeout(std::time::Duration::ZERO).expect("a setting");
         other.connection.execute_batch("BEGIN IMMEDIATE").expect("it is free");
-        let (answers, _) = committed(&place, &[(1, 10), (2, 10)]);
-        for answer in answers {
-            assert!(matches!(&answer, Err(StoreError::Database(text)) if text.contains("locked")), "{answer:?}");
-        }
+        let ((wanted, mut answer), (given_up, _late), (abandoned, gone)) =
+            (inserting(1, 10), inserting(2, 10), inserting(3, 10));
+        assert!(given_up.turn.take(), "its caller has waited long enough");
+        drop(gone);
+        let queue = serve(&place, [given_up, abandoned, wanted].into());
+        assert!(queue.len() == 1 && answer.try_recv().is_err(), "it waits");
         other.connection.execute_batch("ROLLBACK").expect("it ends");
-        assert_eq!(committed(&place, &[(1, 10), (2, 10)]).1, [1, 2]);
+        assert!(serve(&place, queue).is_empty());
+        answer.try_recv().expect("it is answered").expect("it is done");
+        assert_eq!(there(&place), [1]);
+    }
+
+    #[test]
+    fn who_comes_late_to_a_held_lock_waits_for_what_is_left() {
+        let longest = Duration::from_secs(1_000);
+        let ago = |seconds| Stopwatch::now().checked_sub(Duration::from_secs(seconds)).expect("a moment");
+        let held = |since, looked| Blocked(Mutex::new(Some(Held { since: ago(since), looked: ago(looked) })));
+        assert_eq!(Blocked::default().left(longest), longest);
+        assert!(held(900, 0).left(longest) <= Duration::from_secs(100));
+        assert_eq!(held(2_000, 1_500).left(longest), SHORTEST_WAIT, "the thread looks once more");
+        let blocked = held(2_000, 1_500);
+        blocked.looked(true);
+        assert!(blocked.left(longest) <= SHORTEST_WAIT, "it is held still, and nothing is to be waited for");
+        blocked.looked(false);
+        assert_eq!(blocked.left(longest), longest);
+    }
+
+    #[test]
+    fn a_change_is_made_or_given_up_and_never_both() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = place(&folder);
+        let (job, mut answer) = inserting(1, 10);
+        let turn = job.turn.clone();
+        serve(&place, [job].into());
+        assert!(!turn.take(), "the thread was first");
+        answer.try_recv().expect("it is answered").expect("it is done");
     }
 }

@@ -131,6 +131,8 @@ pub enum Op {
     Tally(&'static str, Id, i64),
     /// Gives a user a place in a team.
     Join(Membership),
+    /// Takes a user's place in a team away.
+    Leave(Membership),
     /// Lets a token in.
     Admit(NewCredential),
     /// Lets a token in no longer.

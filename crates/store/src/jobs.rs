@@ -40,7 +40,8 @@ pub trait Jobs: Send + Sync + 'static {
     /// Records of a kind whose text an older renderer made, without those `job` is in trouble with.
     async fn outdated(&self, job: &str, kind: Kind, now: Instant, limit: u32) -> Result<Vec<(OrgId, Row)>, StoreError>;
 
-    /// Takes or renews the lease on `name` for `holder` until `until`; false while another holds it.
+    /// Takes or renews the lease on `name` for `holder` until `until`; false while another holds it. One that ends more
+    /// than a lease later than `until` was taken before the clock was set back, and holds no longer.
     async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError>;
 
     /// Gives a lease back, if `holder` has it.

@@ -82,6 +82,8 @@ pub struct Window {
     pub start: Start,
     /// Rows at most.
     pub limit: u32,
+    /// Bytes of the rows' texts at most, which bounds the memory a read takes: see [`Lists::page`] and [`Lists::rows`].
+    pub bytes: usize,
 }
 
 /// A page of a list.
@@ -96,6 +98,15 @@ pub struct Page {
     /// The last row's position.
     pub last: Option<Position>,
     /// Whether another row lies beyond it, in the direction read.
+    pub more: bool,
+}
+
+/// Full rows of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Whether there may be more beyond them, in the direction read.
     pub more: bool,
 }
 
@@ -115,11 +126,13 @@ impl List {
 /// Lists of records.
 #[async_trait]
 pub trait Lists: Send + Sync + 'static {
-    /// A page of a list: the finished texts, joined by commas, appended to `buffer`.
+    /// A page of a list: the finished texts, joined by commas, appended to `buffer`. When they are more than the window's
+    /// bytes it is [`StoreError::TooLarge`], and the read stops there: no row is left out in silence.
     async fn page(&self, org: OrgId, list: &List, window: &Window, buffer: Vec<u8>) -> Result<Page, StoreError>;
 
-    /// Full rows of a list in its order, for use cases that must look at every one.
-    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError>;
+    /// Full rows of a list in its order, for use cases that must look at every one. They are fewer than the limit when
+    /// their texts come to the window's bytes; the one that brings them there is the last.
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Rows, StoreError>;
 
     /// How many records a list has, by counting; for filtered lists only.
     async fn count(&self, org: OrgId, list: &List) -> Result<u64, StoreError>;

@@ -19,6 +19,11 @@ pub enum Hidden {
     WithCustomer,
 }
 
+impl Hidden {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::No, Self::Deleted, Self::WithConversation, Self::WithCustomer];
+}
+
 /// A stored record: its finished text, and beside it only what finds, orders and guards it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -150,6 +155,9 @@ pub trait Records: Send + Sync + 'static {
 
     /// Several records, hidden or not, in the order of `ids`; unknown ids are left out.
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError>;
+
+    /// Which of these records are there, hidden or not.
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError>;
 
     /// The record that shows and has this external id: conversations, messages and notes.
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError>;

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
-use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, UserId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List, Lists, Org, Page,
-    Records, Row, Space, Store, StoreError, Surroundings, Trouble, Window,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Due, Entrance, Event, EventPlace, Events, Heads, Jobs,
+    LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows, Space, Start,
+    Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -26,6 +27,16 @@ pub struct Interposed {
     answer_lost: AtomicBool,
     looks: AtomicUsize,
     rows: StdMutex<HashMap<Kind, (usize, usize)>>,
+    read: AtomicUsize,
+    written: AtomicUsize,
+    most_written: AtomicUsize,
+    reading_on: AtomicUsize,
+    most_reading_on: AtomicUsize,
+}
+
+/// Bytes of rows' texts.
+fn bytes(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.doc.len()).sum()
 }
 
 impl Interposed {
@@ -41,6 +52,11 @@ impl Interposed {
             answer_lost: AtomicBool::default(),
             looks: AtomicUsize::default(),
             rows: StdMutex::default(),
+            read: AtomicUsize::default(),
+            written: AtomicUsize::default(),
+            most_written: AtomicUsize::default(),
+            reading_on: AtomicUsize::default(),
+            most_reading_on: AtomicUsize::default(),
         })
     }
 
@@ -69,6 +85,21 @@ impl Interposed {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind).unwrap_or_default()
     }
 
+    /// Bytes of texts that one read gave at most since this was last asked.
+    pub fn most_read(&self) -> usize {
+        self.read.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes of texts, those before and those after, of the changes that were being applied at once, at most.
+    pub fn most_written(&self) -> usize {
+        self.most_written.load(Ordering::SeqCst)
+    }
+
+    /// Lists of which more than the first rows were being read at once, at most, since this was last asked.
+    pub fn most_reading_on(&self) -> usize {
+        self.most_reading_on.swap(0, Ordering::SeqCst)
+    }
+
     /// Changes that lost against another so far.
     pub fn conflicts(&self) -> usize {
         self.conflicts.load(Ordering::SeqCst)
@@ -90,6 +121,14 @@ impl Store for Interposed {
     async fn ping(&self) -> Result<(), StoreError> {
         self.inner.ping().await
     }
+
+    async fn prove(&self, now: Instant) -> Result<(), Unready> {
+        self.inner.prove(now).await
+    }
+
+    async fn look_through(&self) -> Result<Looked, StoreError> {
+        self.inner.look_through().await
+    }
 }
 
 #[async_trait]
@@ -110,7 +149,13 @@ impl Records for Interposed {
     }
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
-        self.inner.get_many(org, kind, ids).await
+        let rows = self.inner.get_many(org, kind, ids).await?;
+        self.read.fetch_max(bytes(&rows), Ordering::SeqCst);
+        Ok(rows)
+    }
+
+    async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError> {
+        self.inner.present(org, kind, ids).await
     }
 
     async fn by_external_id(&self, org: OrgId, kind: Kind, external_id: &str) -> Result<Option<Row>, StoreError> {
@@ -146,10 +191,17 @@ impl Records for Interposed {
         if let Some(act) = act {
             act.await;
         }
+        let texts = changes.ops.iter().map(|op| match op {
+            Op::Put(put) => put.now.doc.len() + put.was.as_ref().map_or(0, |row| row.doc.len()),
+            _ => 0,
+        });
+        let size: usize = texts.sum();
+        self.most_written.fetch_max(self.written.fetch_add(size, Ordering::SeqCst) + size, Ordering::SeqCst);
         let result = match self.taken.load(Ordering::SeqCst) {
             true => Err(StoreError::Conflict(Conflict::Busy)),
             false => self.inner.apply(changes).await,
         };
+        self.written.fetch_sub(size, Ordering::SeqCst);
         let result = match self.answer_lost.swap(false, Ordering::SeqCst) {
             true => result.and(Err(StoreError::Database("the connection broke".into()))),
             false => result,
@@ -174,12 +226,24 @@ impl Lists for Interposed {
         self.inner.page(org, list, window, buffer).await
     }
 
-    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Vec<Row>, StoreError> {
-        let rows = self.inner.rows(org, list, window).await?;
+    async fn rows(&self, org: OrgId, list: &List, window: &Window) -> Result<Rows, StoreError> {
+        let goes_on = matches!(window.start, Start::After(_));
+        if goes_on {
+            let reading = self.reading_on.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_reading_on.fetch_max(reading, Ordering::SeqCst);
+            // Gives others the chance to do so, too.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let rows = self.inner.rows(org, list, window).await;
+        self.reading_on.fetch_sub(usize::from(goes_on), Ordering::SeqCst);
+        let rows = rows?;
+        self.read.fetch_max(bytes(&rows.rows), Ordering::SeqCst);
         let mut read = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, most) = read.entry(list.kind).or_default();
-        *all += rows.len();
-        *most = rows.len().max(*most);
+        *all += rows.rows.len();
+        *most = rows.rows.len().max(*most);
         drop(read);
         Ok(rows)
     }
@@ -267,5 +331,84 @@ impl Jobs for Interposed {
 
     async fn put_position(&self, follower: &str, org: OrgId, position: &str) -> Result<(), StoreError> {
         self.inner.put_position(follower, org, position).await
+    }
+}
+
+#[async_trait]
+impl Checks for Interposed {
+    async fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.integrity().await
+    }
+
+    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
+        self.inner.walk(org, walks, limit).await
+    }
+
+    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+        self.inner.strays(org, kind, after, limit).await
+    }
+
+    async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError> {
+        self.inner.names(org, kind, owners).await
+    }
+
+    async fn lost_names(
+        &self,
+        org: OrgId,
+        space: Space,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Id)>, StoreError> {
+        self.inner.lost_names(org, space, after, limit).await
+    }
+
+    async fn memberships(
+        &self,
+        org: OrgId,
+        after: Option<Membership>,
+        limit: u32,
+    ) -> Result<Vec<Membership>, StoreError> {
+        self.inner.memberships(org, after, limit).await
+    }
+
+    async fn credentials(&self, org: OrgId, after: Option<Id>, limit: u32) -> Result<Vec<NewCredential>, StoreError> {
+        self.inner.credentials(org, after, limit).await
+    }
+
+    async fn tally_and_count(&self, org: OrgId, name: &str) -> Result<(i64, i64), StoreError> {
+        self.inner.tally_and_count(org, name).await
+    }
+
+    async fn counted_lists(
+        &self,
+        org: OrgId,
+        after: Option<(i64, Id)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, Id)>, StoreError> {
+        self.inner.counted_lists(org, after, limit).await
+    }
+
+    fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
+        self.inner.counted_list(number, scope)
+    }
+
+    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
+        self.inner.wrong_blocks(org, list).await
+    }
+
+    async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {
+        self.inner.forget_blocks(org, list).await
+    }
+
+    async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError> {
+        self.inner.lanes(org).await
+    }
+
+    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
+        self.inner.event_places(org, lane, after, limit).await
+    }
+
+    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
+        self.inner.mend_lane(org, lane, at, gone).await
     }
 }

@@ -4,6 +4,7 @@ mod app;
 mod interposed;
 mod place;
 pub mod postgres;
+pub mod probe;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};

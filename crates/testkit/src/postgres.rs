@@ -72,6 +72,28 @@ pub async fn clone_of(template: &str) -> Database {
     database
 }
 
+/// A server of one test that talks TLS only.
+pub struct TlsServer {
+    /// Where its first database is, for the superuser, by address.
+    pub url: String,
+    _server: Server,
+}
+
+impl TlsServer {
+    /// Starts it with this certificate and key, and an authority for those of clients, all in PEM. The user `certified` has
+    /// to show one, others are trusted.
+    ///
+    /// # Panics
+    /// When none can be started; the message says what to do.
+    pub fn start(certificate: &str, key: &str, authority: &str) -> Self {
+        const ACCESS: &str = "hostssl all certified 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 trust\n";
+        let files =
+            [("server.crt", certificate), ("server.key", key), ("root.crt", authority), ("pg_hba.conf", ACCESS)];
+        let server = start_with(&files).unwrap_or_else(|report| panic!("{report}"));
+        Self { url: server.url.clone(), _server: server }
+    }
+}
+
 /// A database of one test. On a server named by `KONVERSE_TEST_POSTGRES` it is removed when this value is dropped; a
 /// server of our own is thrown away as a whole.
 #[derive(Debug)]
@@ -136,11 +158,16 @@ fn find_or_start() -> Result<Server, String> {
         }
         return Ok(Server { url, watchdog: None });
     }
+    start_with(&[])
+}
+
+/// Starts a server with these files in its data folder.
+fn start_with(files: &[(&str, &str)]) -> Result<Server, String> {
     let programs = find_programs()?;
     let deadline = Instant::now() + START_LIMIT;
     let mut attempt = 1;
     loop {
-        match start(&programs, deadline) {
+        match start(&programs, deadline, files) {
             Err(_) if attempt < START_ATTEMPTS && Instant::now() < deadline => attempt += 1,
             outcome => return outcome,
         }
@@ -196,9 +223,15 @@ fn version_of(programs: &Path) -> Result<u32, String> {
     major.parse().map_err(|_| format!("{} --version says {text:?}", program.display()))
 }
 
-fn start(programs: &Path, deadline: Instant) -> Result<Server, String> {
+fn start(programs: &Path, deadline: Instant, files: &[(&str, &str)]) -> Result<Server, String> {
     let port = free_port().map_err(|error| format!("no free loopback port: {error}"))?;
     let directory = create_directory().map_err(|error| format!("no temporary directory: {error}"))?;
+    if !files.is_empty() {
+        let folder = directory.join("tls");
+        let written = fs::create_dir(&folder)
+            .and_then(|()| files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text)));
+        written.map_err(|error| format!("no file in {}: {error}", folder.display()))?;
+    }
     let mut watchdog = Command::new("sh")
         .args(["-c", WATCHDOG, "postgres_watchdog"])
         .args([&directory, programs])

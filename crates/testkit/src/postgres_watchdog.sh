@@ -2,7 +2,8 @@
 #
 # Arguments: the directory to use (exists, empty, removed at the end), the directory of the PostgreSQL programs, the
 # loopback port. Standard input is a pipe held by the test process: the kernel closes it however that process ends, so
-# the server goes away even after a SIGKILL. Writes "log" and, once the server is gone, "exited" into the directory.
+# the server goes away even after a SIGKILL. Writes "log" and, once the server is gone, "exited" into the directory. Files in
+# its folder "tls" replace those of the data folder, and then the server talks TLS.
 
 dir=$1 bin=$2 port=$3
 
@@ -30,6 +31,16 @@ init() {
     as_owner "$bin/initdb" -D "$dir/data" --no-sync --no-instructions -A trust -U konverse -E UTF8 --locale="$1"
 }
 
+tls() {
+    [ -d "$dir/tls" ] || return 0
+    cp "$dir/tls/"* "$dir/data/" && chmod 600 "$dir/data/server.key" || return
+    [ -z "$owner" ] || chown "$owner" "$dir/data/"*
+    as_owner tee -a "$dir/data/postgresql.conf" >/dev/null <<'END'
+ssl = on
+ssl_ca_file = 'root.crt'
+END
+}
+
 # Durability is off: the data lives no longer than the tests. Autovacuum would connect to databases that are being
 # copied as templates.
 serve() {
@@ -39,7 +50,7 @@ serve() {
 }
 
 {
-    { init C.UTF-8 || init C; } && serve
+    { init C.UTF-8 || init C; } && tls && serve
     echo "$?" >"$dir/exited"
 } </dev/null >"$dir/log" 2>&1 &
 

@@ -163,7 +163,7 @@ fn next(was: &Row) -> Row {
 
 async fn page(store: &dyn Store, list: &List, descending: bool, start: Start, limit: u32) -> (String, Page) {
     let order = Order { field: Field::CreatedAt, descending };
-    let window = Window { order, start, limit };
+    let window = Window { order, start, limit, bytes: usize::MAX };
     let page = store.page(ORG, list, &window, Vec::new()).await.expect("a page");
     (String::from_utf8(page.buffer.clone()).expect("a text"), page)
 }
@@ -230,6 +230,34 @@ fn lists(customers: &[Row], conversations: &[Row]) -> Vec<List> {
         [Kind::Message, Kind::Note].map(|kind| List::of(kind, Scope::Conversation(ConversationId(row.id))))
     });
     of_org.into_iter().chain(of_customer).chain(of_conversation).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_what_has_changed_is_taken_in_beside_writers() {
+    const ROOM: u32 = 1_000;
+    let ground = Ground::new(Backend::Postgres).await;
+    for n in 0..6 {
+        insert(&*ground.here, [row(Kind::Customer, n, n as i64)]).await;
+    }
+    let list = List::of(Kind::Customer, Scope::Org);
+    let waiting = async || ground.place.number("SELECT count(*) FROM block_change").await;
+    let all = waiting().await;
+    assert!(all > 2, "several lanes have changed it");
+
+    let (mut client, connection) =
+        tokio_postgres::connect(&ground.place.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    let writer = client.transaction().await.expect("a transaction");
+    let locks = "SELECT 1 FROM lane FOR UPDATE; SELECT 1 FROM block_change ORDER BY lane LIMIT 1 FOR UPDATE";
+    writer.batch_execute(locks).await.expect("locks");
+    ground.here.even_out(ORG, &list, ROOM).await.expect("it waits for nobody");
+    assert_eq!(waiting().await, 1, "what a writer is adding to is left");
+    ground.assert_exact().await;
+    writer.rollback().await.expect("it ends");
+    ground.here.even_out(ORG, &list, ROOM).await.expect("it is counted");
+    assert_eq!(waiting().await, 0);
+    ground.assert_exact().await;
+    assert_pages(&*ground.there, &list).await;
 }
 
 mod stories {

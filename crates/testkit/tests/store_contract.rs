@@ -260,7 +260,18 @@ async fn check_window(store: &dyn Store, org: OrgId, rows: &[Row], list: &List, 
     assert_eq!(page.first, expected.first().map(position), "{context}");
     assert_eq!(page.last, expected.last().map(position), "{context}");
     assert_eq!(page.more, more, "{context}");
-    assert_eq!(store.rows(org, list, window).await.expect("rows"), expected, "{context}");
+    assert_eq!(store.rows(org, list, window).await.expect("rows").rows, expected, "{context}");
+    if !expected.is_empty() {
+        // Exactly as many bytes will do, and one less will not; of full rows, one at least is read.
+        let size = page.buffer.len() - "begin:".len();
+        let within = |bytes| Window { bytes, ..*window };
+        let page = store.page(org, list, &within(size), Vec::new()).await.expect("it fits");
+        assert_eq!(page.buffer.len(), size, "{context}");
+        let page = store.page(org, list, &within(size - 1), Vec::new()).await;
+        assert!(matches!(page, Err(StoreError::TooLarge)), "{context}");
+        let few = store.rows(org, list, &within(1)).await.expect("a row");
+        assert_eq!((few.rows.len(), few.more), (1, true), "{context}");
+    }
     expected
 }
 
@@ -557,7 +568,14 @@ mod stories {
         for customer in [10, 11] {
             let list = List::of(Kind::Conversation, Scope::Customer(CustomerId(id(customer))));
             let order = Order { field: Field::CreatedAt, descending: true };
-            check_window(&*store, ORG, &all, &list, &Window { order, start: Start::Offset(0), limit: 10 }).await;
+            check_window(
+                &*store,
+                ORG,
+                &all,
+                &list,
+                &Window { order, start: Start::Offset(0), limit: 10, bytes: usize::MAX },
+            )
+            .await;
         }
         // From where it was, it cannot be changed any more.
         assert_conflict(update(&*store, &row, &moved).await, &Conflict::Stale(Kind::Conversation, id(1)));
@@ -664,11 +682,11 @@ mod stories {
                     (Field::UpdatedAt, false),
                 ] {
                     let order = Order { field, descending };
-                    let whole = Window { order, start: Start::Offset(0), limit: 1_000 };
+                    let whole = Window { order, start: Start::Offset(0), limit: 1_000, bytes: usize::MAX };
                     let all = check_window(&*store, ORG, &rows, &list, &whole).await;
                     count = Some(all.len() as u64);
                     for (offset, limit) in [(0, 3), (2, 3), (7, 100), (1_001, 5)] {
-                        let window = Window { order, start: Start::Offset(offset), limit };
+                        let window = Window { order, start: Start::Offset(offset), limit, bytes: usize::MAX };
                         check_window(&*store, ORG, &rows, &list, &window).await;
                     }
                     let instant = |row: &Row| if field == Field::CreatedAt { row.created_at } else { row.updated_at };
@@ -680,7 +698,14 @@ mod stories {
                         for (start, limit) in
                             [(Start::After(position), 3), (Start::Before(position), 2), (Start::Before(position), 50)]
                         {
-                            check_window(&*store, ORG, &rows, &list, &Window { order, start, limit }).await;
+                            check_window(
+                                &*store,
+                                ORG,
+                                &rows,
+                                &list,
+                                &Window { order, start, limit, bytes: usize::MAX },
+                            )
+                            .await;
                         }
                     }
                 }
@@ -697,7 +722,7 @@ mod stories {
         {
             for offset in [1, 1_000_000, i64::MAX as u64, u64::MAX] {
                 let order = Order { field: Field::CreatedAt, descending: true };
-                let window = Window { order, start: Start::Offset(offset), limit: 100 };
+                let window = Window { order, start: Start::Offset(offset), limit: 100, bytes: usize::MAX };
                 let page = store.page(ORG, &List::of(kind, scope), &window, Vec::new()).await.expect("a page");
                 assert_eq!((page.buffer, page.count, page.first, page.last, page.more), (vec![], 0, None, None, false));
             }
@@ -1616,11 +1641,13 @@ async fn check_walk(store: &dyn Store, org: OrgId, walk: &Walk) {
         if let Some(from) = walk.from {
             list = list.with(Filter::From(Field::UpdatedAt, at(from)));
         }
-        let (all, _) = sorted(&rows, &list, &Window { order, start: Start::Offset(0), limit: 1_000 });
+        let (all, _) =
+            sorted(&rows, &list, &Window { order, start: Start::Offset(0), limit: 1_000, bytes: usize::MAX });
         let position =
             |row: &Row| Position { at: if walk.order.0 { row.created_at } else { row.updated_at }, id: row.id };
-        let read =
-            async |start| check_window(store, org, &rows, &list, &Window { order, start, limit: walk.limit }).await;
+        let read = async |start| {
+            check_window(store, org, &rows, &list, &Window { order, start, limit: walk.limit, bytes: usize::MAX }).await
+        };
 
         let (mut forwards, mut start) = (Vec::new(), Start::Offset(0));
         loop {

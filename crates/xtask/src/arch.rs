@@ -25,9 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konverse-jobs",           &["konverse-model", "konverse-store", "konverse-domain"]),
     ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-jobs"]),
     // What may know everything lists its exceptions.
-    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "xtask"]),
-    ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "xtask"]),
-    ("konverse-bench",          &[ALL_BUT, "xtask"]),
+    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "konverse-trials", "xtask"]),
+    ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "konverse-trials", "xtask"]),
+    ("konverse-bench",          &[ALL_BUT, "konverse-trials", "xtask"]),
+    ("konverse-trials",         &[]),
     ("xtask",                   &[]),
 ];
 
@@ -46,6 +47,7 @@ const NEVER_USE: &[(&[&str], &[&str])] = &[
 const DOMAIN: &[(&str, &[&str])] = &[
     ("error",         &[]),
     ("ids",           &[]),
+    ("readiness",     &[]),
     ("unit",          &[]),
     ("access",        &["unit"]),
     ("directory",     &["unit", "access"]),
@@ -57,6 +59,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("lists",         &["access", "customers"]),
     ("render",        &["unit"]),
     ("intake",        &["unit", "directory", "timeline"]),
+    ("check",         &["unit", "timeline", "customers"]),
 ];
 
 const DOMAIN_SOURCE: &str = "crates/domain/src";

@@ -89,7 +89,7 @@ async fn read(
         PathIds::One(id) => Ok(answer::one(&app.domain().conversation(&auth, id).await?)),
         PathIds::Several(ids) => {
             let paging = Paging::of_whole(&query, MOST)?;
-            Ok(paging.answer_whole(&app.domain().conversations(&auth, &ids).await?))
+            Ok(paging.answer_whole(app.domain().conversations(&auth, &ids, paging.request()).await?))
         }
     }
 }

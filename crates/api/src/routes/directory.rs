@@ -21,7 +21,7 @@ async fn list_users(Caller(auth): Caller<ReadUsers>, State(app): State<App>, que
     if let Some(email) = query.get("email") {
         let mut paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
         paging.repeat("email", &email);
-        return Ok(paging.answer_whole(&app.domain().users_by_email(&auth, &email).await?));
+        return Ok(paging.answer_whole(app.domain().users_by_email(&auth, &email, paging.request()).await?));
     }
     let mut paging = Paging::of(&query, MOST_OF_DIRECTORY)?;
     let filter = user_filter(&query, &mut paging)?;
@@ -67,7 +67,7 @@ async fn read_user(
         PathIds::One(id) => Ok(answer::one(&app.domain().user(&auth, id).await?)),
         PathIds::Several(ids) => {
             let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
-            Ok(paging.answer_whole(&app.domain().users(&auth, &ids).await?))
+            Ok(paging.answer_whole(app.domain().users(&auth, &ids, paging.request()).await?))
         }
     }
 }
@@ -79,7 +79,7 @@ async fn teams_of_user(
     query: Query,
 ) -> Answered {
     let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
-    Ok(paging.answer_whole(&app.domain().teams_of_user(&auth, id).await?))
+    Ok(paging.answer_whole(app.domain().teams_of_user(&auth, id, paging.request()).await?))
 }
 
 async fn list_teams(Caller(auth): Caller<ReadTeams>, State(app): State<App>, query: Query) -> Answered {

@@ -1,29 +1,41 @@
 //! The service itself: is it alive, can it serve, what does it offer.
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::App;
 use crate::answer::Json;
-use crate::error::{ApiError, Code, Source};
+use crate::error::ApiError;
 use crate::operation::Operation;
 
 async fn healthz() -> Json {
     Json::of(br#"{"status":"ok"}"#.to_vec())
 }
 
+/// Whether what runs by itself in this process does. The names are nobody's secret.
+fn tasks(app: &App) -> Result<(), ApiError> {
+    let ailing = app.0.process.ailing.as_ref().map_or_else(Vec::new, |ailing| ailing());
+    if ailing.is_empty() {
+        return Ok(());
+    }
+    let names = ailing.join(", ");
+    Err(ApiError::unavailable(&format!("What runs by itself has not come round for long: {names}")))
+}
+
 async fn readyz(State(app): State<App>) -> Result<Json, ApiError> {
-    match app.domain().ping().await {
+    tasks(&app)?;
+    match app.domain().ready().await {
         Ok(()) => Ok(Json::of(br#"{"status":"ready"}"#.to_vec())),
-        Err(error) => {
-            let _ = ApiError::from(error);
-            Err(ApiError::new(Code::Unavailable, "The database does not answer", Source::Nowhere))
+        Err(unready) => {
+            tracing::warn!(reason = unready.reason(), "not ready: {unready}");
+            Err(ApiError::unavailable(&unready.to_string()))
         }
     }
 }
 
-async fn openapi(State(app): State<App>) -> Json {
-    Json::of(app.0.documents.openapi.clone().into_bytes())
+async fn openapi(State(app): State<App>) -> impl IntoResponse {
+    Json::standing(&app.0.documents.openapi)
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -31,9 +43,14 @@ pub(super) fn operations() -> Vec<Operation> {
         || json!({ "type": "object", "properties": { "status": { "type": "string" } }, "required": ["status"] });
     vec![
         Operation::get("/healthz", "healthz", "Whether the process answers", healthz).public().answers_document(status),
-        Operation::get("/readyz", "readyz", "Whether the database answers too", readyz)
-            .public()
-            .answers_document(status),
+        Operation::get(
+            "/readyz",
+            "readyz",
+            "Whether the database answers and takes a write, and what runs by itself does",
+            readyz,
+        )
+        .public()
+        .answers_document(status),
         Operation::get("/openapi.json", "openapi", "This description", openapi)
             .public()
             .answers_document(|| json!({ "type": "object", "required": ["openapi", "paths"] })),

@@ -9,11 +9,11 @@ mod update;
 use konverse_model::input::{ConversationUpdate, Queue};
 use konverse_model::resource::Conversation;
 use konverse_model::{ConversationId, CustomerId, Id, Kind};
-use konverse_store::{Hidden, Hide, Row};
+use konverse_store::{Hidden, Hide};
 
 use crate::access::permissions::ReadConversations;
 use crate::timeline::Timeline;
-use crate::{Authorized, Domain, DomainError};
+use crate::{Authorized, Domain, DomainError, ListRequest, WholePage};
 
 /// Priority of a conversation that was given none.
 const PRIORITY: u8 = 3;
@@ -45,15 +45,15 @@ impl Domain {
         Ok(self.row(auth.org(), Kind::Conversation, id.0).await?.doc)
     }
 
-    /// Several conversations, as texts, in the order asked; ids that are unknown or deleted are left out.
+    /// Several conversations, in the order asked; ids that are unknown or deleted are left out.
     pub async fn conversations(
         &self,
         auth: &Authorized<ReadConversations>,
         ids: &[ConversationId],
-    ) -> Result<Vec<String>, DomainError> {
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
-        let rows = self.store.get_many(auth.org(), Kind::Conversation, &ids).await?;
-        Ok(rows.into_iter().filter(Row::shows).map(|row| row.doc).collect())
+        self.page_of(auth.org(), Kind::Conversation, &ids, "id", request).await
     }
 
     /// The conversation with this external id, as text.

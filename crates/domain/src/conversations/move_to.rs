@@ -1,8 +1,9 @@
 //! Moving a conversation to another customer (contract `endpoints.md`, form B).
 
-use konverse_model::resource::{Conversation, ConversationAttributes};
+use konverse_model::resource::{Conversation, ConversationAttributes, MessageAttributes, NoteAttributes};
 use konverse_model::{ConversationId, CustomerId, Document, Kind, Rel};
 use konverse_store::{Changes, Scope};
+use tokio::sync::OnceCell;
 
 use crate::access::permissions::UpdateConversations;
 use crate::directory::References;
@@ -25,6 +26,8 @@ impl Domain {
     ) -> Result<Conversation, DomainError> {
         let org = auth.org();
         let held = self.hold_with(auth.actor(), Anchor::Conversation(id), target).await?;
+        // Held until what was rewritten is stored, where it is much.
+        let turn = OnceCell::new();
         let (applied, moved) = self
             .commit(|| async {
                 let mut references = References::new(self.store.clone(), org);
@@ -53,18 +56,24 @@ impl Domain {
                 arriving.conversations.insert(id, draft);
                 let mut messages = self.pages(org, Kind::Message, Scope::Conversation(id));
                 while let Some(rows) = messages.next().await? {
+                    if messages.goes_on() {
+                        turn.get_or_try_init(|| self.move_much()).await?;
+                    }
                     for row in rows {
                         let mut message = Draft::read(row)?;
                         message.doc.relationships.set("customer", to.clone());
-                        arriving.with_message(message);
+                        arriving.rewrite::<MessageAttributes>(message)?;
                     }
                 }
                 let mut notes = self.pages(org, Kind::Note, Scope::Conversation(id));
                 while let Some(rows) = notes.next().await? {
+                    if notes.goes_on() {
+                        turn.get_or_try_init(|| self.move_much()).await?;
+                    }
                     for row in rows {
                         let mut note = Draft::read(row)?;
                         note.doc.relationships.set("customer", to.clone());
-                        arriving.with_note(note);
+                        arriving.rewrite::<NoteAttributes>(note)?;
                     }
                 }
                 // The source only looks at what remains: the conversation is stored once, by the target.

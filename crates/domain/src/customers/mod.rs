@@ -8,6 +8,9 @@ mod update;
 use konverse_model::{CustomerId, Kind};
 use konverse_store::Space;
 
+pub(crate) use name::name_customer;
+pub(crate) use update::names_of;
+
 use crate::access::permissions::ReadCustomers;
 use crate::{Authorized, Domain, DomainError};
 

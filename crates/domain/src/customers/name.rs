@@ -3,7 +3,7 @@
 use konverse_model::resource::Customer;
 
 /// The names a customer is shown under.
-pub(super) fn name_customer(customer: &mut Customer) {
+pub(crate) fn name_customer(customer: &mut Customer) {
     const COLORS: [&str; 7] = ["orange", "silver", "red", "teal", "black", "purple", "yellow"];
     const ICONS: [&str; 6] = ["balloon", "binoculars", "anchor", "sun", "cake", "flower"];
     let bytes = customer.id.bytes();

@@ -179,6 +179,11 @@ impl Domain {
     }
 }
 
+/// The names a customer holds.
+pub(crate) fn names_of(customer: &Customer) -> impl Iterator<Item = (Space, String)> {
+    names(customer).into_iter().map(|(space, value, _)| (space, value))
+}
+
 /// The names a customer holds, with the place in the body they come from.
 fn names(customer: &Customer) -> Vec<(Space, String, String)> {
     let attributes = &customer.attributes;

@@ -3,12 +3,12 @@
 use konverse_model::input::TeamCreate;
 use konverse_model::resource::{Team, TeamAttributes};
 use konverse_model::{Document, Id, Kind, OrgId, TeamId, UserId};
-use konverse_store::{Changes, Membership, Op, Row, Space};
+use konverse_store::{Changes, Membership, Op, Space};
 
 use super::References;
 use crate::access::permissions::{CreateTeams, ReadTeams};
 use crate::unit::{Draft, Stored};
-use crate::{Authorized, Domain, DomainError};
+use crate::{Authorized, Domain, DomainError, ListRequest, WholePage};
 
 impl Domain {
     /// One team, as text.
@@ -16,13 +16,17 @@ impl Domain {
         Ok(self.row(auth.org(), Kind::Team, id.0).await?.doc)
     }
 
-    /// The teams of a user, as texts.
-    pub async fn teams_of_user(&self, auth: &Authorized<ReadTeams>, user: UserId) -> Result<Vec<String>, DomainError> {
+    /// The teams of a user.
+    pub async fn teams_of_user(
+        &self,
+        auth: &Authorized<ReadTeams>,
+        user: UserId,
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
         self.row(auth.org(), Kind::User, user.0).await?;
         let teams = self.store.teams_of(auth.org(), &[user]).await?.pop().unwrap_or_default();
         let ids: Vec<Id> = teams.into_iter().map(Id::from).collect();
-        let rows = self.store.get_many(auth.org(), Kind::Team, &ids).await?;
-        Ok(rows.into_iter().filter(Row::shows).map(|row| row.doc).collect())
+        self.page_of(auth.org(), Kind::Team, &ids, "pageSize", request).await
     }
 
     /// Creates a team.

@@ -3,11 +3,11 @@
 use konverse_model::input::UserCreate;
 use konverse_model::resource::{PasswordPolicy, User, UserAttributes};
 use konverse_model::{Document, Id, Kind, OrgId, UserId};
-use konverse_store::{Changes, Row, Space};
+use konverse_store::{Changes, Space};
 
 use crate::access::permissions::{Anyone, CreateUsers, ReadUsers};
 use crate::unit::{Draft, Stored};
-use crate::{Authorized, Domain, DomainError};
+use crate::{Authorized, Domain, DomainError, ListRequest, WholePage};
 
 /// Which users a list is asked for; the contract does not combine them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,11 +29,15 @@ impl Domain {
         Ok(self.row(auth.org(), Kind::User, id.0).await?.doc)
     }
 
-    /// Several users, as texts, in the order asked; unknown ids are left out.
-    pub async fn users(&self, auth: &Authorized<ReadUsers>, ids: &[UserId]) -> Result<Vec<String>, DomainError> {
+    /// Several users, in the order asked; unknown ids are left out.
+    pub async fn users(
+        &self,
+        auth: &Authorized<ReadUsers>,
+        ids: &[UserId],
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
-        let rows = self.store.get_many(auth.org(), Kind::User, &ids).await?;
-        Ok(rows.into_iter().filter(Row::shows).map(|row| row.doc).collect())
+        self.page_of(auth.org(), Kind::User, &ids, "id", request).await
     }
 
     /// The caller's own user, as text.

@@ -11,6 +11,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use indexmap::{IndexMap, IndexSet};
@@ -29,6 +30,13 @@ use crate::{Domain, DomainError};
 
 /// Rows after which a transaction takes no further group: all its statements are held while it is written.
 const ROWS_AT_ONCE: usize = 500;
+
+/// Bytes of rows and of the stored records they belong to that are computed at once. As drafts, events and statements they
+/// are some ten times as much memory, and a row of a few bytes may belong to a conversation of megabytes.
+const BYTES_AT_ONCE: usize = 10 << 20;
+
+/// What a stored record is taken for until a larger one was read: so many are looked up at once.
+const USUAL: usize = 64 << 10;
 
 /// What a file holds, in the order the kinds depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -280,6 +288,17 @@ struct Intake {
     domain: Arc<Domain>,
     org: OrgId,
     imported_at: Instant,
+    /// Bytes of the largest record that was read so far.
+    largest: Arc<AtomicUsize>,
+}
+
+/// What rows belong to, as it was read: as much of it as may be held at once.
+#[derive(Default)]
+struct Loaded {
+    conversations: HashMap<ConversationId, Row>,
+    customers: HashMap<CustomerId, Row>,
+    /// For how many of the rows, from the first on.
+    taken: usize,
 }
 
 /// A row of a batch: its place there.
@@ -327,13 +346,18 @@ impl Importer {
     pub async fn new(domain: &Arc<Domain>, org: OrgId) -> Result<Self, DomainError> {
         let mut empty = HashSet::new();
         let order = Order { field: konverse_store::Field::CreatedAt, descending: false };
-        let window = Window { order, start: Start::Offset(0), limit: 1 };
+        let window = Window { order, start: Start::Offset(0), limit: 1, bytes: 1 };
         for kind in [Kind::Message, Kind::Note, Kind::Conversation] {
-            if domain.store.rows(org, &List::of(kind, Scope::Org), &window).await?.is_empty() {
+            if domain.store.rows(org, &List::of(kind, Scope::Org), &window).await?.rows.is_empty() {
                 empty.insert(kind);
             }
         }
-        let intake = Intake { domain: Arc::clone(domain), org, imported_at: domain.now() };
+        let intake = Intake {
+            domain: Arc::clone(domain),
+            org,
+            imported_at: domain.now(),
+            largest: Arc::new(AtomicUsize::new(USUAL)),
+        };
         Ok(Self { intake, empty, written: None })
     }
 
@@ -363,22 +387,38 @@ impl Importer {
             before = self.end().await?;
         }
         let look = !self.empty.contains(&kind.kind()) || rows.iter().any(|(_, row)| row.id().is_none());
-        let groups = self.intake.groups(kind, rows, look, &mut batch.outcomes).await?;
+        let rows = if look { self.intake.absent(kind, rows, &mut batch.outcomes).await? } else { rows };
+        let (groups, mut rest) = self.intake.groups(kind, rows, &mut batch.outcomes).await?;
         batch.customers.extend(groups.iter().filter_map(Group::customer));
         let busy = |group: &Group| {
             let written = self.written.as_ref();
             written.zip(group.customer()).is_some_and(|(written, customer)| written.customers.contains(&customer))
         };
         let (busy, free): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(busy);
-        let mut computed = self.intake.compute_all(free).await?;
-        if self.written.is_some() {
-            before = self.end().await?;
+        // What was read of these customers is out of date once what is being written is there.
+        let mut rows: Vec<Placed> = busy.into_iter().flat_map(|group| group.rows).collect();
+        rows.sort_unstable_by_key(|(n, _)| *n);
+        let count: usize = free.iter().map(|group| group.rows.len()).sum();
+        if free.iter().map(Group::bytes).sum::<usize>() >= USUAL * count.max(1) {
+            // Large records are computed when those before them are written, not beside them.
+            before.append(&mut self.end().await?);
         }
-        // What was read of these customers is out of date.
-        let rows = busy.into_iter().flat_map(|group| group.rows).collect();
-        let groups = self.intake.groups(kind, rows, false, &mut batch.outcomes).await?;
-        computed.extend(self.intake.compute_all(groups).await?);
-        batch.transactions = self.intake.start(computed, &mut batch.outcomes);
+        let mut computed = self.intake.compute_all(free).await?;
+        before.append(&mut self.end().await?);
+        loop {
+            let (groups, mut waiting) = self.intake.groups(kind, rows, &mut batch.outcomes).await?;
+            batch.customers.extend(groups.iter().filter_map(Group::customer));
+            computed.extend(self.intake.compute_all(groups).await?);
+            batch.transactions = self.intake.start(computed, &mut batch.outcomes);
+            waiting.append(&mut rest);
+            if waiting.is_empty() {
+                break;
+            }
+            // More than may be held at once: it is written before the next is read, which may be of the same customers.
+            let transactions = std::mem::take(&mut batch.transactions);
+            self.intake.settle(kind, transactions, &mut batch.outcomes).await?;
+            (computed, rows) = (Vec::new(), waiting);
+        }
         self.written = Some(batch);
         Ok(before)
     }
@@ -399,10 +439,14 @@ impl Importer {
             }
             let (rows, waiting) = distinct(again.into_iter());
             later = waiting;
-            let groups = self.intake.groups(kind, rows, true, &mut outcomes).await?;
-            let computed = self.intake.compute_all(groups).await?;
-            let transactions = self.intake.start(computed, &mut outcomes);
-            self.intake.settle(kind, transactions, &mut outcomes).await?;
+            let mut rows = self.intake.absent(kind, rows, &mut outcomes).await?;
+            while !rows.is_empty() {
+                let (groups, rest) = self.intake.groups(kind, rows, &mut outcomes).await?;
+                let computed = self.intake.compute_all(groups).await?;
+                let transactions = self.intake.start(computed, &mut outcomes);
+                self.intake.settle(kind, transactions, &mut outcomes).await?;
+                rows = rest;
+            }
         }
         outcomes
             .into_iter()
@@ -429,62 +473,49 @@ fn distinct(rows: impl Iterator<Item = Placed>) -> (Vec<Placed>, Vec<(usize, usi
 }
 
 impl Group {
+    /// Bytes of its rows and of what they belong to.
+    fn bytes(&self) -> usize {
+        let rows: usize = self.rows.iter().map(|(_, row)| row.text.len()).sum();
+        let of = self.of.as_ref().map_or(0, |Timelined { customer, conversations }| {
+            customer.doc.len() + conversations.values().map(|row| row.doc.len()).sum::<usize>()
+        });
+        rows + of
+    }
+
     fn customer(&self) -> Option<CustomerId> {
         self.of.as_ref().map(|of| CustomerId(of.customer.id))
     }
 }
 
 impl Intake {
-    /// Groups rows of which no two are the same record, in the order of their first ones. Those that were there before,
-    /// and those that belong nowhere, get their outcome instead; `look` says whether any may have been there.
+    /// Groups the first of some rows of which no two are the same record and none was there before, in the order of their
+    /// first ones: as many as may be held at once with what they belong to. Gives back the others. Those that belong nowhere
+    /// get their outcome instead.
     async fn groups(
         &self,
         kind: ImportKind,
-        rows: Vec<Placed>,
-        look: bool,
+        mut rows: Vec<Placed>,
         outcomes: &mut [Option<RowOutcome>],
-    ) -> Result<Vec<Group>, DomainError> {
-        let mut rows = rows;
-        if look {
-            // Only a file that names an id twice, far apart, can meet itself where nothing was; the constraint finds that.
-            self.find_present(kind, &rows, outcomes).await?;
-            rows.retain(|(n, _)| outcomes[*n].is_none());
+    ) -> Result<(Vec<Group>, Vec<Placed>), DomainError> {
+        if kind <= ImportKind::Customers {
+            return Ok((rows.into_iter().map(|row| Group { rows: vec![row], of: None }).collect(), Vec::new()));
         }
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut conversations = HashMap::new();
+        let Loaded { mut conversations, mut customers, taken } = self.load(kind, &rows).await?;
+        let rest = rows.split_off(taken);
         let mut by_customer: IndexMap<CustomerId, Vec<Placed>> = IndexMap::new();
-        match kind {
-            ImportKind::Users | ImportKind::Teams | ImportKind::Tags | ImportKind::Customers => {
-                return Ok(rows.into_iter().map(|row| Group { rows: vec![row], of: None }).collect());
-            }
-            ImportKind::Conversations => {
-                for (n, row) in rows {
-                    match row.customer() {
-                        Some(customer) => by_customer.entry(customer).or_default().push((n, row)),
-                        None => outcomes[n] = Some(refused("/customer", "is required")),
-                    }
-                }
-            }
-            ImportKind::Messages | ImportKind::Notes => {
-                conversations = self.conversations_of(&rows).await?;
-                for (n, row) in rows {
-                    let id = row.conversation();
-                    match id.and_then(|id| conversations.get(&id)?.customer) {
-                        Some(customer) => by_customer.entry(customer).or_default().push((n, row)),
-                        None => {
-                            let id = id.map_or_else(String::new, |id| id.to_string());
-                            outcomes[n] = Some(refused("/conversation names no conversation of this org:", &id));
-                        }
-                    }
-                }
+        for (n, row) in rows {
+            let customer = match kind {
+                ImportKind::Conversations => row.customer().ok_or_else(|| refused("/customer", "is required")),
+                _ => row.conversation().and_then(|id| conversations.get(&id)?.customer).ok_or_else(|| {
+                    let id = row.conversation().map_or_else(String::new, |id| id.to_string());
+                    refused("/conversation names no conversation of this org:", &id)
+                }),
+            };
+            match customer {
+                Ok(customer) => by_customer.entry(customer).or_default().push((n, row)),
+                Err(outcome) => outcomes[n] = Some(outcome),
             }
         }
-        let ids: Vec<Id> = by_customer.keys().copied().map(Id::from).collect();
-        let customers = self.domain.store.get_many(self.org, Kind::Customer, &ids).await?;
-        let mut customers: HashMap<CustomerId, Row> =
-            customers.into_iter().filter(Row::shows).map(|row| (CustomerId(row.id), row)).collect();
         let mut groups = Vec::with_capacity(by_customer.len());
         for (id, rows) in by_customer {
             let Some(customer) = customers.remove(&id) else {
@@ -497,24 +528,85 @@ impl Intake {
             let conversations = named.filter_map(|id| conversations.remove_entry(&id)).collect();
             groups.push(Group { rows, of: Some(Timelined { customer, conversations }) });
         }
-        Ok(groups)
+        Ok((groups, rest))
     }
 
-    /// Finds the rows that were there before.
-    async fn find_present(
+    /// Reads what rows belong to, as far as it shows: for the first of them, until it is as much as may be held at once.
+    async fn load(&self, kind: ImportKind, rows: &[Placed]) -> Result<Loaded, DomainError> {
+        let (mut loaded, mut bytes) = (Loaded::default(), 0);
+        // What was read, or is not there; and of that what the rows taken so far belong to.
+        let (mut read, mut known, mut customers) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for (n, (_, row)) in rows.iter().enumerate() {
+            if bytes >= BYTES_AT_ONCE {
+                break;
+            }
+            if let Some(id) = row.belongs_to()
+                && !known.contains(&id)
+            {
+                if !read.contains(&id) {
+                    let most = (BYTES_AT_ONCE - bytes) / self.largest.load(Ordering::Relaxed);
+                    let mut next: IndexSet<Id> = IndexSet::new();
+                    let unread =
+                        rows[n..].iter().filter_map(|(_, row)| row.belongs_to()).filter(|id| !read.contains(id));
+                    for id in unread {
+                        next.insert(id);
+                        if next.len() >= most {
+                            break;
+                        }
+                    }
+                    self.load_all(kind, next.iter().copied().collect(), &mut loaded).await?;
+                    read.extend(next);
+                }
+                known.insert(id);
+                let conversation = loaded.conversations.get(&ConversationId(id));
+                let customer = conversation.map_or(Some(CustomerId(id)), |row| row.customer);
+                bytes += conversation.map_or(0, |row| row.doc.len());
+                if let Some(id) = customer
+                    && customers.insert(id)
+                {
+                    bytes += loaded.customers.get(&id).map_or(0, |row| row.doc.len());
+                }
+            }
+            bytes += row.text.len();
+            loaded.taken += 1;
+        }
+        loaded.conversations.retain(|id, _| known.contains(&id.0));
+        Ok(loaded)
+    }
+
+    /// Reads customers, or conversations with theirs, unless they are there already.
+    async fn load_all(&self, kind: ImportKind, mut ids: Vec<Id>, loaded: &mut Loaded) -> Result<(), DomainError> {
+        if kind != ImportKind::Conversations {
+            let rows = self.read(Kind::Conversation, &ids).await?;
+            ids =
+                rows.iter().filter_map(|row| row.customer).map(Id::from).collect::<IndexSet<_>>().into_iter().collect();
+            loaded.conversations.extend(rows.into_iter().map(|row| (ConversationId(row.id), row)));
+        }
+        ids.retain(|id| !loaded.customers.contains_key(&CustomerId(*id)));
+        let rows = self.read(Kind::Customer, &ids).await?;
+        loaded.customers.extend(rows.into_iter().map(|row| (CustomerId(row.id), row)));
+        Ok(())
+    }
+
+    async fn read(&self, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, DomainError> {
+        let mut rows = self.domain.store.get_many(self.org, kind, ids).await?;
+        rows.retain(Row::shows);
+        let largest = rows.iter().map(|row| row.doc.len()).max().unwrap_or(0);
+        self.largest.fetch_max(largest, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Leaves out the rows that were there before, which get their outcome.
+    async fn absent(
         &self,
         kind: ImportKind,
-        rows: &[Placed],
+        mut rows: Vec<Placed>,
         outcomes: &mut [Option<RowOutcome>],
-    ) -> Result<(), DomainError> {
+    ) -> Result<Vec<Placed>, DomainError> {
         let store = &self.domain.store;
         let ids: Vec<Id> = rows.iter().filter_map(|(_, row)| row.id()).collect();
-        let mut present: HashSet<Id> = HashSet::new();
-        // A part at a time: of what is there only the ids are kept.
-        for ids in ids.chunks(500) {
-            present.extend(store.get_many(self.org, kind.kind(), ids).await?.into_iter().map(|row| row.id));
-        }
-        for (n, row) in rows {
+        let present: HashSet<Id> = store.present(self.org, kind.kind(), &ids).await?.into_iter().collect();
+        for (n, row) in &rows {
             let is_present = match row.identity() {
                 Some(Identity::Id(id)) => present.contains(&id),
                 Some(Identity::Name(space, name)) => {
@@ -529,14 +621,8 @@ impl Intake {
                 outcomes[*n] = Some(RowOutcome::Present);
             }
         }
-        Ok(())
-    }
-
-    async fn conversations_of(&self, rows: &[Placed]) -> Result<HashMap<ConversationId, Row>, DomainError> {
-        let ids: IndexSet<Id> = rows.iter().filter_map(|(_, row)| row.conversation()).map(Id::from).collect();
-        let ids: Vec<Id> = ids.into_iter().collect();
-        let rows = self.domain.store.get_many(self.org, Kind::Conversation, &ids).await?;
-        Ok(rows.into_iter().filter(Row::shows).map(|row| (ConversationId(row.id), row)).collect())
+        rows.retain(|(n, _)| outcomes[*n].is_none());
+        Ok(rows)
     }
 
     /// Computes groups on all cores, in their order.
@@ -626,25 +712,29 @@ impl Intake {
     ) -> Result<(), DomainError> {
         let rows = rows.into_iter().filter(|(n, _)| outcomes[*n].is_none());
         let rows = rows.map(|(n, text)| Ok((n, ImportRow::again(kind, text)?))).collect::<Result<_, DomainError>>()?;
-        let groups = self.groups(kind, rows, true, outcomes).await?;
-        let mut waiting = Vec::new();
-        for Computed { changes, rows, refused } in self.compute_all(groups).await? {
-            for (n, outcome) in refused {
-                outcomes[n] = Some(outcome);
+        let mut rows = self.absent(kind, rows, outcomes).await?;
+        while !rows.is_empty() {
+            let (groups, rest) = self.groups(kind, rows, outcomes).await?;
+            rows = rest;
+            let mut waiting = Vec::new();
+            for Computed { changes, rows, refused } in self.compute_all(groups).await? {
+                for (n, outcome) in refused {
+                    outcomes[n] = Some(outcome);
+                }
+                waiting.push((rows, self.domain.start_applying(changes)));
             }
-            waiting.push((rows, self.domain.start_applying(changes)));
-        }
-        for (rows, applied) in waiting {
-            match joined(applied).await {
-                Ok(_) => created(&rows, outcomes),
-                Err(StoreError::Conflict(_)) => {
-                    for (n, text) in rows {
-                        if outcomes[n].is_none() {
-                            outcomes[n] = Some(self.take_one(kind, &text).await?);
+            for (rows, applied) in waiting {
+                match joined(applied).await {
+                    Ok(_) => created(&rows, outcomes),
+                    Err(StoreError::Conflict(_)) => {
+                        for (n, text) in rows {
+                            if outcomes[n].is_none() {
+                                outcomes[n] = Some(self.take_one(kind, &text).await?);
+                            }
                         }
                     }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -661,7 +751,7 @@ impl Intake {
                 return Ok((Changes::new(self.org, self.domain.now()), Some(RowOutcome::Present)));
             }
             let mut outcome = [None];
-            let Some(group) = self.groups(kind, vec![(0, row)], false, &mut outcome).await?.pop() else {
+            let Some(group) = self.groups(kind, vec![(0, row)], &mut outcome).await?.0.pop() else {
                 return Ok((Changes::new(self.org, self.domain.now()), outcome[0].take()));
             };
             let mut references = References::new(self.domain.store.clone(), self.org);

@@ -3,8 +3,8 @@
 //! A page is found by number or, where the request carries a cursor, by the row it continues from. Following the links
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
-use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Instant, Kind, OrgId};
-use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, Window};
+use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind, OrgId};
+use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, StoreError, Window};
 
 use crate::access::permissions::{
     ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers,
@@ -37,6 +37,18 @@ pub struct ListPage {
     /// The cursor of the page before, when this one has rows; a page 1 needs none.
     pub prev: Option<Cursor>,
 }
+
+/// A page of a list that is known whole.
+#[derive(Debug)]
+pub struct WholePage {
+    /// What the request handed in, then the rows' texts, joined by commas.
+    pub buffer: Vec<u8>,
+    /// Whether another row lies beyond it.
+    pub more: bool,
+}
+
+/// Records asked for by id that are read at once: they are looked up whole, and a row can be megabytes.
+const READ_AT_ONCE: usize = 8;
 
 /// The conditions and order of `GET /v1/customers`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,15 +196,16 @@ impl Domain {
         self.page(org, &list, OLDEST_FIRST, request).await
     }
 
-    /// The users with this address, as texts: one or none.
-    pub async fn users_by_email(&self, auth: &Authorized<ReadUsers>, email: &str) -> Result<Vec<String>, DomainError> {
+    /// The users with this address: one or none.
+    pub async fn users_by_email(
+        &self,
+        auth: &Authorized<ReadUsers>,
+        email: &str,
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
         let org = auth.org();
-        let Some(id) = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten()
-        else {
-            return Ok(Vec::new());
-        };
-        let row = self.store.get(org, Kind::User, id).await?.filter(Row::shows);
-        Ok(row.map(|row| row.doc).into_iter().collect())
+        let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
+        self.page_of(org, Kind::User, holder.as_slice(), "pageSize", request).await
     }
 
     /// The org's teams by creation.
@@ -225,6 +238,41 @@ impl Domain {
         self.page(auth.org(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
     }
 
+    /// A page of the records with these ids, in their order; what is unknown or deleted is left out. `by` is the parameter
+    /// that says how many there are.
+    pub(crate) async fn page_of(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        ids: &[Id],
+        by: &'static str,
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
+        let ListRequest { page, page_size, mut buffer, .. } = request;
+        let first = (page - 1).saturating_mul(u64::from(page_size));
+        let (begin, mut n, mut count) = (buffer.len(), 0, 0);
+        for ids in ids.chunks(READ_AT_ONCE).filter(|_| page_size > 0) {
+            for row in self.store.get_many(org, kind, ids).await?.into_iter().filter(Row::shows) {
+                n += 1;
+                if n <= first {
+                    continue;
+                }
+                if count == page_size {
+                    return Ok(WholePage { buffer, more: true });
+                }
+                if buffer.len() - begin + row.doc.len() > self.settings.answer {
+                    return Err(self.settings.too_large(by, "ask for fewer at once"));
+                }
+                if count > 0 {
+                    buffer.push(b',');
+                }
+                buffer.extend_from_slice(row.doc.as_bytes());
+                count += 1;
+            }
+        }
+        Ok(WholePage { buffer, more: false })
+    }
+
     async fn page(&self, org: OrgId, list: &List, order: Order, request: ListRequest) -> Result<ListPage, DomainError> {
         let fingerprint = fingerprint(list, order);
         let start = match &request.cursor {
@@ -245,8 +293,12 @@ impl Domain {
         if request.page_size == 0 {
             return Ok(ListPage { buffer: request.buffer, count: 0, next: None, prev: None });
         }
-        let window = Window { order, start, limit: request.page_size };
-        let Page { buffer, count, first, last, more } = self.store.page(org, list, &window, request.buffer).await?;
+        let window = Window { order, start, limit: request.page_size, bytes: self.settings.answer };
+        let Page { buffer, count, first, last, more } =
+            self.store.page(org, list, &window, request.buffer).await.map_err(|error| match error {
+                StoreError::TooLarge => self.settings.too_large("pageSize", "ask for fewer rows a page"),
+                other => other.into(),
+            })?;
         // Read backwards, "more" speaks of the rows before; the row it was read from lies after.
         let backwards = matches!(start, Start::Before(_));
         let cursor = |direction, position| Cursor { direction, position, fingerprint };

@@ -9,6 +9,7 @@
 
 mod customer;
 mod messages;
+mod recount;
 mod status;
 
 use std::sync::{Mutex, PoisonError};
@@ -22,12 +23,18 @@ use konverse_model::{
     ConversationId, CustomerId, Document, FieldError, Id, Instant, Kind, MessageId, NoteId, OrgId, UserId,
 };
 use konverse_store::{Changes, Hide, Op, Row, Scope, Surroundings};
+use tokio::sync::SemaphorePermit;
 
 use crate::directory::{Author, References};
-use crate::unit::{Draft, Stored};
+use crate::unit::{Draft, Stored, Tracked};
 use crate::{Actor, Domain, DomainError};
 
+pub(crate) use recount::{Reassessment, Refold, fold_order};
 pub(crate) use status::{Cause, begin_done, change_status, move_restored_closing};
+
+/// Messages that are read again at once while a long conversation is folded anew, and bytes of their texts.
+const READ_AGAIN: usize = 500;
+const BYTES_AGAIN: usize = 4 << 20;
 
 /// How far ahead of this clock a message may say it was sent, in milliseconds: clocks differ by as much.
 const SKEW_MS: i64 = 5 * 60_000;
@@ -70,6 +77,8 @@ pub(crate) struct Timeline<'a> {
     /// A conversation has left the customer or come back: what follows from all of them is worked out anew.
     reassess: bool,
     left: Option<ConversationId>,
+    /// Held from where something long is looked through.
+    looking_through: Option<SemaphorePermit<'a>>,
 }
 
 /// Whom and what the body of a new message or note names beside its content.
@@ -206,7 +215,16 @@ impl<'a> Timeline<'a> {
             hides: Vec::new(),
             reassess: false,
             left: None,
+            looking_through: None,
         }
+    }
+
+    /// Waits until few others look through something long, too: each holds a few megabytes and keeps a processor busy.
+    async fn look_through(&mut self) -> Result<(), DomainError> {
+        if self.looking_through.is_none() {
+            self.looking_through = Some(self.domain.look_through().await?);
+        }
+        Ok(())
     }
 
     /// The timeline of a stored customer who shows.
@@ -384,23 +402,26 @@ impl<'a> Timeline<'a> {
             }
         }
         drafts.extend(new.into_iter().map(|message| (MessageId(message.doc.id), message)));
-        let mut order: Vec<(Instant, Id)> =
-            drafts.values().map(|message| (message.doc.attributes.sent_at, message.doc.id)).collect();
+        let mut order: Vec<(Instant, Id, usize)> =
+            drafts.values().map(|message| (message.doc.attributes.sent_at, message.doc.id, 0)).collect();
         let mut pages = self.domain.pages(self.org, Kind::Message, Scope::Conversation(id));
         let mut held: IndexMap<MessageId, Draft<MessageAttributes>> = IndexMap::new();
         while let Some(rows) = pages.next().await? {
+            if pages.goes_on() {
+                self.look_through().await?;
+            }
             held.clear();
             for row in rows {
                 let message = MessageId(row.id);
                 if without == Some(message) || drafts.contains_key(&message) {
                     continue;
                 }
+                let size = row.doc.len();
                 let draft = Draft::<MessageAttributes>::read(row)?;
-                order.push((draft.doc.attributes.sent_at, message.0));
-                held.insert(message, draft);
-            }
-            if pages.goes_on() {
-                held.clear();
+                order.push((draft.doc.attributes.sent_at, message.0, size));
+                if !pages.goes_on() {
+                    held.insert(message, draft);
+                }
             }
         }
         if order.len() > held.len() + drafts.len() {
@@ -410,16 +431,25 @@ impl<'a> Timeline<'a> {
         order.sort_unstable();
         let conversation = self.conversation(id)?;
         messages::forget_messages(&mut conversation.doc, &mut conversation.state);
-        for part in order.chunks(500) {
+        let mut rest = &*order;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |(_, _, size): &&(Instant, Id, usize)| {
+                bytes += size;
+                bytes <= BYTES_AGAIN
+            };
+            let few = rest.iter().take(READ_AGAIN).take_while(fits).count().max(1);
+            let (part, later) = rest.split_at(few);
+            rest = later;
             let wanted: Vec<Id> = part
                 .iter()
-                .map(|(_, id)| *id)
+                .map(|(_, id, _)| *id)
                 .filter(|id| !drafts.contains_key(&MessageId(*id)) && !held.contains_key(&MessageId(*id)))
                 .collect();
             for row in self.domain.store.get_many(self.org, Kind::Message, &wanted).await? {
                 held.insert(MessageId(row.id), Draft::read(row)?);
             }
-            for (_, message) in part {
+            for (_, message, _) in part {
                 let message = MessageId(*message);
                 let draft = drafts.swap_remove(&message).or_else(|| held.swap_remove(&message));
                 // Gone meanwhile: the turn has moved and this is computed again.
@@ -429,6 +459,12 @@ impl<'a> Timeline<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Stores a message or note of this timeline as it is now, which nothing else of this change looks at. It is held as
+    /// the texts that are written, a fraction of the draft.
+    pub(crate) fn rewrite<A: Tracked>(&mut self, draft: Draft<A>) -> Result<(), DomainError> {
+        draft.finish(self.author.user, &mut self.changes).map(drop)
     }
 
     /// Adds a note that was created or changed.
@@ -511,6 +547,9 @@ impl<'a> Timeline<'a> {
         let mut remaining = customer::Remaining::default();
         let mut pages = self.domain.pages(self.org, Kind::Conversation, Scope::Customer(of));
         while let Some(rows) = pages.next().await? {
+            if pages.goes_on() {
+                self.look_through().await?;
+            }
             for row in rows {
                 let id = ConversationId(row.id);
                 if !self.conversations.contains_key(&id) && self.left != Some(id) {

@@ -251,6 +251,39 @@ impl<A: Tracked> Draft<A> {
         }
     }
 
+    /// The row of a stored record as its text says it should be, where it lies.
+    pub(crate) fn laid(&self) -> Option<Row> {
+        let was = self.read_row()?;
+        let mut doc = self.doc.clone();
+        let rev = doc.attributes.rev().map_or(was.rev, |rev| *rev);
+        let updated_at = *doc.attributes.updated_at();
+        // What another renderer made has another form.
+        let text = if was.version == RENDERER { doc.to_text() } else { was.doc.clone() };
+        let row = self.row(rev, was.turn, updated_at, text, was.state.clone());
+        Some(Row { customer: was.customer, conversation: was.conversation, version: was.version, ..row })
+    }
+
+    /// Stores the row as it should be. The record does not change by that, so nothing is told.
+    pub(crate) fn lay_anew(self, changes: &mut Changes) {
+        if let (Some(mut now), Some(was)) = (self.laid(), self.was.map(|was| was.row)) {
+            now.turn += i64::from(A::KIND == Kind::Customer);
+            changes.put(Put { was: Some(Box::new(was)), now, stamp_at: None, event: None });
+        }
+    }
+
+    /// The same as [`Draft::finish`] of a record that was changed. One of which only a column is wrong is told of as well.
+    pub(crate) fn finish_anyway(mut self, changes: &mut Changes) -> Result<(), DomainError> {
+        if self.is_changed() {
+            return self.finish(None, changes).map(drop);
+        }
+        let state = self.read_row().and_then(|row| row.state.clone());
+        if let Some(Read { row, .. }) = self.was.take().map(|was| *was) {
+            self.renew(row.rev + 1, changes.at);
+            self.put(Some((row, None)), state, Verb::Update, None, changes)?;
+        }
+        Ok(())
+    }
+
     fn renew(&mut self, rev: i64, at: Instant) {
         if let Some(shown) = self.doc.attributes.rev() {
             *shown = rev;
@@ -285,7 +318,8 @@ impl<A: Tracked> Draft<A> {
             stamp_at: difference.is_some().then_some(events::STAMP_AT),
             changes: difference,
         };
-        let was = was.map(|(row, _)| Box::new(row));
+        // Its text is not needed any more, and what is about to be written is held in several forms already.
+        let was = was.map(|(row, _)| Box::new(Row { doc: String::new(), ..row }));
         Ok(changes.put(Put { was, now, stamp_at: Some(stamp_at), event: Some(event) }))
     }
 

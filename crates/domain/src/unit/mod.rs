@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use konverse_model::{CustomerId, Id, Kind, OrgId};
-use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Scope, Start, StoreError, Window};
-use tokio::sync::MutexGuard;
+use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Rows, Scope, Start, StoreError, Window};
+use tokio::sync::{MutexGuard, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::{Domain, DomainError};
@@ -34,12 +34,20 @@ const EAGER: u32 = 3;
 /// Milliseconds an attempt waits at most, by chance, so that processes that write to one customer do not march in step.
 const LONGEST_WAIT: u64 = 40;
 
-/// Rows read at once when every row of a list must be looked at.
+/// Rows read at once when every row of a list must be looked at, and bytes of their texts.
 const READ_AT_ONCE: u32 = 500;
+const READ_BYTES: usize = 4 << 20;
 
 /// Locks that keep writers of one customer from computing against each other in this process. They only save work: the
 /// customer's turn decides, also between processes.
 pub(crate) const LOCKS: usize = 256;
+
+/// Changes that may look through something long at once (a conversation's messages, a customer's conversations), however
+/// many customers they are of: it bounds the memory they take together, and leaves processors to the others.
+pub(crate) const LOOKING_THROUGH: usize = 2;
+
+/// Long conversations that may be moved at once.
+pub(crate) const MOVING: usize = 1;
 
 fn lock_of(org: OrgId, customer: CustomerId) -> usize {
     let bytes = org.0.bytes().iter().chain(customer.0.bytes());
@@ -130,6 +138,17 @@ impl Domain {
         }
     }
 
+    /// Waits until it may look through something long: few do so at once in a process.
+    pub(crate) async fn look_through(&self) -> Result<SemaphorePermit<'_>, DomainError> {
+        self.looking_through.acquire().await.map_err(|error| DomainError::internal(error.to_string()))
+    }
+
+    /// Waits until it may move a long conversation, all texts of which are held until they are stored. Whoever has this
+    /// turn may wait for that of [`Domain::look_through`], and never the other way round.
+    pub(crate) async fn move_much(&self) -> Result<SemaphorePermit<'_>, DomainError> {
+        self.moving.acquire().await.map_err(|error| DomainError::internal(error.to_string()))
+    }
+
     /// A record that shows.
     pub(crate) async fn row(&self, org: OrgId, kind: Kind, id: Id) -> Result<Row, DomainError> {
         self.store
@@ -139,7 +158,7 @@ impl Domain {
             .ok_or_else(|| DomainError::NotFound(kind, id.to_string()))
     }
 
-    /// The rows of a list, a few hundred at a time, oldest first.
+    /// The rows of a list, a few hundred at a time or a few megabytes, oldest first.
     pub(crate) fn pages(&self, org: OrgId, kind: Kind, scope: Scope) -> Pages<'_> {
         Pages { domain: self, org, list: List::of(kind, scope), start: Some(Start::Offset(0)) }
     }
@@ -158,12 +177,10 @@ impl Pages<'_> {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Row>>, DomainError> {
         let Some(start) = self.start else { return Ok(None) };
         let order = Order { field: konverse_store::Field::CreatedAt, descending: false };
-        let window = Window { order, start, limit: READ_AT_ONCE };
-        let rows = self.domain.store.rows(self.org, &self.list, &window).await?;
+        let window = Window { order, start, limit: READ_AT_ONCE, bytes: READ_BYTES };
+        let Rows { rows, more } = self.domain.store.rows(self.org, &self.list, &window).await?;
         self.start = match rows.last() {
-            Some(last) if rows.len() == READ_AT_ONCE as usize => {
-                Some(Start::After(konverse_model::Position { at: last.created_at, id: last.id }))
-            }
+            Some(last) if more => Some(Start::After(konverse_model::Position { at: last.created_at, id: last.id })),
             _ => None,
         };
         Ok(Some(rows))

@@ -33,10 +33,21 @@ impl Drop for Running {
 impl Running {
     /// Starts the program in a folder and waits until it serves.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_konverse"))
-            .args(args)
+        Self::start_within(folder, args, &[])
+    }
+
+    /// The same with an environment of these variables alone.
+    pub(crate) fn start_within(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_konverse"));
+        Self::of(command.args(args), folder, environment)
+    }
+
+    /// Runs a command that ends up being the program, and waits until it serves.
+    pub(crate) fn of(command: &mut Command, folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .current_dir(folder)
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -52,14 +63,11 @@ impl Running {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { child, lines, log: String::new(), address };
-        running.address = loop {
-            let Ok(line) = running.lines.recv_timeout(PATIENCE) else { panic!("{args:?} does not serve: {running:?}") };
-            running.log += &format!("{line}\n");
-            if let Some((_, address)) = line.split_once("serving on http://") {
-                // In JSON, quotes follow.
-                break address.split('"').next().and_then(|text| text.parse().ok()).expect("an address");
-            }
-        };
+        let line = running.logs("serving on ");
+        let address = line.split_once("://").map(|(_, address)| address);
+        // In JSON, quotes follow.
+        let address = address.and_then(|address| address.split('"').next()?.parse().ok());
+        running.address = address.unwrap_or_else(|| panic!("no address: {line}"));
         running
     }
 
@@ -68,6 +76,18 @@ impl Running {
         // The shell's own kill: not every machine has one as a program.
         let kill = ["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()].map(str::to_owned);
         assert!(Command::new("sh").args(kill).status().expect("a shell").success());
+    }
+
+    /// Waits until it logs a line with this in it.
+    pub(crate) fn logs(&mut self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("{text:?} is never logged: {self:?}"));
+            self.log += &format!("{line}\n");
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     /// Waits for its end: the exit status, if it ended by itself, and everything it logged.

@@ -1,0 +1,212 @@
+//! What is kept beside the records: names, kept counts, counted blocks, the sequence.
+
+use konverse_model::{Kind, OrgId};
+use konverse_store::{Changes, EventPlace, LaneFacts, Op, Scope, Space};
+
+use super::report::Difference;
+use super::{Finding, Outcome, Report};
+use crate::customers::CUSTOMERS;
+use crate::{Domain, DomainError};
+
+/// Rows read at once.
+const MANY: u32 = 1_000;
+
+/// Events read at once.
+const EVENTS: u32 = 5_000;
+
+fn finding(
+    kind: &'static str,
+    id: impl ToString,
+    Difference(what, stored, expected): Difference,
+    outcome: Outcome,
+) -> Finding {
+    Finding { kind, id: id.to_string(), what, stored, expected, outcome }
+}
+
+impl Domain {
+    /// Conversations, messages and notes that belong to nothing.
+    pub(super) async fn check_strays(&self, org: OrgId, report: &mut Report<'_, '_>) -> Result<(), DomainError> {
+        for kind in [Kind::Conversation, Kind::Message, Kind::Note] {
+            let mut after = None;
+            loop {
+                let some = self.store.strays(org, kind, after, MANY).await?;
+                for id in &some {
+                    let found = Difference("what it belongs to".into(), "missing".into(), "there".into());
+                    let why = "nothing says what it belonged to".to_owned();
+                    report.found(&finding(kind.name(), id, found, Outcome::Beyond(why)));
+                }
+                after = some.last().copied().filter(|_| some.len() == MANY as usize);
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names whose holder is not there. Found by one statement, and so of one moment.
+    pub(super) async fn check_lost_names(
+        &self,
+        org: OrgId,
+        repair: bool,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), DomainError> {
+        for space in Space::ALL {
+            let mut after = String::new();
+            loop {
+                let some = self.store.lost_names(org, space, &after, MANY).await?;
+                let is_last = some.len() < MANY as usize;
+                for (value, owner) in some {
+                    after.clone_from(&value);
+                    let what = format!("a name ({})", space.name());
+                    let mend = Op::Release(space, value, owner);
+                    self.lost(org, ("name", owner), &what, mend, repair, report).await?;
+                }
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The kept count of customers. Both are of one moment, so the difference stays the same whoever writes.
+    pub(super) async fn check_tally(
+        &self,
+        org: OrgId,
+        repair: bool,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), DomainError> {
+        report.checked.seen("tally", 1);
+        let (kept, counted) = self.store.tally_and_count(org, CUSTOMERS).await?;
+        if kept != counted {
+            let mut outcome = Outcome::Found;
+            if repair {
+                let mut changes = Changes::new(org, self.now());
+                changes.tally(CUSTOMERS, org.0, counted - kept);
+                self.apply(changes).await?;
+                outcome = Outcome::Mended;
+            }
+            report.found(&finding("tally", CUSTOMERS, Difference::of("it", kept, counted), outcome));
+        }
+        Ok(())
+    }
+
+    /// Counted blocks.
+    pub(super) async fn check_blocks(
+        &self,
+        org: OrgId,
+        repair: bool,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), DomainError> {
+        let mut after = None;
+        loop {
+            let some = self.store.counted_lists(org, after, MANY).await?;
+            for (number, scope) in &some {
+                report.checked.seen("counted list", 1);
+                // One of a newer program is not ours to judge.
+                let Some(list) = self.store.counted_list(*number, *scope) else { continue };
+                let wrong = self.store.wrong_blocks(org, &list).await?;
+                if wrong.is_empty() {
+                    continue;
+                }
+                let mut outcome = Outcome::Found;
+                if repair {
+                    self.store.forget_blocks(org, &list).await?;
+                    outcome = Outcome::Mended;
+                }
+                let of = match list.scope {
+                    Scope::Org => "the org",
+                    Scope::Customer(_) => "customer",
+                    Scope::Conversation(_) => "conversation",
+                };
+                let id = format!("of {}s of {of} {scope}", list.kind.name());
+                for block in wrong {
+                    let what = format!("the block from {}", block.at);
+                    let found = if block.kept == block.counted {
+                        Difference(format!("{what}, rows before it"), format!("{} off", block.off), "exact".into())
+                    } else {
+                        Difference::of(&what, block.kept, block.counted)
+                    };
+                    report.found(&finding("counted list", &id, found, outcome.clone()));
+                }
+            }
+            after = some.last().copied().filter(|_| some.len() == MANY as usize);
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The sequence: no lane has a gap, its head is right, and it goes on no earlier than it came. Whether moments went back in
+    /// what is told already is not asked: the first release, which had no lanes, left such.
+    pub(super) async fn check_lanes(
+        &self,
+        org: OrgId,
+        repair: bool,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), DomainError> {
+        for facts in self.store.lanes(org).await? {
+            report.checked.seen("lane", 1);
+            self.check_lane(org, facts, repair, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_lane(
+        &self,
+        org: OrgId,
+        facts: LaneFacts,
+        repair: bool,
+        report: &mut Report<'_, '_>,
+    ) -> Result<(), DomainError> {
+        let lane = facts.lane;
+        let mut found = Vec::new();
+        let newest = facts.newest.unwrap_or(facts.gone).max(facts.gone);
+        if facts.seq != newest {
+            found.push(Difference::of("the number of its newest event", facts.seq, newest));
+        }
+        let (mut seq, mut gone, mut at) = (facts.gone, facts.gone, facts.at);
+        loop {
+            let some = self.store.event_places(org, lane, seq, EVENTS).await?;
+            report.checked.seen("event", some.len() as u64);
+            for EventPlace { seq: number, at: moment } in &some {
+                if *number != seq + 1 && !self.is_gone(org, lane, number - 1).await? {
+                    found.push(Difference(
+                        format!("what comes before event {number}"),
+                        format!("event {seq}"),
+                        format!("event {}", number - 1),
+                    ));
+                    gone = number - 1;
+                }
+                seq = *number;
+                // Later ones came after the lane was looked at.
+                if *number <= newest {
+                    at = at.max(*moment);
+                }
+            }
+            if some.len() < EVENTS as usize {
+                break;
+            }
+        }
+        if at != facts.at {
+            found.push(Difference::of("its newest moment", facts.at, at));
+        }
+        let mut outcome = Outcome::Found;
+        if repair && !found.is_empty() {
+            // How many records have the newest moment is not known: the next ones get a later one.
+            let after = if at > facts.at { at.plus(1) } else { at };
+            self.store.mend_lane(org, lane, after, gone).await?;
+            outcome = Outcome::Mended;
+        }
+        for difference in found {
+            report.found(&finding("lane", lane, difference, outcome.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether events up to a number were forgotten by now.
+    async fn is_gone(&self, org: OrgId, lane: i64, number: i64) -> Result<bool, DomainError> {
+        Ok(self.store.lanes(org).await?.iter().any(|facts| facts.lane == lane && facts.gone >= number))
+    }
+}

@@ -1,0 +1,395 @@
+//! A customer with all that is theirs.
+
+use std::collections::{HashMap, VecDeque};
+
+use konverse_model::resource::{
+    Conversation, ConversationAttributes, CustomerAttributes, Message, MessageAttributes, NoteAttributes,
+};
+use konverse_model::{ConversationId, CustomerId, Document, Id, Instant, Kind, MessageId, OrgId, Position};
+use konverse_store::{Found, Hidden, Part, Row, Walk};
+
+use super::notes::{Level, Notes, Place, look};
+use super::report::{Difference, differences};
+use super::{AT_ONCE, alone, unreadable};
+use crate::customers::{name_customer, names_of};
+use crate::timeline::{Reassessment, Refold, fold_order};
+use crate::unit::Draft;
+use crate::{Domain, DomainError};
+
+/// Conversations whose messages and notes are asked for at once, and how many of each come with the first answer.
+const ABREAST: usize = 25;
+const FIRST: u32 = 30;
+
+/// Messages of a conversation that are held until all of it is read; of longer ones only times and ids are.
+const HELD: usize = 500;
+
+/// How a conversation is hidden, given its customer.
+fn conversation_in(customer: Hidden, stored: Hidden) -> Hidden {
+    match (customer, stored) {
+        (_, Hidden::Deleted) => Hidden::Deleted,
+        (Hidden::No, _) => Hidden::No,
+        _ => Hidden::WithCustomer,
+    }
+}
+
+/// How a message or a note is hidden, given its conversation.
+fn entry_in(conversation: Hidden, stored: Hidden) -> Hidden {
+    match (conversation, stored) {
+        (_, Hidden::Deleted) => Hidden::Deleted,
+        (Hidden::No, _) => Hidden::No,
+        (Hidden::Deleted | Hidden::WithConversation, _) => Hidden::WithConversation,
+        (Hidden::WithCustomer, _) => Hidden::WithCustomer,
+    }
+}
+
+/// The messages of a conversation as they were read.
+#[derive(Default)]
+struct Messages {
+    keys: Vec<(Instant, Id)>,
+    held: Vec<Draft<MessageAttributes>>,
+    /// All of them could be read.
+    whole: bool,
+}
+
+/// A conversation that is being looked at.
+struct Looked {
+    id: ConversationId,
+    customer: CustomerId,
+    /// As it should be hidden.
+    hidden: Hidden,
+    draft: Option<Draft<ConversationAttributes>>,
+}
+
+impl Domain {
+    /// Looks at a customer and all that is theirs.
+    pub(super) async fn look_at_customer(&self, org: OrgId, row: &Row, notes: &mut Notes) -> Result<(), DomainError> {
+        let (id, hidden) = (CustomerId(row.id), alone(row.hidden));
+        let place = Place { org, customer: None, conversation: None, hidden };
+        notes.checked.seen(Kind::Customer.name(), 1);
+        let draft = look::<CustomerAttributes>(notes, row.clone(), &place)?;
+        let mut whole = draft.is_some();
+        let mut reassessment = draft.as_ref().map(|draft| Reassessment::begin(&draft.doc.attributes));
+        let mut corrected: HashMap<ConversationId, Option<MessageId>> = HashMap::new();
+        let mut walks: Vec<(Walk, Option<Position>)> =
+            Hidden::ALL.map(|hidden| (Walk::Conversations(id, hidden), None)).into();
+        while !walks.is_empty() {
+            let parts = self.store.walk(org, &walks, AT_ONCE).await?;
+            let mut rows = Vec::new();
+            let mut further = Vec::new();
+            for ((walk, _), part) in walks.iter().zip(parts) {
+                further.extend(part.next.map(|next| (*walk, Some(next))));
+                for found in part.rows {
+                    match found {
+                        Found::Row(row) => rows.push(*row),
+                        Found::Unreadable(id, why) => {
+                            whole = false;
+                            note_unreadable(notes, Kind::Conversation, id, &why);
+                        }
+                    }
+                }
+            }
+            walks = further;
+            let mut rows: VecDeque<Row> = rows.into();
+            while !rows.is_empty() {
+                let some: Vec<Row> = rows.drain(..rows.len().min(ABREAST)).collect();
+                for seen in self.look_at_conversations(org, id, hidden, some, notes).await? {
+                    match (seen, &mut reassessment) {
+                        (Some(seen), Some(all)) if seen.shows => {
+                            corrected.extend(seen.corrected.map(|last| (seen.doc.conversation_id(), last)));
+                            all.see(seen.doc);
+                        }
+                        (Some(_), _) => {}
+                        (None, _) => whole = false,
+                    }
+                }
+            }
+        }
+        let Some(draft) = draft else { return Ok(()) };
+        if let (true, Hidden::No, Some(reassessment)) = (whole, hidden, reassessment) {
+            self.compare_customer(org, &draft, reassessment, &corrected, notes).await?;
+        }
+        self.compare_names(org, &draft, hidden, notes).await
+    }
+
+    /// What follows from a customer's conversations.
+    async fn compare_customer(
+        &self,
+        org: OrgId,
+        draft: &Draft<CustomerAttributes>,
+        reassessment: Reassessment,
+        corrected: &HashMap<ConversationId, Option<MessageId>>,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        let newest = match reassessment.last_with_messages() {
+            Some(conversation) => self.newest_message_of(org, conversation, corrected).await?,
+            None => None,
+        };
+        let mut expected = reassessment.settle(&draft.doc, newest);
+        name_customer(&mut expected);
+        let found = differences(&draft.doc.attributes, &expected.attributes);
+        let mut mended = draft.clone();
+        mended.doc = expected;
+        notes.differ(Kind::Customer.name(), draft.doc.id, found, Level::Customer, |changes| {
+            mended.finish(None, changes).map(drop)
+        })
+    }
+
+    async fn newest_message_of(
+        &self,
+        org: OrgId,
+        conversation: ConversationId,
+        corrected: &HashMap<ConversationId, Option<MessageId>>,
+    ) -> Result<Option<Message>, DomainError> {
+        let last = match corrected.get(&conversation) {
+            Some(last) => *last,
+            None => {
+                let row = self.store.get(org, Kind::Conversation, conversation.0).await?;
+                let draft = row.and_then(|row| Draft::<ConversationAttributes>::read(row).ok());
+                draft.and_then(|draft| draft.state.last_message)
+            }
+        };
+        let Some(id) = last else { return Ok(None) };
+        let row = self.store.get(org, Kind::Message, id.0).await?;
+        Ok(row.and_then(|row| Document::from_text(&row.doc).ok()))
+    }
+
+    /// The names the customer holds: those in the text, none once they are deleted.
+    async fn compare_names(
+        &self,
+        org: OrgId,
+        draft: &Draft<CustomerAttributes>,
+        hidden: Hidden,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        let id = draft.doc.id;
+        let expected: Vec<_> = if hidden == Hidden::No { names_of(&draft.doc).collect() } else { Vec::new() };
+        self.compare_held(org, Kind::Customer, id, expected, notes).await
+    }
+
+    pub(super) async fn compare_held(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        id: Id,
+        expected: Vec<(konverse_store::Space, String)>,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        let held = self.store.names(org, kind, &[id]).await?.pop().unwrap_or_default();
+        notes.checked.seen("name", expected.len() as u64);
+        let is_held = |stored: &str, wanted: &str, space: konverse_store::Space| {
+            vec![Difference(format!("a name ({})", space.name()), stored.to_owned(), wanted.to_owned())]
+        };
+        for (space, value) in held.iter().filter(|name| !expected.contains(*name)) {
+            notes.differ(kind.name(), id, is_held("held", "free", *space), Level::Beside, |changes| {
+                changes.release(*space, value.clone(), id);
+                Ok(())
+            })?;
+        }
+        let missing: Vec<_> = expected.into_iter().filter(|name| !held.contains(name)).collect();
+        let holders = if missing.is_empty() { Vec::new() } else { self.store.holders(org, &missing).await? };
+        for ((space, value), holder) in missing.into_iter().zip(holders) {
+            match holder.filter(|holder| *holder != id) {
+                Some(other) => {
+                    let found =
+                        Difference(format!("a name ({})", space.name()), format!("held by {other}"), "held".into());
+                    notes.beyond(kind.name(), id, found, "take it away from one of the two");
+                }
+                None => notes.differ(kind.name(), id, is_held("free", "held", space), Level::Beside, |changes| {
+                    changes.claim(space, value, id);
+                    Ok(())
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at some conversations with their messages and notes. Gives each as it should be; none of one that cannot be
+    /// read.
+    async fn look_at_conversations(
+        &self,
+        org: OrgId,
+        customer: CustomerId,
+        of_customer: Hidden,
+        rows: Vec<Row>,
+        notes: &mut Notes,
+    ) -> Result<Vec<Option<Seen>>, DomainError> {
+        let walks: Vec<_> = rows
+            .iter()
+            .flat_map(|row| [Kind::Message, Kind::Note].map(|kind| (Walk::Entries(kind, ConversationId(row.id)), None)))
+            .collect();
+        let mut parts = self.store.walk(org, &walks, FIRST).await?.into_iter();
+        let mut seen = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (messages, of_notes) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            seen.push(self.look_at_conversation(org, customer, of_customer, row, [messages, of_notes], notes).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn look_at_conversation(
+        &self,
+        org: OrgId,
+        customer: CustomerId,
+        of_customer: Hidden,
+        row: Row,
+        [messages, of_notes]: [Part; 2],
+        notes: &mut Notes,
+    ) -> Result<Option<Seen>, DomainError> {
+        notes.checked.seen(Kind::Conversation.name(), 1);
+        let (id, hidden) = (ConversationId(row.id), conversation_in(of_customer, row.hidden));
+        let place = Place { org, customer: Some(customer), conversation: None, hidden };
+        let draft = look::<ConversationAttributes>(notes, row, &place)?;
+        let looked = Looked { id, customer, hidden, draft };
+        let messages = self.look_at_messages(org, &looked, messages, notes).await?;
+        let of_notes = self.look_at_notes(org, &looked, of_notes, notes).await?;
+        let Some(draft) = looked.draft else { return Ok(None) };
+        let shows = hidden == Hidden::No;
+        let (true, Some((count, newest))) = (messages.whole, of_notes) else {
+            // What follows from a message nobody can read cannot be told.
+            return Ok(Some(Seen { doc: draft.doc, shows, corrected: None }));
+        };
+        let mut refold = Refold::begin(&draft.doc, &draft.state);
+        self.fold_all(org, messages, &mut refold, notes).await?;
+        refold.with_notes(count, newest);
+        let mut found = differences(&draft.doc.attributes, &refold.doc.attributes);
+        if draft.state != refold.state {
+            found.push(Difference(
+                "what is kept beside its text".into(),
+                "not what".into(),
+                "what its messages say".into(),
+            ));
+        }
+        let doc = refold.doc.clone();
+        let corrected = (draft.state.last_message != refold.state.last_message).then_some(refold.state.last_message);
+        let mut mended = draft;
+        (mended.doc, mended.state) = (refold.doc, refold.state);
+        notes.differ(Kind::Conversation.name(), id.0, found, Level::Conversations, |changes| {
+            mended.finish(None, changes).map(drop)
+        })?;
+        Ok(Some(Seen { doc, shows, corrected }))
+    }
+
+    async fn look_at_messages(
+        &self,
+        org: OrgId,
+        of: &Looked,
+        mut part: Part,
+        notes: &mut Notes,
+    ) -> Result<Messages, DomainError> {
+        let mut all = Messages { whole: true, ..Messages::default() };
+        loop {
+            notes.checked.seen(Kind::Message.name(), part.rows.len() as u64);
+            for found in part.rows {
+                let draft = match found {
+                    Found::Row(row) => look::<MessageAttributes>(notes, *row.clone(), &of.place(org, &row))?,
+                    Found::Unreadable(id, why) => {
+                        note_unreadable(notes, Kind::Message, id, &why);
+                        None
+                    }
+                };
+                let Some(draft) = draft else {
+                    all.whole = false;
+                    continue;
+                };
+                if draft.hidden != Hidden::Deleted {
+                    all.keys.push(fold_order(&draft.doc));
+                    if all.keys.len() <= HELD {
+                        all.held.push(draft);
+                    } else {
+                        all.held.clear();
+                    }
+                }
+            }
+            let Some(next) = part.next else { return Ok(all) };
+            part = self.further(org, Walk::Entries(Kind::Message, of.id), next).await?;
+        }
+    }
+
+    /// How many notes there are, and when the newest was made; none when one cannot be read.
+    async fn look_at_notes(
+        &self,
+        org: OrgId,
+        of: &Looked,
+        mut part: Part,
+        notes: &mut Notes,
+    ) -> Result<Option<(u64, Option<Instant>)>, DomainError> {
+        let (mut count, mut newest, mut whole) = (0, None, true);
+        loop {
+            notes.checked.seen(Kind::Note.name(), part.rows.len() as u64);
+            for found in part.rows {
+                match found {
+                    Found::Row(row) => {
+                        if row.hidden != Hidden::Deleted {
+                            count += 1;
+                            newest = newest.max(Some(row.created_at));
+                        }
+                        look::<NoteAttributes>(notes, *row.clone(), &of.place(org, &row))?;
+                    }
+                    Found::Unreadable(id, why) => {
+                        whole = false;
+                        note_unreadable(notes, Kind::Note, id, &why);
+                    }
+                }
+            }
+            let Some(next) = part.next else { return Ok(whole.then_some((count, newest))) };
+            part = self.further(org, Walk::Entries(Kind::Note, of.id), next).await?;
+        }
+    }
+
+    async fn further(&self, org: OrgId, walk: Walk, next: Position) -> Result<Part, DomainError> {
+        Ok(self.store.walk(org, &[(walk, Some(next))], AT_ONCE).await?.pop().unwrap_or_default())
+    }
+
+    /// Folds all messages in the order they were sent, and notes those of which something follows that they do not say.
+    async fn fold_all(
+        &self,
+        org: OrgId,
+        Messages { mut keys, held, .. }: Messages,
+        refold: &mut Refold,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        keys.sort_unstable();
+        let mut held: HashMap<Id, Draft<MessageAttributes>> =
+            held.into_iter().map(|message| (message.doc.id, message)).collect();
+        for part in keys.chunks(HELD) {
+            let wanted: Vec<Id> = part.iter().map(|(_, id)| *id).filter(|id| !held.contains_key(id)).collect();
+            for row in self.store.get_many(org, Kind::Message, &wanted).await? {
+                held.insert(row.id, Draft::read(row)?);
+            }
+            for (_, id) in part {
+                let Some(message) = held.remove(id) else { continue };
+                let mut folded = message.clone();
+                refold.fold(&mut folded.doc);
+                if folded.doc != message.doc {
+                    let found = differences(&message.doc.attributes, &folded.doc.attributes);
+                    notes.differ(Kind::Message.name(), *id, found, Level::Conversations, |changes| {
+                        folded.finish(None, changes).map(drop)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A conversation as it should be, and whether it should show.
+struct Seen {
+    doc: Conversation,
+    shows: bool,
+    /// Its newest message, if it is another than stored.
+    corrected: Option<Option<MessageId>>,
+}
+
+impl Looked {
+    /// Where a message or note of it lies. One that was deleted stays with the customer the conversation had then.
+    fn place(&self, org: OrgId, row: &Row) -> Place {
+        let customer = if row.hidden == Hidden::Deleted { row.customer } else { Some(self.customer) };
+        Place { org, customer, conversation: Some(self.id.0), hidden: entry_in(self.hidden, row.hidden) }
+    }
+}
+
+fn note_unreadable(notes: &mut Notes, kind: Kind, id: Option<Id>, why: &str) {
+    let finding = unreadable(kind, id, why);
+    let found = Difference(finding.what, finding.stored, finding.expected);
+    notes.beyond(kind.name(), finding.id, found, "nothing else has what stood there");
+}

@@ -1,0 +1,267 @@
+//! The bodies that pass: a request's, which has to come at a rate, and an answer's, which is counted until it is sent.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::{Buf, Bytes};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Duration, Instant, Sleep};
+
+use super::Limits;
+use super::watch::Watch;
+
+/// Bytes of a body nobody wanted that are read all the same, so that the connection lives on. A refused request has a body
+/// of the size others have; more is not worth the trouble.
+const DRAINED: u64 = 256 * 1024;
+
+/// A request's body while it comes.
+pub(super) struct Arriving {
+    body: Option<Incoming>,
+    pace: Pace,
+    rest: Arc<Rest>,
+}
+
+/// What the handler leaves of a body.
+pub(super) struct Rest {
+    is_coming: AtomicBool,
+    /// Whether the client was ever asked for it.
+    is_wanted: AtomicBool,
+    left: Mutex<Option<(Incoming, Pace)>>,
+}
+
+/// A grace, and then a least number of bytes a second. It needs a timer only while something is missing.
+struct Pace {
+    grace: Duration,
+    rate: u32,
+    begun: Instant,
+    received: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn deadline(&self) -> Instant {
+        let millis = self.received.saturating_mul(1000) / u64::from(self.rate.max(1));
+        self.begun + self.grace + Duration::from_millis(millis.min(1 << 40))
+    }
+
+    /// Ready when it has been waited for long enough.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Arriving {
+    pub(super) fn new(body: Incoming, limits: &Limits) -> (Self, Arc<Rest>) {
+        let rest = Arc::new(Rest {
+            is_coming: AtomicBool::new(true),
+            is_wanted: AtomicBool::new(false),
+            left: Mutex::new(None),
+        });
+        let pace = Pace { grace: limits.body, rate: limits.rate, begun: Instant::now(), received: 0, timer: None };
+        (Self { body: Some(body), pace, rest: Arc::clone(&rest) }, rest)
+    }
+
+    fn end(&mut self) {
+        self.body = None;
+        self.rest.is_coming.store(false, Relaxed);
+    }
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.rest.is_wanted.store(true, Relaxed);
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.pace.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if hyper::body::Body::is_end_stream(body) {
+                    this.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.end();
+                Poll::Ready(Some(Err(axum::Error::new(error))))
+            }
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(this.pace.poll_over(cx));
+                Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), hyper::body::Body::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take() else { return };
+        let pace = Pace { timer: None, ..self.pace };
+        *self.rest.left.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, pace));
+        self.rest.is_coming.store(false, Relaxed);
+    }
+}
+
+impl Rest {
+    /// Whether the body is still being read.
+    pub(super) fn is_coming(&self) -> bool {
+        self.is_coming.load(Relaxed)
+    }
+
+    /// Reads what nobody wanted to its end. Not when it is long or comes too slowly, and not when the client waits to be
+    /// asked for it (`Expect: 100-continue`): then false.
+    pub(super) async fn drained(&self, waits: bool) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((mut body, mut pace)) = left else { return true };
+        if waits && !self.is_wanted.load(Relaxed) {
+            return false;
+        }
+        let mut room = DRAINED;
+        if hyper::body::Body::size_hint(&body).lower() > room {
+            return false;
+        }
+        std::future::poll_fn(|cx| {
+            loop {
+                match hyper::body::Body::poll_frame(Pin::new(&mut body), cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                        let Some(less) = room.checked_sub(bytes) else { return Poll::Ready(false) };
+                        room = less;
+                        pace.received += bytes;
+                    }
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Pending => return pace.poll_over(cx).map(|()| false),
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// A request that is not answered yet.
+pub(super) struct Open(pub(super) Arc<Watch>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// An answer's body on its way.
+pub(super) struct Sending {
+    body: Body,
+    held: Held,
+    /// Until the connection has taken all of it, the request is open.
+    _open: Open,
+}
+
+/// Bytes that are counted until this is dropped.
+struct Held {
+    watch: Arc<Watch>,
+    unsent: usize,
+    counted: usize,
+}
+
+impl Held {
+    /// The part that belongs to so many bytes.
+    fn split(&mut self, bytes: usize) -> Self {
+        let (unsent, counted) = (self.unsent.min(bytes), self.counted.min(bytes));
+        self.unsent -= unsent;
+        self.counted -= counted;
+        Self { watch: Arc::clone(&self.watch), unsent, counted }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.unsent);
+        self.unsent -= bytes;
+        self.watch.sent(bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.sent(self.unsent);
+        if self.counted > 0 {
+            self.watch.share.give_back(self.counted);
+        }
+    }
+}
+
+impl Sending {
+    /// A body of so many bytes, `counted` of which were taken from the budget.
+    pub(super) fn new(body: Body, open: Open, bytes: usize, counted: usize) -> Self {
+        let watch = Arc::clone(&open.0);
+        watch.made(bytes);
+        Self { body, held: Held { watch, unsent: bytes, counted }, _open: open }
+    }
+}
+
+impl hyper::body::Body for Sending {
+    type Data = Piece;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|bytes| {
+                    let held = this.held.split(bytes.len());
+                    Piece { bytes, held }
+                })
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes of an answer, counted until the connection has written them or throws them away.
+pub(super) struct Piece {
+    bytes: Bytes,
+    held: Held,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.held.sent(count);
+    }
+}

@@ -1,0 +1,180 @@
+//! One request at the edge: what is refused before it goes any further, how long it may take, and what becomes of its body.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONNECTION, EXPECT};
+use axum::http::{HeaderValue, Method, Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
+use konverse_api::{Refused, Served, Standing};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tower::Service;
+
+use super::Limits;
+use super::body::{Arriving, Open, Rest, Sending};
+use super::budget::Budget;
+use super::watch::Watch;
+
+const AMBIGUOUS: Refused = Refused::Malformed("The request must not have both Content-Length and Transfer-Encoding");
+const SPENT: Refused = Refused::Unavailable("Too many answers are on their way and not read yet; try again");
+const CONNECTION_SPENT: Refused =
+    Refused::Unavailable("Too many answers on this connection are not read yet; read them and try again");
+const READ_TOO_LONG: Refused = Refused::Unavailable("The answer took too long to make and was given up; try again");
+const WRITE_TOO_LONG: Refused = Refused::Unknown(
+    "This takes longer than a request may. It goes on, so it may have been done or may still be: look before you try again",
+);
+
+/// A request's answer while it is made.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// What is behind the edge.
+pub(crate) trait Behind:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answering>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The answer to a request that does not reach it.
+    fn refusal(&self, refused: Refused) -> Response<Body>;
+}
+
+impl Behind for Served {
+    fn refusal(&self, refused: Refused) -> Response<Body> {
+        Self::refusal(self, refused)
+    }
+}
+
+/// What the requests of a connection share.
+pub(super) struct Front<B> {
+    pub(super) behind: B,
+    pub(super) peer: SocketAddr,
+    pub(super) limits: Arc<Limits>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) watch: Arc<Watch>,
+    /// Held by whatever runs, so that its end can be waited for.
+    pub(super) running: mpsc::Sender<Infallible>,
+}
+
+impl<B: Behind> Front<B> {
+    /// Answers a request.
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Sending>, Infallible>> + Send + use<B> {
+        // Counted before anything of it is polled.
+        let number = self.watch.begin();
+        let open = Open(Arc::clone(&self.watch));
+        let front = Arc::clone(self);
+        async move {
+            let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+            let response = front.respond(request, number, reads).await;
+            Ok(front.counted(response, open, reads))
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>, number: u64, reads: bool) -> Response<Body> {
+        if self.watch.ambiguous(number) {
+            self.watch.linger();
+            return self.behind.refusal(AMBIGUOUS);
+        }
+        if self.budget.is_spent() {
+            return self.closing(&request, self.behind.refusal(SPENT));
+        }
+        if !self.watch.share.has_room() && timeout(self.limits.request, self.watch.share.room()).await.is_err() {
+            return self.closing(&request, self.behind.refusal(CONNECTION_SPENT));
+        }
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(ConnectInfo(self.peer));
+        let is_http1 = parts.version <= Version::HTTP_11;
+        let waits = is_http1 && parts.headers.contains_key(EXPECT);
+        let (body, rest) = if incoming.is_end_stream() {
+            (Body::empty(), None)
+        } else {
+            let (arriving, rest) = Arriving::new(incoming, &self.limits);
+            (Body::new(arriving), Some(rest))
+        };
+        let mut answering = self.behind.clone().call(Request::from_parts(parts, body));
+        // What does not have to wait for anything needs no timer.
+        let now = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
+        let mut response = match now {
+            Poll::Ready(response) => response.unwrap_or_else(|never| match never {}),
+            Poll::Pending => self.in_time(answering, rest.as_deref(), reads).await,
+        };
+        if let Some(rest) = rest.filter(|_| is_http1)
+            && !rest.drained(waits).await
+        {
+            self.close(&mut response);
+        }
+        response
+    }
+
+    /// Waits for the answer as long as a request may take from when its body is there; the body has its own limits.
+    ///
+    /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
+    /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
+    async fn in_time(&self, mut answering: Answering, rest: Option<&Rest>, reads: bool) -> Response<Body> {
+        loop {
+            let body_was_coming = rest.is_some_and(Rest::is_coming);
+            match timeout(self.limits.request, &mut answering).await {
+                Ok(response) => return response.unwrap_or_else(|never| match never {}),
+                Err(_) if body_was_coming => {}
+                Err(_) if reads => {
+                    tracing::warn!(peer = %self.peer, "a read took longer than a request may and was given up");
+                    return self.behind.refusal(READ_TOO_LONG);
+                }
+                Err(_) => {
+                    let running = self.running.clone();
+                    tokio::spawn(async move {
+                        let ended = answering.await.map(|response| response.status());
+                        tracing::warn!(status = ?ended.ok(), "a write ended after its caller had been told not to wait");
+                        drop(running);
+                    });
+                    return self.behind.refusal(WRITE_TOO_LONG);
+                }
+            }
+        }
+    }
+
+    /// A refusal before the body was looked at: where one was coming, the connection ends.
+    fn closing(&self, request: &Request<Incoming>, mut response: Response<Body>) -> Response<Body> {
+        if request.version() <= Version::HTTP_11 && !request.body().is_end_stream() {
+            self.close(&mut response);
+        }
+        response
+    }
+
+    fn close(&self, response: &mut Response<Body>) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        self.watch.linger();
+    }
+
+    /// The answer with its bytes counted. One that was read is thrown away when there is no room for it.
+    fn counted(&self, response: Response<Body>, open: Open, reads: bool) -> Response<Sending> {
+        let bytes =
+            |response: &Response<Body>| usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let share = &self.watch.share;
+        let mut response = response;
+        let mut size = bytes(&response);
+        let counted = if response.extensions().get::<Standing>().is_some() {
+            0
+        } else if !reads {
+            share.take(size);
+            size
+        } else if share.try_take(size) {
+            size
+        } else {
+            response = self.behind.refusal(SPENT);
+            size = bytes(&response);
+            share.take(size);
+            size
+        };
+        response.map(|body| Sending::new(body, open, size, counted))
+    }
+}

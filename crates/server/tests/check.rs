@@ -1,0 +1,658 @@
+//! `konverse check`: what is as it should be is found so, whatever was done before and is being done meanwhile; what is not
+//! is named, mended, and as it should be again.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use konverse_domain::{CheckTold, Checked, Domain, Finding, ImportKind, Importer, Org, Outcome, RowOutcome};
+use konverse_jobs::{Blocks, Snoozes};
+use konverse_model::Id;
+use konverse_testkit::{Actor, Backend, TestApp, from_schema_1, on_both_engines, seeded};
+use serde_json::{Value, json};
+
+async fn check(domain: &Arc<Domain>, org: &Org, repair: bool) -> (Checked, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut tell = |told: CheckTold<'_>| {
+        if let CheckTold::Finding(finding) = told {
+            findings.push(finding.clone());
+        }
+    };
+    let checked = domain.check(org, repair, &mut tell).await.expect("it is done");
+    (checked, findings)
+}
+
+fn lines(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+async fn assert_clean(app: &TestApp, when: &str) -> Checked {
+    assert_eq!(app.domain.check_database().await.expect("it is asked"), [], "{when}");
+    let (checked, findings) = check(&app.domain, &app.org, false).await;
+    assert_eq!(lines(&findings), [""; 0], "{when}");
+    checked
+}
+
+/// Chance that is the same every time.
+struct Dice(konverse_domain::Entropy);
+
+impl Dice {
+    fn roll(&self, sides: usize) -> usize {
+        let mut bytes = [0; 4];
+        (self.0)(&mut bytes);
+        u32::from_le_bytes(bytes) as usize % sides
+    }
+
+    fn one<'a>(&self, of: &'a [String]) -> &'a str {
+        &of[self.roll(of.len())]
+    }
+}
+
+/// Does a bit of everything that can be done to timelines. What is refused is refused: only what is left counts.
+async fn live(app: &TestApp, admin: &Actor, dice: &Dice, steps: usize) {
+    let (mut customers, mut conversations, mut messages, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for n in 0..4 {
+        let body = json!({ "name": format!("Jane {n}"), "emails": [{ "email": format!("Jane{n}@example.com") }],
+            "phones": [{ "phone": format!("+49 30 {n}") }], "externalId": format!("c{n}") });
+        customers.push(admin.post("/v1/customers", body).await.created_id());
+    }
+    for step in 0..steps {
+        // Often it stands still, so that moments are shared.
+        if dice.roll(3) == 0 {
+            app.clock.advance(dice.roll(90_000) as i64);
+        }
+        let sent_at = app.now().plus(-(dice.roll(4) as i64) * 30_000).to_string();
+        let customer = dice.one(&customers).to_owned();
+        if conversations.len() < 3 || dice.roll(12) == 0 {
+            let mut body = json!({ "externalId": format!("v{step}"), "tags": ["late"] });
+            if dice.roll(2) == 0 {
+                body["name"] = "Parcel".into();
+            }
+            if dice.roll(4) == 0 {
+                body["status"] = "done".into();
+                body["importedAt"] = sent_at.clone().into();
+            }
+            let reply = admin.post(&format!("/v1/customers/{customer}/conversations"), body).await;
+            if reply.status == 201 {
+                conversations.push(reply.created_id());
+            }
+            continue;
+        }
+        let conversation = dice.one(&conversations).to_owned();
+        let path = format!("/v1/conversations/{conversation}");
+        match dice.roll(14) {
+            0..=4 => {
+                let mut body = json!({ "channel": (["email", "chat"][dice.roll(2)]), "app": "test", "sentAt": sent_at,
+                    "direction": (["in", "out"][dice.roll(2)]), "preview": format!("message {step}"),
+                    "meta": { "from": "jane@example.com" }, "externalId": format!("m{step}") });
+                if dice.roll(3) == 0 {
+                    body["importedAt"] = app.now().to_string().into();
+                }
+                let reply = admin.post(&format!("{path}/messages"), body).await;
+                if reply.status == 201 {
+                    messages.push(reply.created_id());
+                }
+            }
+            5 => {
+                let body = json!({ "body": "a note", "externalId": format!("n{step}") });
+                let reply = admin.post(&format!("{path}/notes"), body).await;
+                if reply.status == 201 {
+                    notes.push(reply.created_id());
+                }
+            }
+            6 if !notes.is_empty() => {
+                let note = format!("/v1/notes/{}", dice.one(&notes));
+                let to = dice.one(&conversations);
+                let bodies = [json!({ "deleted": true }), json!({ "deleted": false }), json!({ "conversation": to })];
+                admin.patch(&note, bodies[dice.roll(3)].clone()).await;
+            }
+            7 if !messages.is_empty() => {
+                let message = format!("/v1/messages/{}", dice.one(&messages));
+                let to = dice.one(&conversations);
+                let bodies = [
+                    json!({ "sentAt": sent_at }),
+                    json!({ "preview": "another" }),
+                    json!({ "conversation": to }),
+                    json!({ "custom": { "aStr": "x" } }),
+                ];
+                admin.patch(&message, bodies[dice.roll(4)].clone()).await;
+            }
+            8 => drop(admin.patch(&path, json!({ "status": (["open", "done"][dice.roll(2)]) })).await),
+            9 => {
+                let until = app.now().plus(60_000).to_string();
+                admin.patch(&path, json!({ "snooze": { "status": "scheduled", "time": until } })).await;
+            }
+            10 => drop(admin.patch(&path, json!({ "customer": customer })).await),
+            11 => drop(admin.delete(&path).await),
+            12 => drop(admin.patch(&path, json!({ "deleted": false, "name": format!("Back {step}") })).await),
+            _ => drop(app.round(&Snoozes(Arc::clone(&app.domain))).await),
+        }
+        if step == steps / 2 {
+            admin.delete(&format!("/v1/customers/{}", customers.swap_remove(0))).await;
+        }
+    }
+}
+
+on_both_engines!(whatever_was_done_is_found_to_be_right, |app| async move {
+    let admin = app.admin().await;
+    for seed in 0..3 {
+        let org = app.domain.create_org(&format!("org-{seed}")).await.expect("it is new");
+        let actor = app.actor_of(&org, &["org"]).await;
+        live(&app, &actor, &Dice(seeded(seed)), 220).await;
+        let (checked, findings) = check(&app.domain, &org, false).await;
+        assert_eq!(lines(&findings), [""; 0], "seed {seed}");
+        let of = |kind| checked.kinds.get(kind).map_or(0, |tally| tally.checked);
+        assert!(of("message") > 30 && of("conversation") > 8 && of("customer") == 4, "{checked:?}");
+    }
+    // Imports, and more of everything than is read at once.
+    let customer = admin.customer().await;
+    let long = admin.conversation(&customer, json!({})).await;
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    let rows = (0..1_203).map(|n| {
+        let sent_at = app.now().plus(-7 * (n * 7919 % 1_203) - 1_000);
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": long, "channel": "chat", "app": "x",
+            "direction": (["in", "out"][(n % 2) as usize]), "preview": "one of many", "sentAt": sent_at,
+            "createdAt": app.now().plus(-n) });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    let outcomes = importer.take(ImportKind::Messages, rows.collect()).await.expect("it is taken");
+    assert!(outcomes.iter().all(|outcome| *outcome == RowOutcome::Created), "{:?}", outcomes[0]);
+    for n in 0..230 {
+        admin.conversation(&customer, json!({ "name": format!("{n}") })).await;
+    }
+    let blocks = Blocks::of_size(app.store.store(), 16);
+    while app.round(&blocks).await.done > 0 {}
+    assert_clean(&app, "after an import").await;
+});
+
+from_schema_1!(what_an_earlier_release_left_is_right, |place| async move {
+    let now = "2026-11-25T00:00:00.000Z".parse().expect("an instant");
+    let app =
+        TestApp::over_stored(konverse_testkit::TestStore::at(place).await, konverse_testkit::TestClock::at(now)).await;
+    assert_clean(&app, "before it is rendered anew").await;
+    let rerender = konverse_jobs::Rerender(Arc::clone(&app.domain));
+    while app.round(&rerender).await.done > 0 {}
+    assert_clean(&app, "after it was rendered anew").await;
+});
+
+on_both_engines!(beside_writers_nothing_is_found, |app| async move {
+    let admin = app.admin().await;
+    let (customer, other) = (admin.customer().await, admin.customer().await);
+    let mut conversations = Vec::new();
+    for _ in 0..3 {
+        conversations.push(admin.conversation(&customer, json!({})).await);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let process = app.other_process().await;
+    let writers: Vec<_> = (0..2)
+        .map(|n| {
+            let (actor, stop) = (if n == 0 { admin.at(&process) } else { app.bearer(&admin.token) }, Arc::clone(&stop));
+            let (conversations, customers) = (conversations.clone(), [customer.clone(), other.clone()]);
+            tokio::spawn(async move {
+                let mut written = 0;
+                while !stop.load(Ordering::SeqCst) || written < 40 {
+                    let conversation = &conversations[written % 3];
+                    let body = json!({ "preview": "hello", "direction": (["in", "out"][written % 2]) });
+                    let status = match written % 10 {
+                        9 => {
+                            let to = &customers[written / 10 % 2];
+                            actor
+                                .patch(&format!("/v1/conversations/{conversation}"), json!({ "customer": to }))
+                                .await
+                                .status
+                        }
+                        4 => {
+                            let path = format!("/v1/conversations/{conversation}");
+                            let gone = actor.delete(&path).await.status;
+                            if gone == 204 {
+                                actor.patch(&path, json!({ "deleted": false })).await.status
+                            } else {
+                                gone
+                            }
+                        }
+                        _ => {
+                            let mut message = json!({ "channel": "email", "app": "test" });
+                            message.as_object_mut().expect("an object").extend(body.as_object().expect("one").clone());
+                            actor.post(&format!("/v1/conversations/{conversation}/messages"), message).await.status
+                        }
+                    };
+                    assert!(status.is_success() || status == 404, "{status}");
+                    written += 1;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let (_, findings) = check(&app.domain, &app.org, false).await;
+        assert_eq!(lines(&findings), [""; 0]);
+        // Where nothing is wrong nothing is mended.
+        let (_, findings) = check(&app.domain, &app.org, true).await;
+        assert_eq!(lines(&findings), [""; 0]);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.expect("it ends");
+    }
+    assert_clean(&app, "after them").await;
+});
+
+/// A small world of which every part is known.
+struct World {
+    admin: Actor,
+    customer: String,
+    other: String,
+    conversation: String,
+    second: String,
+    messages: Vec<String>,
+    note: String,
+    user: String,
+    team: String,
+    token: Id,
+}
+
+impl World {
+    async fn new(app: &TestApp) -> Self {
+        let admin = app.admin().await;
+        let body = json!({ "name": "Jane Doe", "emails": [{ "email": "jane@example.com" }] });
+        let customer = admin.post("/v1/customers", body).await.created_id();
+        let other = admin.customer().await;
+        let conversation = admin.conversation(&customer, json!({ "externalId": "order-1" })).await;
+        let mut messages = Vec::new();
+        for n in 0..4 {
+            app.clock.advance(1_000);
+            let body = json!({ "preview": format!("words {n}"), "direction": (["in", "out"][n % 2]) });
+            messages.push(admin.message(&conversation, body).await);
+        }
+        let body = json!({ "conversation": conversation, "body": "a note" });
+        let note = admin.post("/v1/notes", body).await.created_id();
+        app.clock.advance(1_000);
+        let second = admin.conversation(&customer, json!({ "name": "Second" })).await;
+        let until = app.now().plus(3_600_000).to_string();
+        let snooze = json!({ "snooze": { "status": "scheduled", "time": until } });
+        admin.patch(&format!("/v1/conversations/{second}"), snooze).await.ok();
+        let user = admin.post("/v1/users", json!({ "name": "Ada", "email": "ada@example.com" })).await.created_id();
+        let team = admin.post("/v1/teams", json!({ "name": "Blue", "members": [user] })).await.created_id();
+        let new = konverse_domain::NewToken {
+            name: "reader".into(),
+            roles: vec!["org.permission.conversation.read".parse().expect("a role")],
+            expires_at: None,
+            cidr: None,
+        };
+        let token = app.domain.create_token(&app.org, new).await.expect("a token").id.0;
+        // As if it were long.
+        let place = app.store.place();
+        let (org, scope) = (place.id(&app.org.id.to_string()), place.id(&conversation));
+        place.run(&format!("INSERT INTO block_due (org, list, scope) VALUES ({org}, 8, {scope})")).await;
+        let blocks = Blocks::of_size(app.store.store(), 2);
+        while app.round(&blocks).await.done > 0 {}
+        Self { admin, customer, other, conversation, second, messages, note, user, team, token }
+    }
+
+    /// What the API answers of it, without what every change moves.
+    async fn answers(&self) -> Vec<Value> {
+        let mut answers = Vec::new();
+        for path in [
+            format!("/v1/customers/{}", self.customer),
+            "/v1/customers/email=jane%40example.com".to_owned(),
+            format!("/v1/customers/{}/conversations", self.customer),
+            format!("/v1/customers/{}/conversations?page=3&pageSize=1", self.customer),
+            format!("/v1/customers/{}/conversations", self.other),
+            "/v1/conversations/externalId=order-1".to_owned(),
+            format!("/v1/conversations/{}/messages", self.conversation),
+            "/v1/messages?page=4&pageSize=1".to_owned(),
+            format!("/v1/messages/{}", self.messages[1]),
+            format!("/v1/notes/{}", self.note),
+            format!("/v1/users/{}/teams", self.user),
+            "/v1/customers?pageSize=1".to_owned(),
+        ] {
+            let mut answer = self.admin.get(&path).await.json();
+            still(&mut answer);
+            answers.push(answer);
+        }
+        answers
+    }
+}
+
+/// Takes out what moves whenever a record is stored.
+fn still(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for name in ["rev", "updatedAt"] {
+                members.shift_remove(name);
+            }
+            members.values_mut().for_each(still);
+        }
+        Value::Array(all) => all.iter_mut().for_each(still),
+        _ => {}
+    }
+}
+
+/// A damage: what is done, what must be said of it.
+struct Damage {
+    sql: String,
+    named: &'static str,
+}
+
+fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
+    let place = app.store.place();
+    let (customer, other, conversation, second) =
+        (place.id(&world.customer), place.id(&world.other), place.id(&world.conversation), place.id(&world.second));
+    let message = |n: usize| place.id(&world.messages[n]);
+    let (note, org, user) = (place.id(&world.note), place.id(&app.org.id.to_string()), place.id(&world.user));
+    let (team, nobody) = (place.id(&world.team), place.id("00000000000000000000beef"));
+    let token = place.id(&world.token.to_string());
+    let replace = |table: &str, id: &str, from: &str, to: &str| {
+        format!("UPDATE {table} SET doc = replace(doc, '{from}', '{to}') WHERE id = {id}")
+    };
+    let damage = |sql: String, named| Damage { sql, named };
+    vec![
+        damage(
+            replace("conversation", &conversation, r#""messageCount":4"#, r#""messageCount":9"#),
+            "conversation {conversation}: messageCount is 9, should be 4",
+        ),
+        damage(
+            replace("conversation", &conversation, r#""noteCount":1"#, r#""noteCount":0"#),
+            "conversation {conversation}: noteCount is 0, should be 1",
+        ),
+        damage(
+            replace("conversation", &conversation, r#""channels":["email"]"#, r#""channels":[]"#),
+            "conversation {conversation}: channels is [], should be [a text of 5 characters]",
+        ),
+        damage(
+            format!("UPDATE conversation SET state = NULL WHERE id = {conversation}"),
+            "conversation {conversation}: what is kept beside its text is not what",
+        ),
+        damage(
+            replace("message", &message(1), r#""directionType":"response-out""#, r#""directionType":"initial-out""#),
+            "message {message}: directionType is initial-out, should be response-out",
+        ),
+        damage(
+            replace("customer", &customer, r#""conversationCounts":{"all":2"#, r#""conversationCounts":{"all":5"#),
+            "customer {customer}: conversationCounts is {all 5, open 1, snoozed 1, done 0}, should be {all 2,",
+        ),
+        damage(
+            replace("customer", &customer, r#""progressiveStatus":"open""#, r#""progressiveStatus":"done""#),
+            "customer {customer}: progressiveStatus is done, should be open",
+        ),
+        damage(
+            replace("customer", &customer, r#""text":"words 3""#, r#""text":"other""#),
+            "customer {customer}: preview is {previewAt",
+        ),
+        damage(
+            replace("customer", &customer, r#""firstName":"Jane""#, r#""firstName":"Joan""#),
+            "customer {customer}: firstName is a text of 4 characters",
+        ),
+        damage(
+            format!("UPDATE message SET hidden = 2 WHERE id = {}", message(1)),
+            "message {message}: it is WithConversation, should be No",
+        ),
+        damage(
+            format!("UPDATE note SET hidden = 4 WHERE id = {note}"),
+            "note {note}: it is WithCustomer, should be No",
+        ),
+        damage(
+            format!("UPDATE conversation SET hidden = 4 WHERE id = {second}"),
+            "conversation {second}: it is WithCustomer, should be No",
+        ),
+        damage(
+            format!("UPDATE message SET customer = {other} WHERE id = {}", message(1)),
+            "message {message}: the column customer is {other}, should be {customer}",
+        ),
+        damage(
+            replace("message", &message(1), &world.customer, &world.other),
+            "message {message}: customer is {other}, should be {customer}",
+        ),
+        damage(
+            replace("note", &note, &world.conversation, &world.second),
+            "note {note}: conversation is {second}, should be {conversation}",
+        ),
+        damage(
+            format!("UPDATE conversation SET created_at = created_at - 5 WHERE id = {second}"),
+            "conversation {second}: the column created_at is",
+        ),
+        damage(
+            format!("UPDATE conversation SET updated_at = updated_at - 5 WHERE id = {second}"),
+            "conversation {second}: the column updated_at is",
+        ),
+        damage(
+            format!("UPDATE customer SET rev = rev + 7 WHERE id = {customer}"),
+            "customer {customer}: the column rev is",
+        ),
+        damage(
+            format!("UPDATE conversation SET wake_at = NULL WHERE id = {second}"),
+            "conversation {second}: the column wake_at is nothing, should be 2026",
+        ),
+        damage(
+            format!("UPDATE conversation SET external_id = NULL WHERE id = {conversation}"),
+            "conversation {conversation}: the column external_id is nothing, should be a text of 7 characters",
+        ),
+        damage(format!("UPDATE record SET label = 'machine' WHERE id = {user}"), "user {user}: the column label is"),
+        damage(
+            replace("message", &message(1), r#"{"type":"message""#, r#"{"type":"massage""#),
+            "message {message}: the text is of another form, should be as it is rendered",
+        ),
+        damage(
+            format!("DELETE FROM identifier WHERE owner = {customer}"),
+            "customer {customer}: a name (customer.email) is free, should be held",
+        ),
+        damage(
+            format!(
+                "INSERT INTO identifier (org, space, value, owner) VALUES ({org}, 'customer.phone', '+1', {customer})"
+            ),
+            "customer {customer}: a name (customer.phone) is held, should be free",
+        ),
+        damage(
+            format!("INSERT INTO identifier (org, space, value, owner) VALUES ({org}, 'tag.name', 'gone', {nobody})"),
+            "name 00000000000000000000beef: a name (tag.name) is kept of a record that is not there",
+        ),
+        damage(
+            format!("DELETE FROM identifier WHERE owner = {user}"),
+            "user {user}: a name (user.email) is free, should be held",
+        ),
+        damage(
+            format!("DELETE FROM membership WHERE team = {team}"),
+            "team {team}: the membership of user {user} is missing, should be kept",
+        ),
+        damage(
+            format!("INSERT INTO membership (org, user_id, team) VALUES ({org}, {nobody}, {team})"),
+            "team {team}: the membership of user 00000000000000000000beef is kept, should be gone",
+        ),
+        damage(
+            format!("INSERT INTO membership (org, user_id, team) VALUES ({org}, {user}, {nobody})"),
+            "membership 00000000000000000000beef: of user {user} is kept of a record that is not there",
+        ),
+        damage(
+            format!("UPDATE credential SET roles = 'org' WHERE token = {token}"),
+            "auth_token {token}: what it lets do is org, should be org.permission.conversation.read",
+        ),
+        damage(
+            format!("UPDATE tally SET amount = amount + 5 WHERE org = {org} AND slot = (SELECT max(slot) FROM tally)"),
+            "tally customers: it is 7, should be 2",
+        ),
+        damage(
+            format!("UPDATE block SET n = n + 3 WHERE org = {org} AND list = 3"),
+            "counted list of messages of the org {org}: the block from",
+        ),
+        damage(
+            format!("UPDATE block SET rows_before = rows_before + 1 WHERE scope = {conversation}"),
+            "counted list of messages of conversation {conversation}: the block from",
+        ),
+        damage(
+            format!("INSERT INTO block_change (org, list, scope, at, lane, n) VALUES ({org}, 2, {org}, 7, 0, 2)"),
+            "counted list of conversations of the org {org}: the block from 7 is 2, should be 0",
+        ),
+        damage(
+            format!(
+                "UPDATE lane SET seq = seq + 3 WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
+            ),
+            ": the number of its newest event is",
+        ),
+        damage(
+            format!(
+                "UPDATE lane SET at = at - 500 WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
+            ),
+            ": its newest moment is",
+        ),
+        damage(
+            format!("DELETE FROM event WHERE object = {} AND verb = 'create'", message(1)),
+            ": what comes before event",
+        ),
+    ]
+}
+
+impl World {
+    fn named(&self, app: &TestApp, named: &str) -> String {
+        let mut text = named.to_owned();
+        for (name, id) in [
+            ("customer", &self.customer),
+            ("other", &self.other),
+            ("conversation", &self.conversation),
+            ("second", &self.second),
+            ("message", &self.messages[1]),
+            ("note", &self.note),
+            ("user", &self.user),
+            ("team", &self.team),
+            ("token", &self.token.to_string()),
+            ("org", &app.org.id.to_string()),
+        ] {
+            text = text.replace(&format!("{{{name}}}"), id);
+        }
+        text
+    }
+}
+
+on_both_engines!(every_damage_is_named_and_mended, |app| async move {
+    let world = World::new(&app).await;
+    let (checked, before) = (assert_clean(&app, "at first").await, world.answers().await);
+    assert_eq!(checked.remaining(), 0);
+    for Damage { sql, named } in damages(&app, &world) {
+        app.store.place().run(&sql).await;
+        let named = world.named(&app, named);
+        let (checked, findings) = check(&app.domain, &app.org, false).await;
+        let said = lines(&findings);
+        assert!(said.iter().any(|line| line.contains(&named)), "{sql}: {said:#?}");
+        assert!(findings.iter().all(|finding| finding.outcome == Outcome::Found), "{sql}: {said:#?}");
+        assert_eq!(checked.remaining(), findings.len() as u64);
+        for word in ["words", "jane", "a note", "Jane", "Joan"] {
+            assert!(!said.iter().any(|line| line.contains(word)), "{said:?}");
+        }
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        let said = lines(&findings);
+        assert!(said.iter().any(|line| line.contains(&named) && line.ends_with("(mended)")), "{sql}: {said:#?}");
+        assert_eq!(checked.remaining(), 0, "{sql}: {said:#?}");
+        assert_clean(&app, &sql).await;
+        let blocks = Blocks::of_size(app.store.store(), 2);
+        while app.round(&blocks).await.done > 0 {}
+        assert_eq!(world.answers().await, before, "{sql}");
+        assert_clean(&app, &sql).await;
+    }
+});
+
+on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let (message, lost) = (place.id(&world.messages[2]), place.id("00000000000000000000beef"));
+    let cases = [
+        (
+            format!("UPDATE message SET doc = 'x' || doc WHERE id = {message}"),
+            format!("UPDATE message SET doc = substr(doc, 2) WHERE id = {message}"),
+            format!("message {}: the text is not readable", world.messages[2]),
+        ),
+        (
+            format!("UPDATE message SET conversation = {lost} WHERE id = {message}"),
+            format!("UPDATE message SET conversation = {} WHERE id = {message}", place.id(&world.conversation)),
+            format!("message {}: what it belongs to is missing", world.messages[2]),
+        ),
+        (
+            format!("UPDATE conversation SET hidden = 9 WHERE id = {}", place.id(&world.second)),
+            format!("UPDATE conversation SET hidden = 0 WHERE id = {}", place.id(&world.second)),
+            format!("conversation {}: what it belongs to is missing", world.second),
+        ),
+        (
+            format!("UPDATE customer SET hidden = 9 WHERE id = {}", place.id(&world.other)),
+            format!("UPDATE customer SET hidden = 0 WHERE id = {}", place.id(&world.other)),
+            format!("customer {}: the row is unreadable (its column hidden cannot be read", world.other),
+        ),
+    ];
+    for (harm, undo, named) in cases {
+        place.run(&harm).await;
+        // Something that can be mended, in the same customer.
+        place.run("UPDATE tally SET amount = amount + 1 WHERE slot = (SELECT max(slot) FROM tally)").await;
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        let said = lines(&findings);
+        assert!(said.iter().any(|line| line.contains(&named) && line.contains("cannot be mended")), "{said:#?}");
+        assert!(said.iter().any(|line| line.starts_with("tally")), "{said:#?}");
+        assert!(checked.remaining() > 0, "{checked:?}");
+        assert!(checked.kinds["message"].checked >= 3, "the others were looked at: {checked:?}");
+        place.run(&undo).await;
+        check(&app.domain, &app.org, true).await;
+        assert_clean(&app, &harm).await;
+    }
+});
+
+on_both_engines!(the_command_says_it_in_lines_and_by_its_status, |app| async move {
+    let world = World::new(&app).await;
+    let url = app.store.url();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_konverse"));
+        let output = command.args(["check", "--database", &url]).args(more).env_clear().output().expect("it runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (status, said, errors) = run(&[]);
+    assert_eq!((status, said.contains("all is as it should be")), (Some(0), true), "{said}{errors}");
+    let conversation = app.store.place().id(&world.conversation);
+    let sql = format!(
+        r#"UPDATE conversation SET doc = replace(doc, '"messageCount":4', '"messageCount":9')
+        WHERE id = {conversation}"#
+    );
+    app.store.place().run(&sql).await;
+    let line = format!("acme conversation {}: messageCount is 9, should be 4", world.conversation);
+    let (status, said, errors) = run(&["--org", "acme"]);
+    assert_eq!(status, Some(4), "{said}{errors}");
+    assert!(said.lines().any(|one| one == line) && said.contains("1 differences remain"), "{said}");
+    let (status, said, errors) = run(&["--repair"]);
+    assert_eq!(status, Some(0), "{said}{errors}");
+    assert!(said.lines().any(|one| one == format!("{line} (mended)")), "{said}");
+    assert_eq!(run(&["--org", "nobody"]).0, Some(1));
+    assert_eq!(run(&[]).0, Some(0));
+});
+
+#[test]
+fn a_file_that_is_not_there_is_not_found_to_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("none.db");
+    let database = format!("sqlite:{}", file.display());
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_konverse")).args(["check", "--database", &database]).env_clear().output();
+    assert_eq!(output.expect("it runs").status.code(), Some(1));
+    assert!(!file.exists());
+}
+
+/// A file whose pages are damaged is told of before anything else.
+#[tokio::test]
+async fn a_damaged_file_is_said_to_be_damaged() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let world = World::new(&app).await;
+    let index = "SELECT rootpage FROM sqlite_master WHERE name = 'message_by_id'";
+    let page = app.store.place().number(index).await;
+    let file = app.store.place().file();
+    app.store.place().rows("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    drop(world);
+    let copy = file.with_extension("copy");
+    std::fs::copy(&file, &copy).expect("a copy");
+    let mut bytes = std::fs::read(&copy).expect("a file");
+    let from = (usize::try_from(page).expect("a page") - 1) * 32_768;
+    bytes[from + 3] = bytes[from + 3].wrapping_sub(1);
+    bytes[from + 4] = bytes[from + 4].wrapping_sub(1);
+    std::fs::write(&copy, bytes).expect("a file");
+    let database = format!("sqlite:{}", copy.display());
+    let output = Command::new(env!("CARGO_BIN_EXE_konverse"))
+        .args(["check", "--database", &database])
+        .env_clear()
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("database file: it is"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{said}");
+}

@@ -1,0 +1,355 @@
+//! The reads of a look at everything, and what it mends beside the records.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
+use konverse_store::{
+    Checks, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk, WrongBlock,
+};
+
+use crate::block::{self, Counted};
+use crate::store::{SqlStore, step, text};
+use crate::table::{self, Table};
+use crate::{Columns, Dialect, Driver, Query, Step, Value, Work};
+
+/// Before and after every moment and id.
+const FIRST: (i64, Id) = (-(1 << 62), Id::from_bytes([0; 12]));
+const LAST: (i64, Id) = (1 << 62, Id::from_bytes([0xff; 12]));
+
+/// What SQLite finds wrong is told up to so many lines; it stops there.
+const INTEGRITY: &str = "SELECT integrity_check FROM pragma_integrity_check";
+const NAMES: &str = "SELECT space, value FROM identifier WHERE org = $1 AND owner = $2 ORDER BY space, value";
+const LOST_CUSTOMER_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
+    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = i.owner AND c.hidden = 0) \
+    ORDER BY i.value LIMIT $4";
+const LOST_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
+    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.org = $1 AND r.kind = $4 AND r.id = i.owner \
+    AND r.hidden = 0) ORDER BY i.value LIMIT $5";
+const MEMBERSHIPS: &str = "SELECT user_id, team FROM membership WHERE org = $1 AND (user_id, team) > ($2, $3) \
+    ORDER BY user_id, team LIMIT $4";
+const TALLY_AND_COUNT: &str = "SELECT (SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally \
+    WHERE org = $1 AND name = $2), count(*) FROM customer WHERE org = $1 AND hidden = 0";
+const COUNTED_LISTS: &str = "SELECT DISTINCT list, scope FROM (SELECT list, scope FROM block WHERE org = $1 \
+    AND (list, scope) > ($2, $3) UNION SELECT list, scope FROM block_change WHERE org = $1 AND (list, scope) > ($2, $3)) x \
+    ORDER BY list, scope LIMIT $4";
+const LANES: &str = "SELECT n, seq, at, gone, (SELECT max(e.seq) FROM event e WHERE e.org = l.org AND e.lane = l.n) \
+    FROM lane l WHERE l.org = $1 ORDER BY n";
+const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const MEND_LANE: &str = "UPDATE lane SET seq = coalesce((SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2), \
+    gone), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
+    WHERE org = $1 AND n = $2";
+const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $1";
+
+/// A hash has more bytes than an id; as hex it is a text to every driver.
+const fn credentials(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "SELECT hex(hash), token, user_id, roles, cidr, expires_at FROM credential \
+             WHERE org = $1 AND token > $2 ORDER BY token LIMIT $3"
+        }
+        Dialect::Postgres => {
+            "SELECT upper(encode(hash, CAST($1 AS text))), token, user_id, roles, cidr, expires_at FROM credential \
+             WHERE org = $2 AND token > $3 ORDER BY token LIMIT $4"
+        }
+    }
+}
+
+static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| {
+    let known: Vec<String> = Table::HIDDEN.iter().map(i64::to_string).collect();
+    format!(
+        "SELECT v.id FROM conversation v WHERE v.org = $1 AND v.id > $2 AND (v.hidden NOT IN ({}) OR NOT EXISTS \
+         (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = v.customer)) ORDER BY v.id LIMIT $3",
+        known.join(", ")
+    )
+});
+static STRAY_MESSAGES: LazyLock<String> = LazyLock::new(|| stray_entries("message"));
+static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| stray_entries("note"));
+
+fn stray_entries(table: &str) -> String {
+    format!(
+        "SELECT e.id FROM {table} e WHERE e.org = $1 AND e.id > $2 AND NOT EXISTS (SELECT 1 FROM conversation v \
+         WHERE v.org = $1 AND v.id = e.conversation) ORDER BY e.id LIMIT $3"
+    )
+}
+
+fn walk(org: OrgId, walk: Walk, after: Option<Position>, limit: u32) -> Query {
+    let limit = Value::Int(limit.into());
+    match walk {
+        Walk::All(kind) => {
+            let (select, after) = (&table::of(kind).select, after.map_or(FIRST.1, |after| after.id));
+            if table::is_shared(kind) {
+                let sql = format!("{select} WHERE org = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4");
+                Query::bounded(sql, vec![org.0.into(), text(kind.name()), after.into(), limit])
+            } else {
+                let sql = format!("{select} WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3");
+                Query::bounded(sql, vec![org.0.into(), after.into(), limit])
+            }
+        }
+        Walk::Conversations(customer, hidden) => {
+            let (select, after) =
+                (&table::of(Kind::Conversation).select, after.map_or(LAST, |after| (after.at.millis(), after.id)));
+            let sql = format!(
+                "{select} WHERE org = $1 AND customer = $2 AND hidden = $3 AND (created_at, id) < ($4, $5) \
+                 ORDER BY created_at DESC, id DESC LIMIT $6"
+            );
+            let hidden = Value::Int(table::hidden_code(hidden));
+            let params = vec![org.0.into(), customer.0.into(), hidden, Value::Int(after.0), after.1.into(), limit];
+            Query::bounded(sql, params)
+        }
+        Walk::Entries(kind, conversation) => {
+            let (select, after) = (&table::of(kind).select, after.map_or(FIRST, |after| (after.at.millis(), after.id)));
+            let sql = format!(
+                "{select} WHERE org = $1 AND conversation = $2 AND (created_at, id) > ($3, $4) \
+                 ORDER BY created_at, id LIMIT $5"
+            );
+            Query::bounded(sql, vec![org.0.into(), conversation.0.into(), Value::Int(after.0), after.1.into(), limit])
+        }
+    }
+}
+
+fn kind_of(walk: Walk) -> Kind {
+    match walk {
+        Walk::All(kind) | Walk::Entries(kind, _) => kind,
+        Walk::Conversations(..) => Kind::Conversation,
+    }
+}
+
+fn part(walk: Walk, rows: Vec<Vec<Value>>, limit: u32) -> Part {
+    let (kind, table) = (kind_of(walk), table::of(kind_of(walk)));
+    let is_full = rows.len() == limit as usize;
+    let mut part = Part::default();
+    if let Some(last) = rows.last().filter(|_| is_full) {
+        part.next = table.position(last);
+        if part.next.is_none() {
+            part.rows.push(Found::Unreadable(None, "its place cannot be read, and so not what follows it".into()));
+        }
+    }
+    for row in rows {
+        let (id, why) = (table.position(&row).map(|place| place.id), table.unreadable(&row));
+        part.rows.push(match table.row(kind, row) {
+            Ok(row) => Found::Row(Box::new(row)),
+            Err(_) => Found::Unreadable(id, why),
+        });
+    }
+    part
+}
+
+/// Where the blocks of a list and its rows disagree, in one picture. Changes of a block that is not there stand alone.
+fn wrong_blocks(org: OrgId, list: Counted) -> Query {
+    let of = |alias: &str| format!("{alias}.org = $1 AND {alias}.list = $2 AND {alias}.scope = $3");
+    let (table, condition) = (list.table(), list.condition("$3"));
+    let sql = format!(
+        "SELECT x.at, x.kept, x.counted, x.off FROM (SELECT b.at, b.n + coalesce((SELECT CAST(sum(m.n) AS bigint) \
+         FROM block_change m WHERE {} AND m.at = b.at), 0) AS kept, (SELECT count(*) FROM {table} r WHERE r.org = $1 \
+         AND {condition} AND r.created_at >= b.at AND r.created_at < coalesce((SELECT min(a.at) FROM block a WHERE {} \
+         AND a.at > b.at), {last})) AS counted, b.rows_before - coalesce((SELECT CAST(sum(a.n) AS bigint) FROM block a \
+         WHERE {} AND a.at < b.at), 0) AS off FROM block b WHERE {} UNION ALL SELECT m.at, m.n, 0, 0 FROM block_change m \
+         WHERE {} AND NOT EXISTS (SELECT 1 FROM block b WHERE {} AND b.at = m.at)) x \
+         WHERE x.kept <> x.counted OR x.off <> 0 ORDER BY x.at LIMIT 10",
+        of("m"),
+        of("a"),
+        of("a"),
+        of("b"),
+        of("m"),
+        of("b"),
+        last = LAST.0,
+    );
+    Query::unbounded(sql, list.params(org))
+}
+
+fn numbers<const N: usize>(row: Vec<Value>) -> Result<[i64; N], StoreError> {
+    let mut columns = Columns::new(row);
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = columns.int()?;
+    }
+    Ok(numbers)
+}
+
+fn hash(hex: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (n, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn credential(row: Vec<Value>) -> Result<NewCredential, StoreError> {
+    let mut columns = Columns::new(row);
+    Ok(NewCredential {
+        hash: hash(&columns.text()?).ok_or_else(|| StoreError::Corrupt("a hash is not 32 bytes".into()))?,
+        token: TokenId(columns.id()?),
+        user: UserId(columns.id()?),
+        roles: columns.text()?,
+        cidr: columns.optional_text()?,
+        expires_at: columns.optional_int()?.map(Instant::from_millis),
+    })
+}
+
+fn not_counted(list: &List) -> StoreError {
+    StoreError::Corrupt(format!("{list:?} is not counted"))
+}
+
+#[async_trait]
+impl<D: Driver> Checks for SqlStore<D> {
+    async fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        if D::DIALECT == Dialect::Postgres {
+            return Ok(Vec::new());
+        }
+        let lines = self.one(Query::unbounded(INTEGRITY, Vec::new())).await?;
+        let lines: Vec<String> = lines.into_iter().map(|row| Columns::new(row).text()).collect::<Result<_, _>>()?;
+        Ok(if lines == ["ok"] { Vec::new() } else { lines })
+    }
+
+    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
+        let queries = walks.iter().map(|(one, after)| walk(org, *one, *after, limit)).collect();
+        let found = self.driver().read(queries).await?;
+        Ok(walks.iter().zip(found).map(|((one, _), rows)| part(*one, rows, limit)).collect())
+    }
+
+    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+        let sql: &'static str = match kind {
+            Kind::Message => &STRAY_MESSAGES,
+            Kind::Note => &STRAY_NOTES,
+            _ => &STRAY_CONVERSATIONS,
+        };
+        let params = vec![org.0.into(), after.unwrap_or(FIRST.1).into(), Value::Int(limit.into())];
+        self.one(Query::unbounded(sql, params)).await?.into_iter().map(|row| Columns::new(row).id()).collect()
+    }
+
+    async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError> {
+        let query = |owner: &Id| Query::bounded(NAMES, vec![org.0.into(), (*owner).into()]);
+        let found = self.driver().read(owners.iter().map(query).collect()).await?;
+        let name = |row| {
+            let mut columns = Columns::new(row);
+            let (space, value) = (columns.text()?, columns.text()?);
+            let space = Space::ALL.into_iter().find(|known| known.name() == space && known.kind() == kind);
+            Ok(space.map(|space| (space, value)))
+        };
+        found.into_iter().map(|rows| rows.into_iter().map(name).filter_map(Result::transpose).collect()).collect()
+    }
+
+    async fn lost_names(
+        &self,
+        org: OrgId,
+        space: Space,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Id)>, StoreError> {
+        let mut params = vec![org.0.into(), text(space.name()), text(after)];
+        let sql = match space.kind() {
+            Kind::Customer => LOST_CUSTOMER_NAMES,
+            kind => {
+                params.push(text(kind.name()));
+                LOST_NAMES
+            }
+        };
+        params.push(Value::Int(limit.into()));
+        let name = |row| {
+            let mut columns = Columns::new(row);
+            Ok((columns.text()?, columns.id()?))
+        };
+        self.one(Query::unbounded(sql, params)).await?.into_iter().map(name).collect()
+    }
+
+    async fn memberships(
+        &self,
+        org: OrgId,
+        after: Option<Membership>,
+        limit: u32,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let (user, team) = after.map_or((FIRST.1, FIRST.1), |after| (after.user.0, after.team.0));
+        let params = vec![org.0.into(), user.into(), team.into(), Value::Int(limit.into())];
+        let place = |row| {
+            let mut columns = Columns::new(row);
+            Ok(Membership { user: UserId(columns.id()?), team: TeamId(columns.id()?) })
+        };
+        self.one(Query::bounded(MEMBERSHIPS, params)).await?.into_iter().map(place).collect()
+    }
+
+    async fn credentials(&self, org: OrgId, after: Option<Id>, limit: u32) -> Result<Vec<NewCredential>, StoreError> {
+        let mut params = vec![org.0.into(), after.unwrap_or(FIRST.1).into(), Value::Int(limit.into())];
+        if D::DIALECT == Dialect::Postgres {
+            params.insert(0, text("hex"));
+        }
+        let found = self.one(Query::bounded(credentials(D::DIALECT), params)).await?;
+        found.into_iter().map(credential).collect()
+    }
+
+    async fn tally_and_count(&self, org: OrgId, name: &str) -> Result<(i64, i64), StoreError> {
+        let found = self.one(Query::unbounded(TALLY_AND_COUNT, vec![org.0.into(), text(name)])).await?;
+        let [kept, counted] = numbers(found.into_iter().next().unwrap_or_default())?;
+        Ok((kept, counted))
+    }
+
+    async fn counted_lists(
+        &self,
+        org: OrgId,
+        after: Option<(i64, Id)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, Id)>, StoreError> {
+        let (number, scope) = after.unwrap_or((i64::MIN, FIRST.1));
+        let params = vec![org.0.into(), Value::Int(number), scope.into(), Value::Int(limit.into())];
+        let list = |row| {
+            let mut columns = Columns::new(row);
+            Ok((columns.int()?, columns.id()?))
+        };
+        self.one(Query::unbounded(COUNTED_LISTS, params)).await?.into_iter().map(list).collect()
+    }
+
+    fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
+        Counted::list(number, scope)
+    }
+
+    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
+        let counted = Counted::of(org, list).ok_or_else(|| not_counted(list))?;
+        let wrong = |row| {
+            let [at, kept, counted, off] = numbers(row)?;
+            Ok(WrongBlock { at, kept, counted, off })
+        };
+        self.one(wrong_blocks(org, counted)).await?.into_iter().map(wrong).collect()
+    }
+
+    async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {
+        let counted = Counted::of(org, list).ok_or_else(|| not_counted(list))?;
+        let steps = block::begin_anew(org, counted);
+        self.driver().write(Work::within_lanes(D::DIALECT, org, counted.lanes(D::DIALECT, None), steps)).await.map(drop)
+    }
+
+    async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError> {
+        let facts = |row| {
+            let mut columns = Columns::new(row);
+            Ok(LaneFacts {
+                lane: columns.int()?,
+                seq: columns.int()?,
+                at: Instant::from_millis(columns.int()?),
+                gone: columns.int()?,
+                newest: columns.optional_int()?,
+            })
+        };
+        self.one(Query::bounded(LANES, vec![org.0.into()])).await?.into_iter().map(facts).collect()
+    }
+
+    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
+        let params = vec![org.0.into(), Value::Int(lane), Value::Int(after), Value::Int(limit.into())];
+        let place = |row| {
+            let mut columns = Columns::new(row);
+            Ok(EventPlace { seq: columns.int()?, at: Instant::from_millis(columns.int()?) })
+        };
+        self.one(Query::unbounded(EVENT_PLACES, params)).await?.into_iter().map(place).collect()
+    }
+
+    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
+        let n = u8::try_from(lane).map_err(|_| StoreError::Corrupt(format!("lane {lane}")))?;
+        let (id, lane) = (Value::Id(org.0), Value::Int(lane));
+        let steps: Vec<Step> = vec![
+            step(RAISE_GONE, vec![Value::Int(gone), id.clone(), lane.clone()]),
+            step(MEND_LANE, vec![id, lane, at.into()]),
+        ];
+        self.driver().write(Work::within_lanes(D::DIALECT, org, vec![n], steps)).await.map(drop)
+    }
+}

@@ -1,0 +1,140 @@
+//! What a look at everything needs: every row as it lies there, readable or not, and what is kept beside the rows.
+//!
+//! Nothing here is needed to serve. Reads go on by key, so they take no more memory however much there is.
+
+use async_trait::async_trait;
+use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position};
+
+use crate::{Hidden, List, Membership, NewCredential, Row, Space, StoreError};
+
+/// Rows that lie together, hidden ones too, in an order that does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// All of a kind, by id: customers, and the kinds of the directory.
+    All(Kind),
+    /// The conversations of a customer that are hidden like this, newest first.
+    Conversations(CustomerId, Hidden),
+    /// The messages or notes of a conversation, oldest first.
+    Entries(Kind, ConversationId),
+}
+
+/// A row as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It can be read.
+    Row(Box<Row>),
+    /// It cannot; says why without any word of it.
+    Unreadable(Option<Id>, String),
+}
+
+/// A part of a walk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The rows.
+    pub rows: Vec<Found>,
+    /// Where the next part begins; none after the last.
+    pub next: Option<Position>,
+}
+
+/// A block that does not say what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongBlock {
+    /// Where it begins.
+    pub at: i64,
+    /// The rows it has, as kept.
+    pub kept: i64,
+    /// The rows there are.
+    pub counted: i64,
+    /// By how many the rows before it are off.
+    pub off: i64,
+}
+
+/// A lane as it is kept, beside what its events say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneFacts {
+    /// The lane.
+    pub lane: i64,
+    /// The number of its newest event, as kept.
+    pub seq: i64,
+    /// Its newest moment, as kept.
+    pub at: Instant,
+    /// Up to here events are no longer kept.
+    pub gone: i64,
+    /// The number of the newest event there is.
+    pub newest: Option<i64>,
+}
+
+/// The place of an event in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// Its number.
+    pub seq: i64,
+    /// Its moment.
+    pub at: Instant,
+}
+
+/// Looking at everything, and mending what only the store knows of.
+#[async_trait]
+pub trait Checks: Send + Sync + 'static {
+    /// What the engine finds wrong with the database itself; nothing where it keeps that to itself.
+    async fn integrity(&self) -> Result<Vec<String>, StoreError>;
+
+    /// The next part of each of these walks, of at most `limit` rows each.
+    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError>;
+
+    /// Conversations, messages or notes after an id that no walk comes to, because what they belong to is not there or nobody
+    /// knows how they are hidden.
+    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError>;
+
+    /// The names each of these records of a kind holds, in the order asked.
+    async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError>;
+
+    /// Names of a space after one, whose holder does not show or is not there.
+    async fn lost_names(
+        &self,
+        org: OrgId,
+        space: Space,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Id)>, StoreError>;
+
+    /// All places in teams after one, by user and team.
+    async fn memberships(
+        &self,
+        org: OrgId,
+        after: Option<Membership>,
+        limit: u32,
+    ) -> Result<Vec<Membership>, StoreError>;
+
+    /// All that lets somebody in, after a token's id.
+    async fn credentials(&self, org: OrgId, after: Option<Id>, limit: u32) -> Result<Vec<NewCredential>, StoreError>;
+
+    /// A kept count, and how many customers show, both of one moment.
+    async fn tally_and_count(&self, org: OrgId, name: &str) -> Result<(i64, i64), StoreError>;
+
+    /// Lists with counted blocks, after the one with this number and scope, each with both.
+    async fn counted_lists(
+        &self,
+        org: OrgId,
+        after: Option<(i64, Id)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, Id)>, StoreError>;
+
+    /// The list behind a number and a scope; none for a number nobody knows.
+    fn counted_list(&self, number: i64, scope: Id) -> Option<List>;
+
+    /// The blocks of a list that do not say what there is, at one moment.
+    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError>;
+
+    /// Forgets what was counted of a list and marks it to be counted anew.
+    async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError>;
+
+    /// The org's lanes.
+    async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError>;
+
+    /// The events of a lane after a number.
+    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError>;
+
+    /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept.
+    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError>;
+}
