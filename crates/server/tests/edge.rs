@@ -390,10 +390,10 @@ async fn connections_leave_files_for_the_database() {
     // The soft limit is no limit.
     let server = limited("ulimit -S -n 64");
     assert_eq!(ask(&server), 100);
-    // The hard one is, and half of the files are the database's.
+    // The hard one is, and three quarters of the files are the database's.
     let server = limited("ulimit -n 64");
-    assert!(server.log.contains("leaves 32 connections"), "{}", server.log);
-    assert_eq!(ask(&server), 32);
+    assert!(server.log.contains("leaves 16 connections"), "{}", server.log);
+    assert_eq!(ask(&server), 16);
     becomes("those served are gone", || server.get("/v1/customers", &admin.token).0 == 200).await;
 }
 

@@ -521,7 +521,7 @@ on_both_engines!(a_filter_given_again_counts_as_given_last, |app| async move {
     let emptied = format!("/v1/customers?{}&filter[createdAt][gte]=", gte(3));
     assert_eq!(admin.get(&emptied).await.ids(), ids, "an empty value is none");
 
-    let many = vec!["filter[createdAt][gt]=2027-01-01"; 1_100].join("&");
+    let many = vec!["filter[createdAt][gt]=2027-01-01"; 99].join("&");
     let reply = admin.get(&format!("/v1/customers?{many}&filter[createdAt][gt]={}", at(0))).await;
     assert_eq!(reply.ids(), ids[1..]);
     let link = reply.json()["links"]["self"].as_str().unwrap().to_owned();

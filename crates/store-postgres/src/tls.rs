@@ -102,6 +102,10 @@ impl Wanted {
             }
             (None | Some("prefer"), false) => Ok(("prefer", by_file)),
             (Some("require"), false) => Ok(("require", by_file)),
+            // Of the system's authorities anybody has a certificate: without the name it says nothing.
+            (Some("verify-ca"), false) if self.roots.is_none() => {
+                Err(StoreError::Database("sslmode=verify-ca needs sslrootcert=FILE; take verify-full otherwise".into()))
+            }
             (Some("verify-ca"), false) => Ok(("require", Verify::Authority)),
             (Some(_), false) => {
                 Err(StoreError::Database("sslmode must be disable, prefer, require, verify-ca or verify-full".into()))
@@ -247,7 +251,7 @@ mod tests {
         ] {
             assert_eq!(mode(query), Ok(expected), "{query}");
         }
-        for query in ["sslmode=allow", "sslmode=REQUIRE", "sslmode=require&sslrootcert=system"] {
+        for query in ["sslmode=allow", "sslmode=REQUIRE", "sslmode=require&sslrootcert=system", "sslmode=verify-ca"] {
             mode(query).expect_err(query);
         }
     }

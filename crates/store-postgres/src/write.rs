@@ -28,14 +28,19 @@ const COMMIT: Duration = Duration::from_secs(30);
 /// last.
 const MOST_STEPS: usize = 500;
 
-/// About how many statements make a change a large one: more than a request's usually has.
-const LARGE: usize = 50;
+/// About how many statements make a change a large one: an import's. A request's has fewer.
+const LARGE: usize = 500;
 
 /// Upkeep that locks lanes rests so many times as long as it took: it has a fifth of the time.
 const UPKEEP_REST: u32 = 4;
 
 /// How long it rests at most.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// How often upkeep looks whether its lanes are free, and how long a look and the rest after it take. It does not queue for
+/// them: while it waited for one it would hold up the writers of those it has already.
+const LOOKS: u32 = 10;
+const AFTER_LOOK: Duration = Duration::from_secs(1);
 
 /// A lane of an org.
 type Lane = (Id, u8);
@@ -88,7 +93,7 @@ impl Writer {
             let serving = Serving { writer: Arc::clone(self), lane, is_over: false };
             tokio::spawn(serving.run());
         }
-        answer.await.map_err(|_| StoreError::Database("the change was not written".into()))?
+        answer.await.map_err(|_| unclear("the change was not answered"))?
     }
 
     /// Adds a change to what waits for its lane; true when nobody serves the lane yet.
@@ -172,11 +177,23 @@ impl Writer {
 
     /// One change as one transaction, and then time for those who waited meanwhile.
     async fn alone_and_rarely(&self, work: &Work) -> Result<Applied, StoreError> {
-        let connection = self.connection().await?;
-        let begun = Instant::now();
-        let written = self.transaction(connection, &[work]).await;
-        tokio::time::sleep((begun.elapsed() * UPKEEP_REST).min(LONGEST_REST)).await;
-        written.map(|mut applied| applied.pop().unwrap_or_default()).map_err(Failure::into_error)
+        let mut look = 1;
+        loop {
+            let connection = self.connection().await?;
+            let begun = Instant::now();
+            let written = self.transaction(connection, &[work]).await;
+            let elapsed = begun.elapsed();
+            match written.map_err(Failure::into_error) {
+                Err(StoreError::Unavailable(_)) if look < LOOKS && elapsed < AFTER_LOOK => {
+                    look += 1;
+                    tokio::time::sleep(AFTER_LOOK).await;
+                }
+                written => {
+                    tokio::time::sleep((elapsed * UPKEEP_REST).min(LONGEST_REST)).await;
+                    return written.map(|mut applied| applied.pop().unwrap_or_default());
+                }
+            }
+        }
     }
 
     /// Commits a batch: all of it at once if every change goes through, which is nearly always. When one does not, each is
@@ -189,9 +206,20 @@ impl Writer {
                 answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
             }
             Err(Failure::Refused(_)) if batch.len() > 1 => {
-                for job in batch {
-                    let written = self.alone(&job.work).await;
-                    drop(job.done.send(written));
+                let mut batch = VecDeque::from(batch);
+                while let Some(job) = batch.pop_front() {
+                    let written = match self.connection().await {
+                        Ok(connection) => self.transaction(connection, &[&job.work]).await,
+                        Err(error) => Err(Failure::Lost(error)),
+                    };
+                    // A server that is away is away for the others: they were not begun.
+                    let is_away = matches!(written, Err(Failure::Lost(_)));
+                    let written = written.map(|mut applied| applied.pop().unwrap_or_default());
+                    drop(job.done.send(written.map_err(Failure::into_error)));
+                    if is_away {
+                        let away = StoreError::Unavailable("PostgreSQL failed a change before this one".into());
+                        return answer_all(batch.into(), &away);
+                    }
                 }
             }
             Err(failure) => answer_all(batch, &failure.into_error()),
@@ -272,13 +300,15 @@ impl Manner {
         // Whatever the server does by itself: after waiting for its lane a change sees what was committed meanwhile.
         const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
         // At the other end nobody waits for one answer: it is an import's, which waits for its lane as long as another
-        // large one takes, or upkeep, which may have a long list to count.
+        // large one takes.
         const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '10min'";
+        // It may have a long list to count, but takes its lanes only when they are free.
+        const IN_PASSING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'; SET LOCAL statement_timeout = '10min'";
         const LONG: Duration = Duration::from_secs(605);
-        let is_large = |work: &&Work| work.is_upkeep() || work.size() > LARGE;
-        match works.iter().any(is_large) {
-            true => Self { begin: PATIENTLY, patience: Some(LONG) },
-            false => Self { begin: BEGIN, patience },
+        match works {
+            [work] if work.is_upkeep() => Self { begin: IN_PASSING, patience: Some(LONG) },
+            [work] if work.size() > LARGE => Self { begin: PATIENTLY, patience: Some(LONG) },
+            _ => Self { begin: BEGIN, patience },
         }
     }
 }

@@ -154,10 +154,14 @@ impl Driver for Sqlite {
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Vec<Vec<Value>>>, StoreError> {
         let unbounded = queries.iter().any(|query| query.cost == Cost::Unbounded);
         let cost = if unbounded { Cost::Unbounded } else { Cost::Bounded };
-        self.with_reader(cost, None, move |connection| {
-            queries.iter().map(|query| read::rows(connection, query)).collect()
-        })
-        .await
+        let read = self.with_reader(cost, None, move |connection| {
+            queries.iter().map(|query| read::rows(connection, query)).collect::<Result<Vec<_>, _>>()
+        });
+        let found = read.await?;
+        let values = found.iter().flatten().flatten();
+        let broken = values.filter_map(|value| if let Value::Broken(what) = value { Some(*what) } else { None });
+        broken.take(1).for_each(|what| self.health.note(&StoreError::Corrupt(what.into())));
+        Ok(found)
     }
 
     async fn splice(

@@ -243,12 +243,19 @@ impl Readers {
             Some(reader) => reader,
             None => Reader::open(&self.path, self.map)?,
         };
-        let result = work(&mut reader).inspect_err(|error| self.health.note(error))?;
+        let result = work(&mut reader);
+        // A page that is too large was only ended.
+        if let Err(error) = &result
+            && !matches!(error, StoreError::TooLarge)
+        {
+            self.health.note(error);
+            return result;
+        }
         let mut idle = idle.lock();
         if idle.len() < self.most_idle {
             idle.push(reader);
         }
-        Ok(result)
+        result
     }
 
     fn snapshot(&self, now: Moment) -> Snapshot {

@@ -142,7 +142,7 @@ impl Writer {
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        let gone = || StoreError::Database("the change was lost: the writing thread panicked or has ended".into());
+        let gone = || unclear("the writing thread panicked or has ended");
         self.health.was_in_place()?;
         let (done, mut answer) = oneshot::channel();
         let turn = Turn::default();
@@ -293,19 +293,22 @@ impl Place {
 
     /// Commits what was done well; nothing of it stays when it was not, when the file is not at its place any more, or when
     /// the commit fails.
-    fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, StoreError> {
-        let result = result.and_then(|done| {
-            self.readers.health.is_in_place()?;
+    fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, Failure> {
+        let result = result.map_err(Failure::Refused).and_then(|done| {
+            self.readers.health.is_in_place().map_err(Failure::Refused)?;
             self.connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
                 tracing::error!(%error, "cannot commit");
-                database(error)
+                of_commit(error)
             })
         });
         self.readers.fresh.ended(result.is_ok().then(|| batch.iter().map(|job| &job.work)));
         if result.is_err() && !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK").map_err(database)?;
+            self.connection.execute_batch("ROLLBACK").map_err(|error| Failure::Refused(database(error)))?;
         }
-        result.map_err(|error| self.noted(error))
+        result.inspect_err(|failure| {
+            let (Failure::Refused(error) | Failure::Unclear(error)) = failure;
+            self.readers.health.note(error);
+        })
     }
 
     fn noted(&self, error: StoreError) -> StoreError {
@@ -325,7 +328,9 @@ impl Place {
                 let answers = batch.into_iter().zip(applied);
                 return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
             }
-            Err(error) => error,
+            Err(Failure::Refused(error)) => error,
+            // Made again, it might be made twice.
+            Err(Failure::Unclear(error)) => return answer_all(batch, &error),
         };
         let Some(until) = batch.iter().map(|job| job.until).min().filter(|_| batch.len() > 1) else {
             return answer_all(batch, &refused);
@@ -338,9 +343,34 @@ impl Place {
             Ok(outcomes) => {
                 batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
             }
-            Err(error) => answer_all(batch, &error),
+            Err(Failure::Refused(error) | Failure::Unclear(error)) => answer_all(batch, &error),
         }
     }
+}
+
+/// Why a transaction did not end well.
+enum Failure {
+    /// Nothing of it is there.
+    Refused(StoreError),
+    /// Nobody knows: it may be there after the next start.
+    Unclear(StoreError),
+}
+
+/// Why a commit failed. Where the log could not be written in full, nothing of it counts; but when what failed came after
+/// that (a sync, the log's index), the log holds the commit, and counts again after a crash.
+fn of_commit(error: rusqlite::Error) -> Failure {
+    let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
+    match code {
+        Some((ErrorCode::SystemIoFailure, extended)) if extended != ffi::SQLITE_IOERR_WRITE => {
+            Failure::Unclear(unclear(&error.to_string()))
+        }
+        _ => Failure::Refused(database(error)),
+    }
+}
+
+/// Nobody knows whether a change was applied.
+fn unclear(reason: &str) -> StoreError {
+    StoreError::Database(format!("whether a change was committed is not known: {reason}"))
 }
 
 fn answer_all(batch: impl IntoIterator<Item = Job>, error: &StoreError) {

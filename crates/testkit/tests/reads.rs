@@ -67,15 +67,18 @@ fn connections(file: &Path) -> usize {
     open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
 }
 
-/// Waits until so many long reads run or wait that there is no place for another.
-async fn are_full(store: &SqlStore<Sqlite>) {
+/// Begins long reads until there is no place for another, also not to wait.
+async fn fill(store: &Arc<SqlStore<Sqlite>>) -> Vec<JoinHandle<Result<(), StoreError>>> {
+    let mut long = Vec::new();
     becomes("there is a place for another", async || {
+        long.push(begin(store, false));
         let read = store.driver().read(vec![counting_to(9)]);
         // One that has to wait is given up, and its place is free again.
         let read = tokio::time::timeout(Duration::from_millis(10), read).await;
         matches!(read, Ok(Err(StoreError::Unavailable(_))))
     })
     .await;
+    long
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,11 +111,10 @@ async fn long_reads_share_a_few_connections_and_do_not_queue_without_end() {
     };
     const FILTERED: &str = "/v1/customers?filter%5BupdatedAt%5D%5Bgt%5D=2026-01-01T00:00:00Z";
 
-    // More than may run and wait.
+    let long = fill(&store).await;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let places = 4 + (2 * threads).max(64);
-    let long: Vec<_> = (0..places).map(|_| begin(&store, false)).collect();
-    are_full(&store).await;
+    assert!(long.len() >= places, "{} long reads, some of them refused", long.len());
     for _ in 0..50 {
         let (status, refused) = get(FILTERED).await;
         assert_eq!((status, &refused["errors"][0]["code"]), (503, &json!("unavailable")), "at once");

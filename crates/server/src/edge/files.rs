@@ -17,9 +17,9 @@ pub(super) fn raise_limit() -> usize {
 }
 
 /// How many of so many files connections may use: the rest is for the database, whose own connections are known, its
-/// readers, the log and what else the process opens. Where there are few, half of them.
+/// readers, the log and what else the process opens. Where there are few, three quarters of them.
 pub(super) fn for_connections(files: usize, database: usize) -> usize {
-    files - (128 + database).min(files / 2)
+    files - (128 + database).min(files / 4 * 3)
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn something_is_left_for_the_database() {
         assert_eq!(for_connections(1024, 16), 880);
-        assert_eq!(for_connections(64, 16), 32);
+        assert_eq!(for_connections(64, 16), 16);
         assert_eq!(for_connections(usize::MAX, 1000), usize::MAX - 1128);
     }
 }
