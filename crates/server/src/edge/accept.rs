@@ -50,7 +50,8 @@ const COMPLAIN: Duration = Duration::from_secs(1);
 /// What a client is told for which there is no place. It has sent nothing that was read, so this is a guess at its
 /// protocol; the answer is written into the socket's empty buffer or not at all.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-    content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: 211\r\n\r\n\
+    content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\n\
+    x-content-type-options: nosniff\r\ncontent-length: 211\r\n\r\n\
     {\"error\":\"Too many connections; try again\",\"errors\":[{\"status\":\"503\",\"code\":\"unavailable\",\
     \"title\":\"Unavailable\",\"message\":\"Too many connections; try again\",\
     \"detail\":\"Too many connections; try again\",\"meta\":{}}]}";
@@ -283,5 +284,6 @@ mod tests {
         assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
         let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(body["errors"][0]["message"], body["error"]);
+        assert!(head.contains("\r\nx-content-type-options: nosniff\r\n"), "{head}");
     }
 }
