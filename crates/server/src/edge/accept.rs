@@ -108,9 +108,8 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
                     let (listening, running) = (Arc::clone(&listening), running.clone());
                     tokio::spawn(async move {
                         let _place = place;
-                        listening.open.increment(1.0);
+                        let _counted = Counted::new(&listening.open);
                         listening.connection(stream, peer, running).await;
-                        listening.open.decrement(1.0);
                     });
                 }
                 Err(full) => {
@@ -137,6 +136,22 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
     drop((listener, running));
     complaints.tell();
     all_ended.recv().await;
+}
+
+/// A connection in the gauge, also when a handler that panics takes it along.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(open: &'a Gauge) -> Self {
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {
