@@ -1,7 +1,8 @@
 //! What is known of a connection, and the limits it is held to by a look now and then: one timer a connection, and nothing
 //! but counters where its bytes pass.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -56,7 +57,8 @@ impl Watch {
     }
 
     pub(super) fn end(&self) {
-        self.open.fetch_sub(1, Relaxed);
+        // Whoever sees this sees what was handed over before.
+        self.open.fetch_sub(1, Release);
     }
 
     pub(super) fn made(&self, bytes: usize) {
@@ -100,7 +102,7 @@ impl Watch {
 
     /// Whether nothing runs and nothing is to be sent: there may be half a head.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.load(Relaxed) == 0 && self.unsent.load(Relaxed) == 0 && !self.blocked.load(Relaxed)
+        self.open.load(Acquire) == 0 && self.unsent.load(Relaxed) == 0 && !self.blocked.load(Relaxed)
     }
 
     fn doing(&self) -> Doing {
