@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -26,7 +26,8 @@ pub(super) struct Arriving {
 
 /// What the handler leaves of a body.
 pub(super) struct Rest {
-    is_coming: AtomicBool,
+    /// When the body ended, or was given up.
+    ended: OnceLock<Instant>,
     /// Whether the client was ever asked for it.
     is_wanted: AtomicBool,
     left: Mutex<Option<(Incoming, Pace)>>,
@@ -60,18 +61,14 @@ impl Pace {
 
 impl Arriving {
     pub(super) fn new(body: Incoming, limits: &Limits) -> (Self, Arc<Rest>) {
-        let rest = Arc::new(Rest {
-            is_coming: AtomicBool::new(true),
-            is_wanted: AtomicBool::new(false),
-            left: Mutex::new(None),
-        });
+        let rest = Arc::new(Rest { ended: OnceLock::new(), is_wanted: AtomicBool::new(false), left: Mutex::new(None) });
         let pace = Pace { grace: limits.body, rate: limits.rate, begun: Instant::now(), received: 0, timer: None };
         (Self { body: Some(body), pace, rest: Arc::clone(&rest) }, rest)
     }
 
     fn end(&mut self) {
         self.body = None;
-        self.rest.is_coming.store(false, Relaxed);
+        self.rest.end();
     }
 }
 
@@ -120,14 +117,18 @@ impl Drop for Arriving {
         let Some(body) = self.body.take() else { return };
         let pace = Pace { timer: None, ..self.pace };
         *self.rest.left.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, pace));
-        self.rest.is_coming.store(false, Relaxed);
+        self.rest.end();
     }
 }
 
 impl Rest {
-    /// Whether the body is still being read.
-    pub(super) fn is_coming(&self) -> bool {
-        self.is_coming.load(Relaxed)
+    /// When the body ended; none while it is being read.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.ended.get().copied()
+    }
+
+    fn end(&self) {
+        let _ = self.ended.set(Instant::now());
     }
 
     /// Reads what nobody wanted to its end. Not when it is long or comes too slowly, and not when the client waits to be

@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use konverse_api::{Refused, Served, Standing};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
 use super::Limits;
@@ -120,11 +120,19 @@ impl<B: Behind> Front<B> {
     /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
     /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
     async fn in_time(&self, mut answering: Answering, rest: Option<&Rest>, reads: bool) -> Response<Body> {
+        let mut until = Instant::now() + self.limits.request;
         loop {
-            let body_was_coming = rest.is_some_and(Rest::is_coming);
-            match timeout(self.limits.request, &mut answering).await {
+            let answered = timeout_at(until, &mut answering).await;
+            if answered.is_err() {
+                // While the body is coming, from now: it ends after this.
+                let begun = rest.map(|rest| rest.ended_at().unwrap_or_else(Instant::now));
+                if let Some(later) = begun.map(|begun| begun + self.limits.request).filter(|later| *later > until) {
+                    until = later;
+                    continue;
+                }
+            }
+            match answered {
                 Ok(response) => return response.unwrap_or_else(|never| match never {}),
-                Err(_) if body_was_coming => {}
                 Err(_) if reads => {
                     tracing::warn!(peer = %self.peer, "a read took longer than a request may and was given up");
                     return self.behind.refusal(READ_TOO_LONG);
