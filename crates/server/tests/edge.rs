@@ -208,6 +208,40 @@ async fn who_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn who_reads_at_the_rate_gets_all_of_it() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    for _ in 0..60 {
+        large_customer(&admin).await;
+    }
+    let server = serve(&app, &["--write-seconds", "1", "--least-rate", "80000"]);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(32 << 10).expect("a small buffer");
+    socket.connect(&server.address.into()).expect("it accepts connections");
+    let mut stream = TcpStream::from(socket);
+    let ask = format!(
+        "GET /v1/customers?page%5Bsize%5D=60 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n",
+        admin.token
+    );
+    stream.write_all(ask.as_bytes()).expect("it is sent");
+    let mut text = Vec::new();
+    let mut bytes = [0; 16 << 10];
+    loop {
+        let count = stream.read(&mut bytes).expect("more of it");
+        if count == 0 {
+            break;
+        }
+        text.extend_from_slice(&bytes[..count]);
+        // Ten times the rate.
+        tokio::time::sleep(Duration::from_millis(count as u64 / 800)).await;
+    }
+    let text = String::from_utf8(text).expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let length = format!("content-length: {}", body.len());
+    assert!(body.len() > 5_000_000 && head.to_lowercase().contains(&length), "{head}: {}", body.len());
+}
+
+#[tokio::test]
 async fn a_signal_to_stop_waits_for_nobody_who_asks_for_nothing() {
     let app = TestApp::new(Backend::Sqlite).await;
     // Longer than any test is waited for.

@@ -37,6 +37,10 @@ const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// Bytes of an answer that HTTP/2 takes for a stream before the client has room for them.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// Bytes the system may have of a connection beside what is on its way to the client.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
+
 /// Streams that were reset and may still wait to be cleared away, by either side: more, and the connection ends.
 const RESETS: usize = 20;
 const LOCAL_RESETS: usize = 128;
@@ -182,6 +186,10 @@ impl<B: Behind> Listening<B> {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, running: mpsc::Sender<Infallible>) {
         // Answers are written at once and whole.
         let _ = stream.set_nodelay(true);
+        // The system would take megabytes at once and then say nothing for as long as a slow client needs for a third of
+        // them: it would seem to read nothing.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let Some(tls) = &self.tls else { return self.http(stream, peer, running).await };
         let handshake = timeout(self.limits.head, tls.acceptor().accept(stream));
         let shaken = tokio::select! {
