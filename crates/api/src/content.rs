@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
+use std::thread::available_parallelism;
 
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The least bytes that are compressed: less fits into one or two packets anyway.
@@ -29,6 +31,19 @@ pub(crate) struct Content {
     hash: OnceLock<[u8; TAG]>,
     gzip: OnceLock<Bytes>,
     zstd: OnceLock<Bytes>,
+}
+
+/// Who may compress a long body: as many at a time as there are processors. Nobody waits for a turn, since a body would
+/// wait with it, and bodies that wait are memory that nobody counts.
+pub(crate) struct Presses(Arc<Semaphore>);
+
+/// A turn at compressing a long body.
+pub(crate) type Turn = OwnedSemaphorePermit;
+
+impl Presses {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))))
+    }
 }
 
 /// Characters of a tag without its quotes and what names the form.
@@ -98,8 +113,21 @@ impl Content {
         if self.body.len() < LEAST { Coding::Identity } else { accepted }
     }
 
+    /// The form that can be made now: the body as it is where it is long and all who may compress are at it.
+    pub(crate) fn turn(&self, coding: Coding, presses: &Presses) -> (Coding, Option<Turn>) {
+        let is_made = match coding {
+            Coding::Identity => true,
+            Coding::Gzip => self.gzip.get().is_some(),
+            Coding::Zstd => self.zstd.get().is_some(),
+        };
+        if is_made || self.body.len() <= INLINE {
+            return (coding, None);
+        }
+        Arc::clone(&presses.0).try_acquire_owned().map_or((Coding::Identity, None), |turn| (coding, Some(turn)))
+    }
+
     /// The body in a form.
-    pub(crate) async fn coded(self: &Arc<Self>, coding: Coding) -> io::Result<Bytes> {
+    pub(crate) async fn coded(self: &Arc<Self>, coding: Coding, turn: Option<Turn>) -> io::Result<Bytes> {
         let place = match coding {
             Coding::Identity => return Ok(self.body.clone()),
             Coding::Gzip => &self.gzip,
@@ -112,7 +140,12 @@ impl Content {
             compress(&self.body, coding)?
         } else {
             let body = self.body.clone();
-            tokio::task::spawn_blocking(move || compress(&body, coding)).await.map_err(io::Error::other)??
+            let work = move || {
+                // Also when the caller has gone: the work goes on, and holds the body.
+                let _turn = turn;
+                compress(&body, coding)
+            };
+            tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??
         };
         Ok(place.get_or_init(|| bytes).clone())
     }
@@ -191,14 +224,30 @@ mod tests {
         for length in [LEAST, INLINE + 1] {
             let body: Bytes = (0..length).map(|n| b"conversation"[n % 12]).collect();
             let content = Arc::new(Content::new(body.clone()));
-            let gzip = content.coded(Coding::Gzip).await.expect("it compresses");
+            let gzip = content.coded(Coding::Gzip, None).await.expect("it compresses");
             let mut read = Vec::new();
             flate2::read::GzDecoder::new(&*gzip).read_to_end(&mut read).expect("gzip");
             assert!(read == body && gzip.len() < length);
-            let zstd = content.coded(Coding::Zstd).await.expect("it compresses");
+            let zstd = content.coded(Coding::Zstd, None).await.expect("it compresses");
             assert!(zstd::bulk::decompress(&zstd, length).expect("zstd") == body && zstd.len() < length);
-            assert_eq!(content.coded(Coding::Identity).await.expect("bytes"), body);
+            assert_eq!(content.coded(Coding::Identity, None).await.expect("bytes"), body);
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_body_for_which_there_is_no_turn_goes_as_it_is() {
+        let presses = Presses(Arc::new(Semaphore::new(1)));
+        let [short, long, other] =
+            [INLINE, INLINE + 1, INLINE + 2].map(|n| Arc::new(Content::new(vec![b'a'; n].into())));
+        let (coding, turn) = long.turn(Coding::Gzip, &presses);
+        assert!(coding == Coding::Gzip && turn.is_some());
+        assert_eq!(other.turn(Coding::Gzip, &presses).0, Coding::Identity);
+        assert_eq!(short.turn(Coding::Zstd, &presses).0, Coding::Zstd, "it needs none");
+        long.coded(coding, turn).await.expect("it compresses");
+        let (coding, turn) = other.turn(Coding::Gzip, &presses);
+        assert!(coding == Coding::Gzip && turn.is_some(), "the turn was given back");
+        assert_eq!(long.turn(Coding::Gzip, &presses).0, Coding::Gzip, "it is made already");
+        assert_eq!(long.turn(Coding::Zstd, &presses).0, Coding::Identity);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tracing::Span;
 use crate::answer::ok;
 use crate::answers::Place;
 use crate::budget::Left;
-use crate::content::{self, Coding, Content};
+use crate::content::{self, Coding, Content, Presses};
 use crate::error::{ApiError, Code, Source};
 use crate::extract::{Presented, Refusal, refusal};
 use crate::operation::{Answer, Operation};
@@ -346,7 +346,7 @@ impl Served {
                 }
             }
         };
-        let response = send(response, &wish, passage.tagged).await;
+        let response = send(response, &wish, passage.tagged, &app.0.presses).await;
         let elapsed = stopwatch.elapsed();
         let (status, path) = (response.status(), passage.path);
         let id = id_in(uri.path()).map(tracing::field::display);
@@ -380,16 +380,16 @@ fn keep(mut response: Response, place: Option<Place<'_>>) -> Response {
 
 /// Gives an answer its final form: without a body when the caller has it already, compressed when the caller can read
 /// that.
-async fn send(mut response: Response, wish: &Wish, tagged: bool) -> Response {
+async fn send(mut response: Response, wish: &Wish, tagged: bool, presses: &Presses) -> Response {
     let Some(content) = response.extensions_mut().remove::<Arc<Content>>() else { return response };
-    let coding = content.coding(wish.coding.unwrap_or(Coding::Identity));
+    let wanted = content.coding(wish.coding.unwrap_or(Coding::Identity));
     let tagged = tagged && response.status() == StatusCode::OK;
     let headers = response.headers_mut();
     if wish.coding.is_some() {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
     if tagged {
-        let tag = content.tag(coding);
+        let tag = content.tag(wanted);
         let unchanged = wish.has.iter().any(|has| content::has(has, &tag));
         headers.insert(ETAG, tag);
         // The caller's own cache may keep it, and asks before it uses it.
@@ -402,8 +402,12 @@ async fn send(mut response: Response, wish: &Wish, tagged: bool) -> Response {
             return response;
         }
     }
+    let (coding, turn) = content.turn(wanted, presses);
+    if tagged && coding != wanted {
+        headers.insert(ETAG, content.tag(coding));
+    }
     let Some(name) = coding.name() else { return response };
-    match content.coded(coding).await {
+    match content.coded(coding, turn).await {
         Ok(body) => {
             let headers = response.headers_mut();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));

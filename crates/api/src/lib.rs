@@ -88,6 +88,7 @@ struct Shared {
     process: Process,
     budget: budget::Budget,
     answers: answers::Answers,
+    presses: content::Presses,
     documents: Documents,
 }
 
@@ -114,7 +115,8 @@ impl App {
         };
         let budget = budget::Budget::new(settings.requests_per_minute);
         let answers = answers::Answers::new(settings.answers);
-        Self(Arc::new(Shared { domain, settings, process, budget, answers, documents }))
+        let presses = content::Presses::new();
+        Self(Arc::new(Shared { domain, settings, process, budget, answers, presses, documents }))
     }
 
     fn domain(&self) -> &Domain {
