@@ -49,7 +49,7 @@ struct Cli {
     log_format: LogFormat,
     /// Where spans of requests go: an OpenTelemetry collector that speaks OTLP over HTTP, such as http://127.0.0.1:4318.
     #[cfg(feature = "otel")]
-    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
     otlp_endpoint: Option<String>,
     #[command(subcommand)]
     command: Command,
