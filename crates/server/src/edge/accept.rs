@@ -199,7 +199,7 @@ impl<B: Behind> Listening<B> {
         };
         match shaken {
             Ok(Ok(stream)) => self.http(stream, peer, running).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
             Err(_) => self.handshakes.increment(1),
         }
     }
@@ -231,7 +231,7 @@ impl<B: Behind> Listening<B> {
                 biased;
                 ended = &mut connection => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, error, "a connection failed");
+                        tracing::debug!(error, "a connection failed");
                     }
                     return;
                 }
@@ -241,7 +241,7 @@ impl<B: Behind> Listening<B> {
                 }
                 now = ticks.tick() => {
                     if let Some(over) = looks.look(&watch, now) {
-                        self.cut(over, peer);
+                        self.cut(over);
                         return;
                     }
                 }
@@ -264,11 +264,11 @@ impl<B: Behind> Listening<B> {
         }
     }
 
-    fn cut(&self, over: Over, peer: SocketAddr) {
+    fn cut(&self, over: Over) {
         if let Some((_, counter)) = self.over.iter().find(|(one, _)| *one == over) {
             counter.increment(1);
         }
-        tracing::debug!(%peer, limit = over.name(), "a connection went over a limit");
+        tracing::debug!(limit = over.name(), "a connection went over a limit");
     }
 }
 

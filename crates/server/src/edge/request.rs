@@ -134,7 +134,7 @@ impl<B: Behind> Front<B> {
             match answered {
                 Ok(response) => return response.unwrap_or_else(|never| match never {}),
                 Err(_) if reads => {
-                    tracing::warn!(peer = %self.peer, "a read took longer than a request may and was given up");
+                    tracing::warn!("a read took longer than a request may and was given up");
                     return self.behind.refusal(READ_TOO_LONG);
                 }
                 Err(_) => {
