@@ -20,6 +20,7 @@ use konverse_domain::{Domain, DomainError};
 use konverse_model::{Clock, Id, Instant, OrgId};
 use konverse_store::{Store, StoreError, Trouble};
 use tokio::sync::watch;
+use tokio::time::{Instant as Stopwatch, MissedTickBehavior, interval_at};
 
 pub use blocks::{BLOCK, Blocks, Uneven};
 pub use render::Rerender;
@@ -27,8 +28,11 @@ pub use snooze::Snoozes;
 pub use tasks::{LONGEST_WAIT, Rounds, SHORTEST_WAIT, Tasks};
 
 /// How long a lease holds when its process is gone, in milliseconds. It is renewed with every round that has something
-/// to do.
+/// to do, and while that goes on.
 pub const LEASE_MS: i64 = 15_000;
+
+/// How often a lease is renewed while a round goes on.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// What went wrong with an item or a round, for people and logs; it holds no body and no secret.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -154,6 +158,11 @@ impl Runner {
 
     /// Looks once for what is due and does it, at most `most` items.
     pub async fn round<J: Job>(&self, job: &J, most: u32) -> Result<Round, JobError> {
+        self.round_told(job, most, &Rounds::default()).await
+    }
+
+    /// The same, telling after each item: a round of many slow ones takes longer than a task may be silent.
+    async fn round_told<J: Job>(&self, job: &J, most: u32, rounds: &Rounds) -> Result<Round, JobError> {
         let items = job.due(self.now(), most).await?;
         // Nothing is written while there is nothing to do.
         if items.is_empty() {
@@ -163,16 +172,32 @@ impl Runner {
             return Ok(Round { elsewhere: true, ..Round::default() });
         }
         let work = items.into_iter().map(|item| self.one(job, item));
-        let outcomes: Vec<Result<bool, JobError>> = stream::iter(work).buffer_unordered(J::ABREAST).collect().await;
+        let mut outcomes = stream::iter(work).buffer_unordered(J::ABREAST);
+        let mut renewals = interval_at(Stopwatch::now() + RENEWAL, RENEWAL);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = Round::default();
         let mut failure = None;
-        for outcome in outcomes {
+        loop {
+            let outcome = tokio::select! {
+                outcome = outcomes.next() => outcome,
+                // A round may take longer than the lease holds. Who has lost it leaves the rest to whoever has it.
+                _ = renewals.tick() => match self.holds(J::NAME).await {
+                    Ok(true) => continue,
+                    Ok(false) => break,
+                    Err(error) => Some(Err(error)),
+                },
+            };
             match outcome {
-                Ok(true) => round.done += 1,
-                Ok(false) => round.failed += 1,
-                // Not even the note of the failure could be kept: the database is away.
-                Err(error) => failure = Some(error),
+                None => break,
+                Some(Ok(true)) => round.done += 1,
+                Some(Ok(false)) => round.failed += 1,
+                // Not even the note of the failure could be kept: the database is away, for the others as well.
+                Some(Err(error)) => {
+                    failure = Some(error);
+                    break;
+                }
             }
+            rounds.came_round(true);
         }
         metrics::counter!("konverse_job_items_total", "job" => J::NAME, "outcome" => "done")
             .increment(round.done as u64);
@@ -216,7 +241,7 @@ impl Runner {
     /// Runs a job until it is told to stop: round after round while there is something to do.
     pub async fn run<J: Job>(&self, job: &J, rounds: &Rounds, mut stopped: watch::Receiver<bool>) {
         loop {
-            let round = self.round(job, 500).await;
+            let round = self.round_told(job, 500, rounds).await;
             rounds.came_round(round.is_ok());
             let pause = match round {
                 // What failed was put aside, so there may be others behind it.

@@ -66,7 +66,7 @@ enum Command {
     ///
     /// Brings the database's schema up to date first. SIGTERM or SIGINT refuses new connections, lets running requests
     /// finish and then stops; a second signal cuts them off.
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Manages orgs: the walls between tenants.
     #[command(subcommand)]
     Org(OrgCommand),
@@ -402,7 +402,7 @@ fn without_urls(mut error: clap::Error) -> clap::Error {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::demo(options.listen, &options.file, &|text| println!("{text}")).await?,
-        Command::Serve(options) => serve(options).await?,
+        Command::Serve(options) => serve(*options).await?,
         Command::Org(OrgCommand::Create { name, database }) => {
             let org = database.domain(Settings::default()).await?.create_org(&name).await?;
             println!("{}", org.id);

@@ -74,7 +74,13 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
             trusted_proxies: Vec::new(),
             tls: None,
         };
-        metrics = Some(tokio::spawn(edge.serve(listener, stopped.clone())));
+        let until = stopped.clone();
+        metrics = Some(tokio::spawn(async move {
+            edge.serve(listener, until.clone()).await;
+            if !*until.borrow() {
+                tracing::error!("the metrics listener ended");
+            }
+        }));
     }
     let mut looking = None;
     if serving.check {
@@ -106,14 +112,21 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
         limits: serving.limits,
         tls,
     };
-    let server = tokio::spawn(edge.serve(listener, stopped));
+    let mut server = tokio::spawn(edge.serve(listener, stopped));
 
-    signals.next().await;
+    tokio::select! {
+        // Without it there is nothing to stay for; whoever runs this starts it again.
+        ended = &mut server => {
+            ended.context("the server failed")?;
+            anyhow::bail!("the server ended before it was told to");
+        }
+        () = signals.next() => {}
+    }
     tracing::info!("stopping: finishing the requests that are running; a second signal ends them");
     systemd::stopping();
     let _ = stop.send(true);
     tokio::select! {
-        result = server => result.context("the server failed")?,
+        result = &mut server => result.context("the server failed")?,
         () = tokio::time::sleep(serving.drain.max(SHORTEST_DRAIN)) => {
             tracing::warn!("cutting off requests that still run after {} s", serving.drain.as_secs());
         }
@@ -123,7 +136,12 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     for ending in [metrics, looking].into_iter().flatten() {
         let _ = tokio::time::timeout(Duration::from_secs(1), ending).await;
     }
-    domain.store_token_uses().await.context("storing when tokens were last used")?;
+    // A database that is away or held by others is no reason to end badly: everything that was answered is stored.
+    match tokio::time::timeout(LAST_ROUNDS, domain.store_token_uses()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(?error, "when tokens were last used could not be stored"),
+        Err(_) => tracing::warn!("when tokens were last used could not be stored in time"),
+    }
     Ok(())
 }
 

@@ -102,7 +102,10 @@ fn describe() {
     describe_gauge!("konverse_connections_open", "Connections that are open, by listener.");
     describe_counter!("konverse_connections_refused_total", "Connections refused, by listener and reason.");
     describe_counter!("konverse_connections_cut_total", "Connections cut off by a limit, by listener and limit.");
-    describe_gauge!("konverse_database_damaged", "Whether damage was found in the SQLite file: 1 when it was.");
+    describe_gauge!(
+        "konverse_database_damaged",
+        "Whether the look after the start found damage in the SQLite file: 1 when it did."
+    );
 }
 
 /// Starts collecting metrics.

@@ -247,18 +247,22 @@ impl<B: Behind> Listening<B> {
                 }
             }
             // Nobody is owed an answer, whatever the client has begun to send.
-            while stopping {
-                // A stream that ends between the poll and the question has left something to be flushed: it has to have
-                // been quiet before, too.
-                let was_quiet = watch.is_quiet();
-                let ended =
-                    std::future::poll_fn(|cx| std::task::Poll::Ready(connection.as_mut().poll(cx).is_ready())).await;
-                let is_quiet = watch.is_quiet();
-                if ended || was_quiet && is_quiet {
-                    return;
-                }
-                if !is_quiet {
-                    break;
+            if stopping {
+                loop {
+                    // A stream that ends between the poll and the question has left something to be flushed: it has to
+                    // have been quiet before, too.
+                    let was_quiet = watch.is_quiet();
+                    let poll = |cx: &mut std::task::Context<'_>| {
+                        std::task::Poll::Ready(connection.as_mut().poll(cx).is_ready())
+                    };
+                    let ended = std::future::poll_fn(poll).await;
+                    let is_quiet = watch.is_quiet();
+                    if ended || was_quiet && is_quiet {
+                        return;
+                    }
+                    if !is_quiet {
+                        break;
+                    }
                 }
             }
         }
