@@ -73,7 +73,8 @@ async fn on_postgres_a_locked_table_is_noticed_and_asked_for_once() {
     }
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    assert_eq!(holder.query_one(waiting, &[]).await.expect("a row").get::<_, i64>(0), 1, "they do not pile up");
+    // One still waits, or the server has ended it by now.
+    assert!(holder.query_one(waiting, &[]).await.expect("a row").get::<_, i64>(0) <= 1, "they do not pile up");
     admin.get("/v1/customers").await.ok();
     holder.rollback().await.expect("it ends");
     while app.nobody().get("/readyz").await.status != 200 {
