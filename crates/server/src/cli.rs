@@ -6,6 +6,7 @@
     reason = "commands answer on standard output and complain on standard error"
 )]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -399,6 +400,11 @@ fn without_urls(mut error: clap::Error) -> clap::Error {
     error
 }
 
+/// Tells a line on standard output. Whoever read it may have ended; the work and its exit status do not depend on them.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::demo(options.listen, &options.file, &|text| println!("{text}")).await?,
@@ -426,15 +432,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             let domain = options.database.domain(Settings::default()).await?;
             let org = options.org.as_deref();
-            return check::check(&domain, org, options.repair, &|text| println!("{text}")).await;
+            return check::check(&domain, org, options.repair, &say).await;
         }
         Command::Backup(BackupOptions { file, database, force }) => {
             let task = backup::Task::Backup;
-            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
+            return backup::run(task, &database.database, &file, force, &say).await;
         }
         Command::Restore(RestoreOptions { file, database, force }) => {
             let task = backup::Task::Restore;
-            return backup::run(task, &database.database, &file, force, &|text| println!("{text}")).await;
+            return backup::run(task, &database.database, &file, force, &say).await;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -363,6 +363,10 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
             "conversation {conversation}: what is kept beside its text is not what",
         ),
         damage(
+            format!("UPDATE conversation SET state = NULL WHERE id = {second}"),
+            "conversation {second}: what is kept beside its text is not what",
+        ),
+        damage(
             replace("message", &message(1), r#""directionType":"response-out""#, r#""directionType":"initial-out""#),
             "message {message}: directionType is initial-out, should be response-out",
         ),
@@ -483,12 +487,6 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
         ),
         damage(
             format!(
-                "UPDATE lane SET seq = seq + 3 WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
-            ),
-            ": the number of its newest event is",
-        ),
-        damage(
-            format!(
                 "UPDATE lane SET at = at - 500 WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
             ),
             ": its newest moment is",
@@ -496,6 +494,19 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
         damage(
             format!("DELETE FROM event WHERE object = {} AND verb = 'create'", message(1)),
             ": what comes before event",
+        ),
+        damage(
+            format!(
+                "DELETE FROM lane WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
+            ),
+            ": the number of its newest event is 0, should be",
+        ),
+        // Last, since what is mended then says that no event before is kept.
+        damage(
+            format!(
+                "UPDATE lane SET seq = seq + 3 WHERE org = {org} AND n = (SELECT max(n) FROM lane WHERE seq > 0 AND org = {org})"
+            ),
+            ": the number of its newest event is",
         ),
     ]
 }

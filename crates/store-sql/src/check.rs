@@ -21,11 +21,11 @@ const LAST: (i64, Id) = (1 << 62, Id::from_bytes([0xff; 12]));
 const INTEGRITY: &str = "SELECT integrity_check FROM pragma_integrity_check";
 const NAMES: &str = "SELECT space, value FROM identifier WHERE org = $1 AND owner = $2 ORDER BY space, value";
 const LOST_CUSTOMER_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
-    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = i.owner AND c.hidden = 0) \
+    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = i.owner) \
     ORDER BY i.value LIMIT $4";
 const LOST_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
-    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.org = $1 AND r.kind = $4 AND r.id = i.owner \
-    AND r.hidden = 0) ORDER BY i.value LIMIT $5";
+    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.org = $1 AND r.kind = $4 AND r.id = i.owner) \
+    ORDER BY i.value LIMIT $5";
 const MEMBERSHIPS: &str = "SELECT user_id, team FROM membership WHERE org = $1 AND (user_id, team) > ($2, $3) \
     ORDER BY user_id, team LIMIT $4";
 const TALLY_AND_COUNT: &str = "SELECT (SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally \
@@ -33,11 +33,12 @@ const TALLY_AND_COUNT: &str = "SELECT (SELECT CAST(coalesce(sum(amount), 0) AS b
 const COUNTED_LISTS: &str = "SELECT DISTINCT list, scope FROM (SELECT list, scope FROM block WHERE org = $1 \
     AND (list, scope) > ($2, $3) UNION SELECT list, scope FROM block_change WHERE org = $1 AND (list, scope) > ($2, $3)) x \
     ORDER BY list, scope LIMIT $4";
-const LANES: &str = "SELECT n, seq, at, gone, (SELECT max(e.seq) FROM event e WHERE e.org = l.org AND e.lane = l.n) \
-    FROM lane l WHERE l.org = $1 ORDER BY n";
+const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce(l.gone, 0), \
+    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 \
+    UNION SELECT DISTINCT lane FROM event WHERE org = $1) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
 const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
-const MEND_LANE: &str = "UPDATE lane SET seq = coalesce((SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2), \
-    gone), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
+const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
+    UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $1";
 
@@ -143,12 +144,11 @@ fn wrong_blocks(org: OrgId, list: Counted) -> Query {
         "SELECT x.at, x.kept, x.counted, x.off FROM (SELECT b.at, b.n + coalesce((SELECT CAST(sum(m.n) AS bigint) \
          FROM block_change m WHERE {} AND m.at = b.at), 0) AS kept, (SELECT count(*) FROM {table} r WHERE r.org = $1 \
          AND {condition} AND r.created_at >= b.at AND r.created_at < coalesce((SELECT min(a.at) FROM block a WHERE {} \
-         AND a.at > b.at), {last})) AS counted, b.rows_before - coalesce((SELECT CAST(sum(a.n) AS bigint) FROM block a \
-         WHERE {} AND a.at < b.at), 0) AS off FROM block b WHERE {} UNION ALL SELECT m.at, m.n, 0, 0 FROM block_change m \
+         AND a.at > b.at), {last})) AS counted, b.rows_before - b.above AS off FROM (SELECT b.*, \
+         CAST(sum(b.n) OVER (ORDER BY b.at) AS bigint) - b.n AS above FROM block b WHERE {}) b UNION ALL SELECT m.at, m.n, 0, 0 FROM block_change m \
          WHERE {} AND NOT EXISTS (SELECT 1 FROM block b WHERE {} AND b.at = m.at)) x \
          WHERE x.kept <> x.counted OR x.off <> 0 ORDER BY x.at LIMIT 10",
         of("m"),
-        of("a"),
         of("a"),
         of("b"),
         of("m"),

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -226,7 +227,9 @@ impl Part {
     fn beside(file: &Path) -> Result<Self, StoreError> {
         let mut name = OsString::from(".");
         name.push(file.file_name().unwrap_or(OsStr::new("copy")));
-        name.push(format!(".{}.part", std::process::id()));
+        // In a container the number of the process is always the same, and what a killed one left has its name.
+        let chance = RandomState::new().hash_one(std::process::id());
+        name.push(format!(".{chance:016x}.part"));
         let path = file.with_file_name(name);
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         created.map_err(|error| refused(format!("{} cannot be created: {error}", path.display())))?;

@@ -89,7 +89,7 @@ pub trait Checks: Send + Sync + 'static {
     /// The names each of these records of a kind holds, in the order asked.
     async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError>;
 
-    /// Names of a space after one, whose holder does not show or is not there.
+    /// Names of a space after one, whose holder is not there at all.
     async fn lost_names(
         &self,
         org: OrgId,

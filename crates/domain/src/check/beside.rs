@@ -192,6 +192,10 @@ impl Domain {
         if at != facts.at {
             found.push(Difference::of("its newest moment", facts.at, at));
         }
+        // Numbers that were given out are never given out again: whoever follows begins anew after them.
+        if facts.seq > newest {
+            gone = gone.max(facts.seq);
+        }
         let mut outcome = Outcome::Found;
         if repair && !found.is_empty() {
             // How many records have the newest moment is not known: the next ones get a later one.

@@ -238,6 +238,7 @@ impl Domain {
         notes.checked.seen(Kind::Conversation.name(), 1);
         let (id, hidden) = (ConversationId(row.id), conversation_in(of_customer, row.hidden));
         let place = Place { org, customer: Some(customer), conversation: None, hidden };
+        let lacks_state = row.state.is_none();
         let draft = look::<ConversationAttributes>(notes, row, &place)?;
         let looked = Looked { id, customer, hidden, draft };
         let messages = self.look_at_messages(org, &looked, messages, notes).await?;
@@ -248,7 +249,10 @@ impl Domain {
             // What follows from a message nobody can read cannot be told.
             return Ok(Some(Seen { doc: draft.doc, shows, corrected: None }));
         };
-        let mut refold = Refold::begin(&draft.doc, &draft.state);
+        let mut state = draft.state.clone();
+        // Whether the name was given was kept there alone; a given one must not be lost.
+        state.name_given |= lacks_state && !draft.doc.attributes.name.is_empty();
+        let mut refold = Refold::begin(&draft.doc, &state);
         self.fold_all(org, messages, &mut refold, notes).await?;
         refold.with_notes(count, newest);
         let mut found = differences(&draft.doc.attributes, &refold.doc.attributes);
