@@ -326,6 +326,52 @@ async fn unread_answers_are_bounded_in_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_bodies_are_bounded_in_all() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let server = serve(&app, &["--unread-answers", "1", "--body-seconds", "86400"]);
+    let (client, connection) = http2(&server, None).await;
+    let body = large().to_string();
+    let half = Bytes::from(body.as_bytes()[..body.len() / 2].to_vec());
+    let mut sending = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..50 {
+        let request = axum::http::Request::post("http://konverse/v1/customers")
+            .header("authorization", format!("Bearer {}", admin.token))
+            .body(())
+            .expect("a request");
+        let mut client = client.clone().ready().await.expect("room for a request");
+        let (answer, mut stream) = client.send_request(request, false).expect("it is sent");
+        stream.send_data(half.clone(), false).expect("it is sent");
+        sending.push(stream);
+        answers.push(tokio::spawn(answer));
+    }
+    // 22 of them are less than a MiB; of those that begin at once, more may be left without room.
+    becomes("most are answered", || answers.iter().filter(|answer| answer.is_finished()).count() >= 28).await;
+    for answer in answers.into_iter().filter(|answer| answer.is_finished()) {
+        let answer = answer.await.expect("no panic").expect("an answer");
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));
+    }
+    // Gone is as good as done.
+    connection.abort();
+    drop(sending);
+    let mut other = Client::new(&server);
+    becomes("there is room again", || {
+        other.send(&format!(
+            "POST /v1/customers HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
+            admin.token,
+            body.len()
+        ));
+        let answer = other.answer();
+        if answer.has("connection: close") {
+            other = Client::new(&server);
+        }
+        answer.status == 201
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_waits_for_what_it_has_not_read() {
     let app = TestApp::new(Backend::Sqlite).await;
     let admin = app.admin().await;

@@ -1,7 +1,7 @@
 //! The bodies that pass: a request's, which has to come at a rate, and an answer's, which is counted until it is sent.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -31,6 +31,17 @@ pub(super) struct Rest {
     /// Whether the client was ever asked for it.
     is_wanted: AtomicBool,
     left: Mutex<Option<(Incoming, Pace)>>,
+    watch: Arc<Watch>,
+    /// Bytes of it that are counted until this is dropped: when the request has ended.
+    counted: AtomicUsize,
+    /// Whether there was no room for it.
+    is_refused: AtomicBool,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.watch.share.give_back_body(*self.counted.get_mut());
+    }
 }
 
 /// A grace, and then a least number of bytes a second. It needs a timer only while something is missing.
@@ -60,8 +71,15 @@ impl Pace {
 }
 
 impl Arriving {
-    pub(super) fn new(body: Incoming, limits: &Limits) -> (Self, Arc<Rest>) {
-        let rest = Arc::new(Rest { ended: OnceLock::new(), is_wanted: AtomicBool::new(false), left: Mutex::new(None) });
+    pub(super) fn new(body: Incoming, limits: &Limits, watch: &Arc<Watch>) -> (Self, Arc<Rest>) {
+        let rest = Arc::new(Rest {
+            ended: OnceLock::new(),
+            is_wanted: AtomicBool::new(false),
+            left: Mutex::new(None),
+            watch: Arc::clone(watch),
+            counted: AtomicUsize::new(0),
+            is_refused: AtomicBool::new(false),
+        });
         let pace = Pace { grace: limits.body, rate: limits.rate, begun: Instant::now(), received: 0, timer: None };
         (Self { body: Some(body), pace, rest: Arc::clone(&rest) }, rest)
     }
@@ -82,7 +100,16 @@ impl hyper::body::Body for Arriving {
         this.rest.is_wanted.store(true, Relaxed);
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.pace.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if !this.rest.watch.share.try_take_body(bytes) {
+                    this.rest.is_refused.store(true, Relaxed);
+                    this.end();
+                    return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(
+                        std::io::ErrorKind::OutOfMemory,
+                    )))));
+                }
+                this.rest.counted.fetch_add(bytes, Relaxed);
+                this.pace.received += bytes as u64;
                 if hyper::body::Body::is_end_stream(body) {
                     this.end();
                 }
@@ -125,6 +152,11 @@ impl Rest {
     /// When the body ended; none while it is being read.
     pub(super) fn ended_at(&self) -> Option<Instant> {
         self.ended.get().copied()
+    }
+
+    /// Whether there was no room for the body, so that nobody has seen the whole of it.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Relaxed)
     }
 
     fn end(&self) {

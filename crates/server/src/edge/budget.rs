@@ -1,4 +1,5 @@
-//! How many bytes of answers may be on their way: of one connection, and of all. An answer counts from when it is made
+//! How many bytes of answers may be on their way: of one connection, and of all. The bodies of requests that are not answered
+//! yet are in all, too: their bytes count from when they are read. An answer counts from when it is made
 //! until the last of it is handed to the system or thrown away, whoever is too slow to read it.
 
 use std::sync::Arc;
@@ -27,6 +28,15 @@ impl Budget {
     /// Whether all of it is used.
     pub(super) fn is_spent(&self) -> bool {
         self.held.load(Relaxed) >= self.most
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        let before = self.held.fetch_add(bytes, Relaxed);
+        let has_room = before == 0 || before.saturating_add(bytes) <= self.most;
+        if !has_room {
+            self.held.fetch_sub(bytes, Relaxed);
+        }
+        has_room
     }
 
     /// A connection's share.
@@ -70,13 +80,21 @@ impl Share {
 
     /// Counts an answer, if there is room for it in all. The first one always has it: it may be larger than everything.
     pub(super) fn try_take(&self, bytes: usize) -> bool {
-        let before = self.budget.held.fetch_add(bytes, Relaxed);
-        if before > 0 && before.saturating_add(bytes) > self.budget.most {
-            self.budget.held.fetch_sub(bytes, Relaxed);
-            return false;
+        let has_room = self.budget.try_take(bytes);
+        if has_room {
+            self.held.fetch_add(bytes, Relaxed);
         }
-        self.held.fetch_add(bytes, Relaxed);
-        true
+        has_room
+    }
+
+    /// Counts a piece of a request's body, if there is room for it in all. A connection's streams bound its bodies, so its
+    /// share does not: those that have begun could all wait for each other's ends.
+    pub(super) fn try_take_body(&self, bytes: usize) -> bool {
+        self.budget.try_take(bytes)
+    }
+
+    pub(super) fn give_back_body(&self, bytes: usize) {
+        self.budget.held.fetch_sub(bytes, Relaxed);
     }
 
     pub(super) fn give_back(&self, bytes: usize) {
@@ -107,6 +125,9 @@ mod tests {
         one.give_back(1000);
         other.give_back(1);
         assert!(!budget.is_spent());
+        assert!(one.try_take_body(90) && !other.try_take_body(11) && !other.try_take(11));
+        one.give_back_body(90);
+        assert!(other.try_take(100) && !one.try_take_body(1), "bodies and answers have one budget");
     }
 
     #[tokio::test]

@@ -23,7 +23,8 @@ pub(crate) struct EdgeOptions {
     /// any number.
     #[arg(long, env = "KONVERSE_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = value_parser!(u32).range(1..))]
     connections_per_address: Option<u32>,
-    /// Mebibytes of answers that may be made and not read by their callers yet. Over it, requests are answered 503; over a
+    /// Mebibytes of answers that may be made and not read by their callers yet, and of the bodies of requests that are not
+    /// answered yet. Over it, requests are answered 503; over a
     /// thirty-second of it (at least one), a connection's next requests wait.
     #[arg(long, env = "KONVERSE_UNREAD_ANSWERS", default_value_t = 256, value_name = "MIB", value_parser = value_parser!(u32).range(1..=1_048_576))]
     unread_answers: u32,

@@ -22,7 +22,8 @@ use super::budget::Budget;
 use super::watch::Watch;
 
 const AMBIGUOUS: Refused = Refused::Malformed("The request must not have both Content-Length and Transfer-Encoding");
-const SPENT: Refused = Refused::Unavailable("Too many answers are on their way and not read yet; try again");
+const SPENT: Refused =
+    Refused::Unavailable("Too many requests and answers are on their way and not read yet; try again");
 const CONNECTION_SPENT: Refused =
     Refused::Unavailable("Too many answers on this connection are not read yet; read them and try again");
 const READ_TOO_LONG: Refused = Refused::Unavailable("The answer took too long to make and was given up; try again");
@@ -97,7 +98,7 @@ impl<B: Behind> Front<B> {
         let (body, rest) = if incoming.is_end_stream() {
             (Body::empty(), None)
         } else {
-            let (arriving, rest) = Arriving::new(incoming, &self.limits);
+            let (arriving, rest) = Arriving::new(incoming, &self.limits, &self.watch);
             (Body::new(arriving), Some(rest))
         };
         let mut answering = self.behind.clone().call(Request::from_parts(parts, body));
@@ -105,8 +106,15 @@ impl<B: Behind> Front<B> {
         let now = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
         let mut response = match now {
             Poll::Ready(response) => response.unwrap_or_else(|never| match never {}),
-            Poll::Pending => self.in_time(answering, rest.as_deref(), reads).await,
+            Poll::Pending => self.in_time(answering, rest.as_ref(), reads).await,
         };
+        if rest.as_ref().is_some_and(|rest| rest.is_refused()) {
+            response = self.behind.refusal(SPENT);
+            if is_http1 {
+                self.close(&mut response);
+            }
+            return response;
+        }
         if let Some(rest) = rest.filter(|_| is_http1)
             && !rest.drained(waits).await
         {
@@ -119,7 +127,7 @@ impl<B: Behind> Front<B> {
     ///
     /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
     /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
-    async fn in_time(&self, mut answering: Answering, rest: Option<&Rest>, reads: bool) -> Response<Body> {
+    async fn in_time(&self, mut answering: Answering, rest: Option<&Arc<Rest>>, reads: bool) -> Response<Body> {
         let mut until = Instant::now() + self.limits.request;
         loop {
             let answered = timeout_at(until, &mut answering).await;
@@ -138,11 +146,12 @@ impl<B: Behind> Front<B> {
                     return self.behind.refusal(READ_TOO_LONG);
                 }
                 Err(_) => {
-                    let running = self.running.clone();
+                    // Its body is still held by it.
+                    let held = (self.running.clone(), rest.cloned());
                     tokio::spawn(async move {
                         let ended = answering.await.map(|response| response.status());
                         tracing::warn!(status = ?ended.ok(), "a write ended after its caller had been told not to wait");
-                        drop(running);
+                        drop(held);
                     });
                     return self.behind.refusal(WRITE_TOO_LONG);
                 }
