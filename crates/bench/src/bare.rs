@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
+use konverse_harness::Limit;
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 
-use crate::limit::Limit;
 use crate::proc;
 
 /// Rows a transaction.
@@ -160,7 +160,7 @@ pub(crate) fn insert_messages(time: Duration, into: &Path) -> Result<Value> {
 
 /// Opens a fresh file, lets `fill` fill it, closes it, and says what filling and closing took.
 fn measured(into: &Path, settings: &str, fill: impl FnOnce(&Connection) -> Result<u64>) -> Result<Value> {
-    let own = std::process::id();
+    let own = rustix::process::getpid();
     let connection = Connection::open(into)?;
     connection.execute_batch(settings)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

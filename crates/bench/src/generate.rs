@@ -8,9 +8,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Result;
+use konverse_harness::Random;
 use serde_json::json;
-
-use crate::random::Random;
 
 /// Conversations of each of the other customers.
 const EACH: usize = 4;
@@ -62,7 +61,7 @@ impl History {
         customers.flush()?;
 
         let mut conversations = BufWriter::new(File::create(folder.join("conversations.jsonl"))?);
-        let mut random = Random::seeded();
+        let mut random = Random::seeded(0);
         let total = self.of_one + self.of_others;
         let (mut of_one, mut of_others) = (0, 0);
         for step in 0..total {

@@ -8,8 +8,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-
-use crate::limit::Limit;
+use konverse_harness::Limit;
 
 /// How long an answer may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,11 +7,9 @@
 
 mod bare;
 mod generate;
-mod limit;
 mod load;
 mod postgres;
 mod proc;
-mod random;
 mod report;
 mod rows;
 mod run;
@@ -23,8 +21,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use konverse_harness::{Limit, watch_signals};
 
-use limit::Limit;
 use rows::Row;
 use run::{Engine, Run};
 
@@ -143,7 +141,7 @@ fn measure(options: &Options) -> Result<()> {
     let sizes = [options.requests, options.rounds, options.connections, options.conversations, options.others];
     ensure!(!sizes.contains(&0) && options.seconds > 0, "numbers of requests, rounds and the like must not be 0");
     let limit = Limit::after(Duration::from_secs(options.timeout));
-    limit::watch_signals()?;
+    watch_signals()?;
     let parent = options.work.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::Builder::new().prefix("konverse-bench-").tempdir_in(parent)?;
     // Absolute, since servers may look at paths from elsewhere.

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::limit::Limit;
+use konverse_harness::{Limit, children, tail};
+use rustix::process::Pid;
 
 /// How often a running child is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -33,7 +34,6 @@ pub(crate) struct Spent {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
-    parent: u32,
     ticks: u64,
     /// Of children that have ended and were waited for.
     ticks_of_children: u64,
@@ -55,7 +55,6 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
     Some(Stat {
         state: fields.first()?.chars().next()?,
-        parent: fields.get(1)?.parse().ok()?,
         ticks: number(11)? + number(12)?,
         ticks_of_children: number(13)? + number(14)?,
     })
@@ -74,20 +73,20 @@ fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn stat(pid: u32) -> Result<Stat> {
-    let path = format!("/proc/{pid}/stat");
+fn stat(pid: Pid) -> Result<Stat> {
+    let path = format!("/proc/{}/stat", pid.as_raw_pid());
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     parse_stat(&text).with_context(|| format!("{path} is not understood"))
 }
 
 /// The memory of a process now.
-pub(crate) fn memory(pid: u32) -> Result<Memory> {
-    let path = format!("/proc/{pid}/status");
+pub(crate) fn memory(pid: Pid) -> Result<Memory> {
+    let path = format!("/proc/{}/status", pid.as_raw_pid());
     Ok(parse_memory(&fs::read_to_string(&path).context(path)?))
 }
 
 /// CPU time of a process so far, all threads, in ticks.
-pub(crate) fn cpu(pid: u32) -> Result<Duration> {
+pub(crate) fn cpu(pid: Pid) -> Result<Duration> {
     Ok(ticks(stat(pid)?.ticks))
 }
 
@@ -102,24 +101,17 @@ fn ticks(count: u64) -> Duration {
     Duration::from_nanos(count * 1_000_000_000 / per_second)
 }
 
-/// The living children of a process.
-pub(crate) fn children(of: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_ok_and(|stat| stat.parent == of)).collect()
-}
-
 /// CPU time of processes and their children at one moment, to be compared with a later one.
 pub(crate) struct Reading {
     /// Nanoseconds of each living thread; absent where the kernel does not keep `schedstat`.
-    threads: Option<HashMap<(u32, u32), u64>>,
+    threads: Option<HashMap<(Pid, u32), u64>>,
     whole: Duration,
     processes: u32,
 }
 
 impl Reading {
     /// Reads the clocks of these processes and of their children.
-    pub(crate) fn of(roots: &[u32]) -> Result<Self> {
+    pub(crate) fn of(roots: &[Pid]) -> Result<Self> {
         let mut pids = Vec::new();
         let mut count = 0;
         for root in roots {
@@ -149,10 +141,10 @@ impl Reading {
     }
 }
 
-fn threads(pids: &[u32]) -> Option<HashMap<(u32, u32), u64>> {
+fn threads(pids: &[Pid]) -> Option<HashMap<(Pid, u32), u64>> {
     let mut found = HashMap::new();
     for pid in pids {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())) else { continue };
         for entry in tasks.flatten() {
             let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
             // A thread can end between the two.
@@ -164,8 +156,8 @@ fn threads(pids: &[u32]) -> Option<HashMap<(u32, u32), u64>> {
 }
 
 /// Bytes that a process has caused to be written to a disk so far.
-pub(crate) fn written_bytes(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/io");
+pub(crate) fn written_bytes(pid: Pid) -> Result<u64> {
+    let path = format!("/proc/{}/io", pid.as_raw_pid());
     let text = fs::read_to_string(&path).context(path)?;
     let number = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
     number.and_then(|number| number.trim().parse().ok()).context("no write_bytes")
@@ -178,7 +170,7 @@ pub(crate) fn run(command: &mut Command, files: &Path, limit: Limit) -> Result<(
     let started = Instant::now();
     let child = command.spawn().with_context(|| format!("{} does not start", command.get_program().display()))?;
     let mut running = Running(child);
-    let pid = running.0.id();
+    let pid = Pid::from_child(&running.0);
     let (mut peak_kib, mut peak_anonymous_kib) = (0, 0);
     let (wall, cpu) = loop {
         // An ended child stays readable until it is waited for, and then holds the final CPU time.
@@ -199,14 +191,6 @@ pub(crate) fn run(command: &mut Command, files: &Path, limit: Limit) -> Result<(
     Ok((Spent { wall, cpu, peak_kib, peak_anonymous_kib }, fs::read_to_string(&out)?))
 }
 
-/// The last lines of a log, for an error message.
-pub(crate) fn tail(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].iter().map(|line| format!("  {line}\n")).collect()
-}
-
 /// Ends the child when the run is given up.
 struct Running(Child);
 
@@ -225,7 +209,7 @@ mod tests {
     fn stat_is_read_past_a_name_with_brackets_and_spaces() {
         let text =
             "4242 (a) (b c) S 17 4242 4242 0 -1 4194560 100 0 0 0 250 50 3 4 20 0 5 0 1234 999 88 18446744073709551615";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'S', parent: 17, ticks: 300, ticks_of_children: 7 }));
+        assert_eq!(parse_stat(text), Some(Stat { state: 'S', ticks: 300, ticks_of_children: 7 }));
         assert_eq!(parse_stat("4242 (cut"), None);
     }
 
@@ -244,7 +228,7 @@ mod tests {
     }
 
     fn reading(threads: &[(u32, u64)], whole_ms: u64) -> Reading {
-        let threads = threads.iter().map(|(thread, nanoseconds)| ((1, *thread), *nanoseconds)).collect();
+        let threads = threads.iter().map(|(thread, nanoseconds)| ((Pid::INIT, *thread), *nanoseconds)).collect();
         Reading { threads: Some(threads), whole: Duration::from_millis(whole_ms), processes: 1 }
     }
 
@@ -257,7 +241,7 @@ mod tests {
 
     #[test]
     fn this_process_can_be_read() {
-        let own = std::process::id();
+        let own = rustix::process::getpid();
         assert!(memory(own).expect("status").peak_kib > 0);
         assert!(Reading::of(&[own]).is_ok());
     }

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use konverse_harness::{Cluster, Limit, konverse};
 use rusqlite::{Connection, OpenFlags};
+use rustix::process::Pid;
 
 use crate::Options;
 use crate::generate::History;
-use crate::limit::Limit;
 use crate::load::Bounds;
-use crate::postgres::Cluster;
 use crate::proc::{self, Spent};
 use crate::servers::{self, Server};
 
@@ -71,7 +71,7 @@ impl Engine {
 
 impl<'a> Run<'a> {
     pub(crate) fn new(options: &'a Options, work: &'a Path, limit: Limit) -> Result<Self> {
-        let mut help = servers::konverse(&options.konverse);
+        let mut help = konverse(&options.konverse);
         let (_, help) = proc::run(help.args(["serve", "--help"]), &work.join("help"), limit)?;
         let (real_sqlite, real_postgres, deep_sqlite, deep_postgres, cluster) = Default::default();
         let knows_cache = help.contains("--cache ");
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
 
     /// The versions of what is compared.
     pub(crate) fn versions(&self) -> Result<String> {
-        let mut command = servers::konverse(&self.options.konverse);
+        let mut command = konverse(&self.options.konverse);
         let (_, version) = proc::run(command.arg("--version"), &self.work.join("version"), self.limit)?;
         let nginx = match servers::find_nginx() {
             // nginx prints its version where others print errors.
@@ -138,7 +138,7 @@ impl<'a> Run<'a> {
 
     /// The run's PostgreSQL server.
     pub(crate) fn cluster(&self) -> Result<&Cluster> {
-        once(&self.cluster, || Cluster::start(self.options.postgres_programs.as_deref(), self.work, self.limit))
+        once(&self.cluster, || Cluster::start(self.options.postgres_programs.as_deref(), self.work, &[], self.limit))
     }
 
     fn database(&self, engine: Engine, name: &str, data: &Path) -> Result<Database> {
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
         };
         let files = |step: &str| self.work.join(format!("{name}-{}-{step}", engine.name()));
         let konverse = |arguments: &[&str]| {
-            let mut command = servers::konverse(&self.options.konverse);
+            let mut command = konverse(&self.options.konverse);
             command.args(arguments).args(["--database", &url]);
             command
         };
@@ -192,10 +192,10 @@ impl<'a> Run<'a> {
     }
 
     /// The processes that work for konverse on this engine.
-    pub(crate) fn processes(&self, server: &Server, engine: Engine) -> Result<Vec<u32>> {
+    pub(crate) fn processes(&self, server: &Server, engine: Engine) -> Result<Vec<Pid>> {
         Ok(match engine {
             Engine::Sqlite => vec![server.pid()],
-            Engine::Postgres => vec![server.pid(), self.cluster()?.pid()],
+            Engine::Postgres => vec![server.pid(), self.cluster()?.pid()?],
         })
     }
 }

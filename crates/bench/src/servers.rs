@@ -3,83 +3,22 @@
 //! Each is a child process on a free port of the loopback interface, and ends with the value that stands for it.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use konverse_harness::{Limit, Process, free_port, konverse};
+use rustix::process::{Pid, Signal};
 
-use crate::limit::Limit;
 use crate::load::{self, Ask, Recorded};
-use crate::proc;
-
-/// How long a server may take to end by itself when it is asked to.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// A child process that ends with this value.
-pub(crate) struct Process {
-    child: Child,
-    /// The signal that asks it to end.
-    ending: &'static str,
-}
-
-impl Process {
-    /// Starts a process and waits until it is `ready`.
-    pub(crate) fn start(
-        command: &mut Command,
-        ending: &'static str,
-        log: &Path,
-        limit: Limit,
-        ready: impl Fn() -> bool,
-    ) -> Result<Self> {
-        let file = File::create(log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("{} does not start", command.get_program().display()))?;
-        let mut process = Self { child, ending };
-        while !ready() {
-            if let Some(status) = process.child.try_wait()? {
-                bail!("{command:?} ended with {status}:\n{}", proc::tail(log));
-            }
-            limit.check().with_context(|| format!("waiting for {}", command.get_program().display()))?;
-            sleep(Duration::from_millis(5));
-        }
-        Ok(process)
-    }
-
-    /// Its id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let children = proc::children(self.pid());
-        signal(self.ending, self.pid());
-        let asked = Instant::now();
-        while asked.elapsed() < GRACE {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            sleep(Duration::from_millis(10));
-        }
-        // Children first: once their parent is gone they are nobody's.
-        for child in children {
-            signal("KILL", child);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A running server.
 pub(crate) struct Server {
@@ -117,13 +56,14 @@ impl Server {
         limit: Limit,
     ) -> Result<Self> {
         let ask = Ask::get(ready, "none");
-        let process = Process::start(command, "TERM", log, limit, || load::is_served(port, &ask))?;
+        let is_served = |_: &str| load::is_served(port, &ask).then_some(());
+        let (process, ()) = Process::start(command, Signal::TERM, log, limit, is_served)?;
         Ok(Self { name: name.to_owned(), port, process, naming })
     }
 
     /// The process that was started.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.id()
     }
 
     /// Where this server has the page of that number.
@@ -133,28 +73,6 @@ impl Server {
             Naming::File => format!("/{number}"),
         }
     }
-}
-
-fn signal(name: &str, pid: u32) {
-    // The shell's own `kill`: the program of that name is not installed everywhere.
-    let script = format!("kill -{name} {pid}");
-    let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-}
-
-/// A port of the loopback interface that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// konverse with the settings of this program only, whatever the environment says.
-pub(crate) fn konverse(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("KONVERSE_") || name == "RUST_LOG") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// konverse serving a database, with these options besides.
@@ -210,7 +128,7 @@ pub(crate) fn start_nginx(program: &Path, pages: &[Page], work: &Path, limit: Li
 fn nginx_config(folder: &Path, port: u16, content_type: &str) -> Result<String> {
     let folder = folder.to_str().context("the working folder's name is not text")?;
     // As root, workers would run as an account that may not read the working folder.
-    let user = if is_root() { "user root;" } else { "" };
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let workers = workers();
     Ok(format!(
         "{user}
@@ -236,13 +154,6 @@ http {{
 }}
 "
     ))
-}
-
-/// Whether this is the superuser, whom some programs do not serve.
-pub(crate) fn is_root() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    line.and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0")
 }
 
 /// Worker threads and processes: one a processor, as tokio has it.
@@ -320,6 +231,8 @@ pub(crate) fn serve_memory(bodies: &Path, content_type: &str, listen: &str) -> R
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     /// The memory server inside the test, for as long as the test runs: its port.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use rustix::process::Pid;
+
 use crate::load::{Bounds, Load};
 use crate::proc::Reading;
 use crate::report::{self, Table};
@@ -16,7 +18,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(100);
 pub(crate) struct Subject<'a> {
     pub(crate) name: String,
     /// Their children count as well.
-    pub(crate) processes: Vec<u32>,
+    pub(crate) processes: Vec<Pid>,
     pub(crate) load: Load<'a>,
 }
 

@@ -14,12 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use konverse_harness::{PROGRAMS_VARIABLE, programs_with};
 use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 const SERVER_VARIABLE: &str = "KONVERSE_TEST_POSTGRES";
-const PROGRAMS_VARIABLE: &str = "KONVERSE_PG_BIN";
 const OLDEST_VERSION: u32 = 15;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Another process may take the free port between our finding it and the server's binding it.
@@ -176,22 +176,14 @@ fn start_with(files: &[(&str, &str)]) -> Result<Server, String> {
 
 /// The folder with `initdb` and `postgres`.
 fn find_programs() -> Result<PathBuf, String> {
-    let complete = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
-    let programs = if let Some(folder) = variable(PROGRAMS_VARIABLE).map(PathBuf::from) {
-        if !complete(&folder) {
-            return Err(format!("{PROGRAMS_VARIABLE}={} holds no initdb and postgres", folder.display()));
-        }
-        folder
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        newest_packaged(complete).or_else(|| std::env::split_paths(&path).find(complete)).ok_or_else(|| {
-            format!(
-                "these tests need PostgreSQL {OLDEST_VERSION} or newer and found no initdb. Install it (Debian: \
-                 `apt-get install postgresql`), or name the folder of its programs in {PROGRAMS_VARIABLE}, or a \
-                 running server: {SERVER_VARIABLE}=postgres://user@host/db"
-            )
-        })?
-    };
+    let programs = programs_with(&["initdb", "postgres"])?;
+    let programs = programs.ok_or_else(|| {
+        format!(
+            "these tests need PostgreSQL {OLDEST_VERSION} or newer and found no initdb. Install it (Debian: \
+             `apt-get install postgresql`), or name the folder of its programs in {PROGRAMS_VARIABLE}, or a running \
+             server: {SERVER_VARIABLE}=postgres://user@host/db"
+        )
+    })?;
     let version = version_of(&programs)?;
     if version < OLDEST_VERSION {
         return Err(format!(
@@ -200,16 +192,6 @@ fn find_programs() -> Result<PathBuf, String> {
         ));
     }
     Ok(programs)
-}
-
-/// Debian keeps each major version in a folder of its own, none of them on PATH.
-fn newest_packaged(complete: impl Fn(&PathBuf) -> bool) -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let numbered = versions.flatten().filter_map(|entry| {
-        let version: u32 = entry.file_name().to_str()?.parse().ok()?;
-        Some((version, entry.path().join("bin")))
-    });
-    numbered.filter(|(_, folder)| complete(folder)).max().map(|(_, folder)| folder)
 }
 
 fn version_of(programs: &Path) -> Result<u32, String> {

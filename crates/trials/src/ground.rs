@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use konverse_harness::{Cluster, Limit, konverse, output, tail};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::client::Client;
-use crate::postgres::Cluster;
-use crate::process::{self, Server, expect_no_panic, konverse, output};
-use crate::stop::Limit;
+use crate::process::{Server, expect_no_panic};
 
 /// The org of every trial.
 const ORG: &str = "trials";
@@ -178,7 +177,7 @@ impl Ground {
 
     /// Fails when a server has panicked, or a file is damaged. No server may be running on it.
     pub(crate) fn expect_sound(&self) -> Result<()> {
-        expect_no_panic(&self.log()).with_context(|| process::tail(&self.log()))?;
+        expect_no_panic(&self.log()).with_context(|| tail(&self.log()))?;
         if self.setting.engine == Engine::Sqlite {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
             let connection = Connection::open_with_flags(self.file()?, flags)?;

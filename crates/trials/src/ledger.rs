@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use konverse_harness::Random;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Fate, Reply};
-use crate::random::Random;
 
 /// Records of its own that a client writes to again.
 const NEWEST: usize = 60;

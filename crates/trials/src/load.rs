@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use konverse_harness::{Limit, Random};
 
 use crate::client::{Client, Fate};
 use crate::ledger::Ledger;
-use crate::random::Random;
-use crate::stop::Limit;
 
 /// How long a client that got no success waits before its next write.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -15,10 +15,7 @@ mod client;
 mod ground;
 mod ledger;
 mod load;
-mod postgres;
 mod process;
-mod random;
-mod stop;
 mod trials;
 
 use std::path::PathBuf;
@@ -27,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
+use konverse_harness::{Limit, watch_signals};
 
 use ground::{Engine, Form, Setting};
-use stop::Limit;
 use trials::Trial;
 
 /// Tries whether konverse keeps its promises while things around it go wrong.
@@ -85,7 +82,7 @@ fn run(cli: &Cli) -> Result<()> {
         return Ok(());
     }
     let limit = Limit::after(Duration::from_secs(cli.timeout));
-    stop::watch_signals()?;
+    watch_signals()?;
     let program = match &cli.konverse {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("konverse"),

@@ -25,10 +25,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konverse-jobs",           &["konverse-model", "konverse-store", "konverse-domain"]),
     ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-jobs"]),
     // What may know everything lists its exceptions.
-    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-bench", "konverse-trials", "xtask"]),
+    ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-harness", "konverse-bench", "konverse-trials", "xtask"]),
     ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "konverse-trials", "xtask"]),
     ("konverse-bench",          &[ALL_BUT, "konverse-trials", "xtask"]),
-    ("konverse-trials",         &[]),
+    ("konverse-trials",         &["konverse-harness"]),
+    ("konverse-harness",        &[]),
     ("xtask",                   &[]),
 ];
 

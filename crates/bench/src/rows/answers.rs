@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use konverse_harness::Random;
 
 use super::list::path_of;
 use crate::load::{self, Ask, Load};
-use crate::random::Random;
 use crate::report::{Aim, Table, median};
 use crate::run::{Engine, Run, SMALL_CACHE};
 use crate::servers::Server;
@@ -21,7 +21,7 @@ const CUSTOMERS: usize = 50;
 /// The lists of all customers, in an order by chance.
 fn paths(run: &Run<'_>) -> Result<Vec<String>> {
     let customers = run.real(Engine::Sqlite)?.customers()?;
-    let order = Random::seeded().permutation(customers.len());
+    let order = Random::seeded(0).permutation(customers.len());
     Ok(order.iter().map(|number| path_of(&customers[*number])).collect())
 }
 

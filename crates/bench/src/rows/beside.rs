@@ -8,12 +8,12 @@ use std::fs;
 use std::thread::{self, sleep};
 
 use anyhow::{Context, Result};
+use konverse_harness::Random;
 
 use super::list::path_of;
 use super::messages;
 use crate::load::{Ask, Bounds, Load};
 use crate::proc::Reading;
-use crate::random::Random;
 use crate::report::{self, Aim, Table};
 use crate::run::{Engine, Run};
 use crate::turns::SETTLE;
@@ -40,7 +40,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let lists: Vec<_> = customers.iter().map(|customer| Ask::get(&path_of(customer), &database.token)).collect();
     let posts = messages::asks(database)?;
     let (list_picks, post_picks) =
-        (Random::seeded().permutation(lists.len()), Random::seeded().permutation(posts.len()));
+        (Random::seeded(0).permutation(lists.len()), Random::seeded(0).permutation(posts.len()));
     let copy = run.work.join("copy.db");
     fs::copy(database.file.as_deref().context("SQLite has a file")?, &copy)?;
     let server = run.serve(&database.url, None)?;

@@ -1,9 +1,9 @@
 //! The list of a customer, against the same bytes from memory through the same stack, and from nginx.
 
 use anyhow::Result;
+use konverse_harness::Random;
 
 use crate::load::{self, Ask, Load};
-use crate::random::Random;
 use crate::report::Aim;
 use crate::run::{Database, Engine, Run, SMALL_CACHE};
 use crate::servers::{self, Page, Server};
@@ -16,7 +16,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.real(Engine::Sqlite)?;
     let customers = database.customers()?;
     // Each customer once before any comes again, in an order by chance.
-    let order = Random::seeded().permutation(customers.len());
+    let order = Random::seeded(0).permutation(customers.len());
     let of = |numbers: &[usize]| numbers.iter().map(|number| customers[*number].clone()).collect::<Vec<_>>();
     let mut aims =
         compare(run, database, "customers not asked for lately", &of(&order), Some(SMALL_CACHE), [1.8, 1.2])?;

@@ -4,11 +4,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
+use konverse_harness::Random;
 
 use super::list::path_of;
 use crate::load::{Ask, Bounds, Load};
 use crate::proc;
-use crate::random::Random;
 use crate::report::{self, Aim, Table};
 use crate::run::{Engine, Run};
 
@@ -38,7 +38,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
 
     let history = run.history();
     let org_pages = (history.of_one + history.of_others) / 100;
-    let mut random = Random::seeded();
+    let mut random = Random::seeded(0);
     let ask = |(number, customer): (usize, &String)| {
         let path = if number % ORG_EVERY == 0 {
             format!("/v1/conversations?page={}&pageSize=100", 1 + random.below(org_pages.clamp(1, 100)))
@@ -48,7 +48,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
         Ask::get(&path, &database.token)
     };
     let asks: Vec<_> = history.others().iter().enumerate().map(ask).collect();
-    let picks = Random::seeded().permutation(asks.len());
+    let picks = Random::seeded(0).permutation(asks.len());
     let load =
         Load { port: server.port, connections: CONNECTIONS, asks: &asks, picks: &picks, pace: None, limit: run.limit };
     let moved = load.send(Bounds { count: 2 * asks.len(), time: 4 * run.time() })?;

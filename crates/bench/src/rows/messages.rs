@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use konverse_harness::Random;
 
 use crate::bare;
 use crate::generate;
 use crate::load::{Ask, Bounds, Load};
 use crate::proc::{self, Reading};
-use crate::random::Random;
 use crate::report::{self, Aim, Table};
 use crate::run::{Database, Engine, Run};
 use crate::turns;
@@ -27,7 +27,7 @@ pub(super) fn asks(database: &Database) -> Result<Vec<Ask>> {
 
 /// The same with another server's token.
 pub(super) fn asks_to(conversations: &[String], token: &str) -> Result<Vec<Ask>> {
-    let mut random = Random::seeded();
+    let mut random = Random::seeded(0);
     let ask = |id: &String| {
         let text = generate::text(&mut random, 15);
         let body = serde_json::json!({"channel": "chat", "app": "chat", "direction": "in", "preview": text});
@@ -39,7 +39,7 @@ pub(super) fn asks_to(conversations: &[String], token: &str) -> Result<Vec<Ask>>
 pub(super) fn measure(run: &Run<'_>) -> Result<Vec<Aim>> {
     let database = run.real(Engine::Sqlite)?;
     let asks = asks(database)?;
-    let picks = Random::seeded().permutation(asks.len());
+    let picks = Random::seeded(0).permutation(asks.len());
     let logged = logged(run, database, &asks, &picks)?;
 
     let server = run.serve(&database.url, None)?;

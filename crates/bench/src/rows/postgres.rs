@@ -3,14 +3,14 @@
 use std::thread::sleep;
 
 use anyhow::Result;
+use konverse_harness::{Cluster, Random};
 
 use super::list::path_of;
 use super::messages;
 use crate::bare::MESSAGE_BYTES;
 use crate::load::{Ask, Bounds, Load};
-use crate::postgres::Cluster;
+use crate::postgres;
 use crate::proc::Reading;
-use crate::random::Random;
 use crate::report::{self, Aim, Table};
 use crate::run::{Database, Engine, REAL, Run, SMALL_CACHE};
 use crate::servers::Server;
@@ -34,7 +34,7 @@ impl Turns<'_> {
     /// konverse's requests a second ÷ pgbench's transactions a second.
     fn ratio(&self, title: &str, connections: usize, asks: &[Ask]) -> Result<f64> {
         let run = self.run;
-        let picks = Random::seeded().permutation(asks.len());
+        let picks = Random::seeded(0).permutation(asks.len());
         let load = Load { port: self.server.port, connections, asks, picks: &picks, pace: None, limit: run.limit };
         let bounds = Bounds { count: usize::MAX, time: run.time() };
         load.send(bounds.warm_up())?;
@@ -50,10 +50,10 @@ impl Turns<'_> {
         let mut table = Table::new(&heads);
         let (mut own, mut bare) = (Vec::new(), Vec::new());
         for round in 0..run.options.rounds {
-            bare.push(self.cluster.pgbench(REAL, &self.script, connections, bounds.time)?);
+            bare.push(postgres::pgbench(run, REAL, &self.script, connections, bounds.time)?);
             // Its server processes are gone then, and do not count.
             sleep(SETTLE);
-            let processes = [self.server.pid(), self.cluster.pid()];
+            let processes = [self.server.pid(), self.cluster.pid()?];
             let before = [Reading::of(&processes[..1])?, Reading::of(&processes[1..])?];
             let moved = load.send(bounds)?;
             let after = [Reading::of(&processes[..1])?, Reading::of(&processes[1..])?];
@@ -70,7 +70,7 @@ impl Turns<'_> {
                 report::millis(moved.quantile(0.5).as_secs_f64() * 1e3),
             ]);
         }
-        table.print(&format!("PostgreSQL {}: {title}, {connections} connections", self.cluster.version()?));
+        table.print(&format!("PostgreSQL {}: {title}, {connections} connections", postgres::version(self.cluster)?));
         Ok(turns::ratio(&own, &bare))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use konverse_harness::Random;
 use rustix::process::Signal;
 
 use crate::audit::audit_against;
@@ -11,7 +12,6 @@ use crate::client::Client;
 use crate::ground::{Ground, Setting};
 use crate::ledger::Ledger;
 use crate::load::{Absence, lock, wait_for_writes, write_while, writers};
-use crate::random::Random;
 
 pub(crate) const CLAIM: &str =
     "PostgreSQL is killed under load: nothing acknowledged is lost, answers are 503, konverse recovers by itself";

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use konverse_harness::Random;
 
 use crate::audit::audit_against;
 use crate::client::Client;
 use crate::ground::{Ground, Setting};
 use crate::ledger::Ledger;
 use crate::load::{Absence, lock, wait_for_writes, write_while, writers};
-use crate::random::Random;
 
 pub(crate) const CLAIM: &str =
     "konverse is killed under load: what was acknowledged is there, the rest wholly or not at all";

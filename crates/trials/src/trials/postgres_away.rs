@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use konverse_harness::Limit;
 use rustix::process::Signal;
 
 use crate::audit::audit_against;
@@ -14,7 +15,6 @@ use crate::client::Client;
 use crate::ground::{Ground, Setting};
 use crate::ledger::Ledger;
 use crate::load::{Absence, Writer, lock, wait_for_writes, write_while, writers};
-use crate::stop::Limit;
 
 pub(crate) const CLAIM: &str =
     "PostgreSQL is restarted, stopped, full, frozen: answers come in time and are 503, and konverse recovers by itself";

@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use konverse_harness::Limit;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::client::Client;
 use crate::ground::{Ground, Setting};
 use crate::process::anonymous_kib;
-use crate::stop::Limit;
 
 pub(crate) const CLAIM: &str =
     "slow and endless clients and thousands of idle ones: others are served, memory is bounded, SIGTERM ends in time";

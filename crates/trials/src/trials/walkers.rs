@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use konverse_harness::Random;
 use serde_json::{Value, json};
 
 use crate::audit::{audit, ids, in_order, walk};
 use crate::client::Client;
 use crate::ground::{Ground, Setting};
-use crate::random::Random;
 
 pub(crate) const CLAIM: &str =
     "lists are walked while others write: by links no row that existed throughout is missed or comes twice";

@@ -15,16 +15,16 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// The end of the time that a run may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit(Instant);
+pub struct Limit(Instant);
 
 impl Limit {
     /// A limit that begins to count now.
-    pub(crate) fn after(time: Duration) -> Self {
+    pub fn after(time: Duration) -> Self {
         Self(Instant::now() + time)
     }
 
     /// Fails when the run has to end.
-    pub(crate) fn check(self) -> Result<()> {
+    pub fn check(self) -> Result<()> {
         if INTERRUPTED.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -35,7 +35,7 @@ impl Limit {
     }
 
     /// Does nothing for so long.
-    pub(crate) fn rest(self, time: Duration) -> Result<()> {
+    pub fn rest(self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         loop {
             self.check()?;
@@ -48,7 +48,7 @@ impl Limit {
     }
 
     /// Looks again and again until something is so: how long it took, or `None` when it was not so within `time`.
-    pub(crate) fn until(self, time: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<Option<Duration>> {
+    pub fn until(self, time: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<Option<Duration>> {
         let start = Instant::now();
         loop {
             if so()? {
@@ -64,7 +64,7 @@ impl Limit {
 }
 
 /// Turns SIGINT and SIGTERM into a failing [`Limit::check`].
-pub(crate) fn watch_signals() -> Result<()> {
+pub fn watch_signals() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();

@@ -1,27 +1,32 @@
-//! A PostgreSQL of the trial's own, as durable as it is by default, that can be stopped, killed, frozen and started again.
+//! A PostgreSQL of the run's own, as durable as it is by default, that can be stopped, killed, frozen and started again.
 //!
 //! It listens on a free port of the loopback interface, lives in the folder of the run and ends with its value.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::process::{Process, output};
-use crate::stop::Limit;
+use crate::limit::Limit;
+use crate::process::{Process, children, free_port, output};
 
 /// The account that runs the server when this is the superuser, whom PostgreSQL does not serve.
 const ACCOUNT: &str = "postgres";
 
+/// The environment variable that names the folder of PostgreSQL's programs.
+pub const PROGRAMS_VARIABLE: &str = "KONVERSE_PG_BIN";
+
+/// The programs that are needed.
+const PROGRAMS: &[&str] = &["initdb", "postgres", "psql"];
+
 /// A PostgreSQL server that runs or not.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
     owner: Option<(u32, u32)>,
@@ -33,20 +38,30 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Makes a data folder in `work` and starts a server on it.
-    pub(crate) fn start(programs: Option<&Path>, work: &Path, options: &[&str], limit: Limit) -> Result<Self> {
-        let programs = programs.map_or_else(find_programs, |folder| Ok(folder.to_owned()))?;
+    pub fn start(programs: Option<&Path>, work: &Path, options: &[&str], limit: Limit) -> Result<Self> {
+        let found = || {
+            let found = programs_with(PROGRAMS).map_err(Error::msg)?;
+            found.with_context(|| {
+                format!(
+                    "{} are not all here: install them (Debian: apt-get install postgresql), or name their folder with \
+                     --postgres-programs",
+                    PROGRAMS.join(", ")
+                )
+            })
+        };
+        let programs = programs.map_or_else(found, |folder| Ok(folder.to_owned()))?;
         let folder = work.join("postgres");
         fs::create_dir(&folder)?;
         let owner = if rustix::process::geteuid().is_root() { Some(account()?) } else { None };
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(&folder, Some(user), Some(group))?;
-            // The account has to come to its folder through the run's and the trial's.
+            // The account has to come to its folder through those above it.
             for above in [Some(work), work.parent()].into_iter().flatten() {
                 let mode = fs::metadata(above)?.permissions().mode();
                 fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o011))?;
             }
         }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut cluster = Self { programs, folder, owner, port, options, limit, process: None };
         let mut init = cluster.as_owner("initdb");
@@ -66,7 +81,7 @@ impl Cluster {
     }
 
     /// Starts the server again where it was.
-    pub(crate) fn resume(&mut self) -> Result<()> {
+    pub fn resume(&mut self) -> Result<()> {
         let mut serve = self.as_owner("postgres");
         serve.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         serve.args(["-c", "unix_socket_directories="]);
@@ -92,14 +107,14 @@ impl Cluster {
     }
 
     /// Ends the server by this signal: QUIT at once, as after a power cut; INT in order, without waiting for clients.
-    pub(crate) fn halt(&mut self, signal: Signal) -> Result<()> {
+    pub fn halt(&mut self, signal: Signal) -> Result<()> {
         let process = self.process.take().context("the server is not running")?;
         process.end(signal, Duration::from_secs(60), self.limit).map(drop)
     }
 
     /// Sends a signal to the server's first process and all its children.
-    pub(crate) fn signal_all(&self, signal: Signal) -> Result<usize> {
-        let first = self.process.as_ref().context("the server is not running")?.id();
+    pub fn signal_all(&self, signal: Signal) -> Result<usize> {
+        let first = self.pid()?;
         let children = children(first);
         // The first one stops before, and goes on after, the others: it does not miss their ends.
         kill_process(first, signal)?;
@@ -109,48 +124,56 @@ impl Cluster {
         Ok(children.len())
     }
 
+    /// Its first process, whose children do its work.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<Pid> {
+        self.process.as_ref().map(Process::id).context("the server is not running")
+    }
+
+    /// The folder of its programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Where a database is.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://konverse@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes an empty database; its URL.
-    pub(crate) fn create(&self, database: &str) -> Result<String> {
+    pub fn create(&self, database: &str) -> Result<String> {
         self.sql("postgres", &format!("CREATE DATABASE {database}"))?;
         Ok(self.url(database))
     }
 
     /// Runs statements, and returns what they answer.
-    pub(crate) fn sql(&self, database: &str, sql: &str) -> Result<String> {
+    pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = Command::new(self.programs.join("psql"));
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(database), "-c", sql]);
         output(&mut command)
     }
 }
 
-/// The living children of a process.
-fn children(of: Pid) -> Vec<Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let is_child = |pid: &i32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name before may hold spaces and brackets.
-        let parent = text.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
-        parent == Some(of.as_raw_pid())
-    };
-    pids.filter(is_child).filter_map(Pid::from_raw).collect()
-}
-
-/// Debian keeps each major version in a folder of its own, none of them on the `PATH`.
-fn find_programs() -> Result<PathBuf> {
-    let complete = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
-    if let Some(folder) = std::env::var_os("KONVERSE_PG_BIN").map(PathBuf::from).filter(complete) {
-        return Ok(folder);
+/// The folder that has all of these programs of PostgreSQL: the one that [`PROGRAMS_VARIABLE`] names; where Debian puts the
+/// newest version, which is not on the `PATH`; or on the `PATH`.
+///
+/// # Errors
+/// When the variable names a folder without them.
+pub fn programs_with(names: &[&str]) -> Result<Option<PathBuf>, String> {
+    let complete = |folder: &PathBuf| names.iter().all(|name| folder.join(name).is_file());
+    // An empty variable counts as not set.
+    if let Some(folder) = std::env::var_os(PROGRAMS_VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from) {
+        return match complete(&folder) {
+            true => Ok(Some(folder)),
+            false => Err(format!("{PROGRAMS_VARIABLE}={} does not hold {}", folder.display(), names.join(", "))),
+        };
     }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let packaged = versions.filter_map(|entry| {
@@ -158,16 +181,10 @@ fn find_programs() -> Result<PathBuf> {
         Some((version, entry.path().join("bin")))
     });
     if let Some((_, folder)) = packaged.filter(|(_, folder)| complete(folder)).max() {
-        return Ok(folder);
+        return Ok(Some(folder));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    match std::env::split_paths(&path).find(complete) {
-        Some(folder) => Ok(folder),
-        None => bail!(
-            "no initdb, postgres and psql: install them (Debian: apt-get install postgresql), or name their folder with \
-             --postgres-programs"
-        ),
-    }
+    Ok(std::env::split_paths(&path).find(complete))
 }
 
 /// User and group of the account that is to run the server.
