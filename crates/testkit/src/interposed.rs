@@ -301,6 +301,10 @@ impl Jobs for Interposed {
         self.inner.lease(name, holder, now, until).await
     }
 
+    async fn holder(&self, name: &str, now: Instant, until: Instant) -> Result<Option<Id>, StoreError> {
+        self.inner.holder(name, now, until).await
+    }
+
     async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError> {
         self.inner.release(name, holder).await
     }
