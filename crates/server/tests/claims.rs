@@ -69,7 +69,7 @@ on_both_engines!(a_change_that_takes_long_is_done_beside_writers_who_never_pause
     let admin = app.admin().await;
     let (dear_store, dear) = process(&app, &admin).await;
     let (cheap_store, cheap) = process(&app, &admin).await;
-    let (_, conversation, messages) = talk(&admin).await;
+    let (customer, conversation, messages) = talk(&admin).await;
     // Whenever the dear change has been computed, a message of the other process comes in between, if it may.
     let sent = Begun::default();
     for n in 0..MOST {
@@ -88,6 +88,27 @@ on_both_engines!(a_change_that_takes_long_is_done_beside_writers_who_never_pause
     let it = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
     assert_eq!((&it["messageCount"], &it["preview"]), (&json!(3 + count), &json!("changed")));
     no_claim_is_left(&app).await;
+
+    // One of which the first attempt took long claims the next turn at once.
+    let (dear_store, dear) = process(&app, &admin).await;
+    let (clock, path) = (Arc::clone(&app.clock), format!("/v1/conversations/{conversation}"));
+    let sending = async move {
+        clock.advance(100);
+        drop(cheap.patch(&path, json!({ "priority": 2 })).await.ok());
+    };
+    let begun = Begun::default();
+    dear_store.before_apply(between(Arc::clone(&cheap_store), sending, begun)).await;
+    let (claims, reading) = (Arc::default(), Arc::clone(&app.store.place().open().await.expect("a store")));
+    let name = claim_on(app.org.id, CustomerId(customer.parse().expect("an id")));
+    let (seen, now): (Arc<Mutex<Option<Id>>>, _) = (Arc::clone(&claims), app.now());
+    dear_store
+        .before_apply(async move {
+            *seen.lock().await = reading.holder(&name, now, now.plus(CLAIM_MS)).await.expect("a read");
+        })
+        .await;
+    dear.patch(&format!("/v1/messages/{}", messages[0]), json!({ "preview": "again" })).await.ok();
+    assert_eq!(dear_store.conflicts(), 1);
+    assert!(claims.lock().await.is_some(), "it was claimed");
 });
 
 on_both_engines!(who_dies_with_a_claim_holds_up_that_customer_for_seconds_and_nobody_else, |app| async move {

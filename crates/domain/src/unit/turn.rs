@@ -2,8 +2,8 @@
 //!
 //! Most changes win at once or at the second attempt. One that takes long to compute (a long conversation is folded anew)
 //! would lose for ever beside a process that writes to the same customer all the time. So a change that has lost a few
-//! times claims its customers: others lose to it until it is done, and wait. Claims only make it fair; what may be written
-//! is decided by the customers' turns.
+//! times, or once if that took long, claims its customers: others lose to it until it is done, and wait. Claims only make
+//! it fair; what may be written is decided by the customers' turns.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -23,12 +23,18 @@ const RENEWAL: Duration = Duration::from_millis(CLAIM_MS as u64 / 3);
 /// How often it is looked whether others' claims have ended, half of [`LONGEST_WAIT`] apart: for half a minute.
 const LOOKS: u32 = 1_500;
 
+/// From how many milliseconds on an attempt is a dear one. Who loses such a one claims the next: it would lose that, too.
+const DEAR_MS: i64 = 100;
+
 /// The attempts of one change.
 pub(crate) struct Turn<'a> {
     domain: &'a Domain,
     attempts: u32,
     /// Attempts that lost to others who wrote to the same customers.
     lost: u32,
+    /// When the last attempt began, and whether one that lost took long.
+    begun: Instant,
+    is_dear: bool,
     /// What the last attempt was about.
     about: Option<(OrgId, BTreeSet<CustomerId>)>,
     claim: Option<Claim>,
@@ -43,7 +49,7 @@ struct Claim {
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(domain: &'a Domain) -> Self {
-        Self { domain, attempts: 0, lost: 0, about: None, claim: None }
+        Self { domain, attempts: 0, lost: 0, begun: domain.now(), is_dear: false, about: None, claim: None }
     }
 
     /// Waits until the next attempt may begin; false when there were enough.
@@ -62,8 +68,10 @@ impl<'a> Turn<'a> {
         if names.is_empty() {
             return Ok(true);
         }
+        let claims = self.is_dear || self.lost >= EAGER;
         for _ in 0..LOOKS {
-            if self.is_free(&names).await? && (self.lost < EAGER || self.take(&names).await?) {
+            if self.is_free(&names).await? && (!claims || self.take(&names).await?) {
+                self.begun = self.domain.now();
                 return Ok(true);
             }
             self.domain.wait_by_chance(LONGEST_WAIT).await;
@@ -94,7 +102,10 @@ impl<'a> Turn<'a> {
 
     /// It was not applied.
     pub(crate) fn lost(&mut self, conflict: &Conflict) {
-        self.lost += u32::from(matches!(conflict, Conflict::Stale(..) | Conflict::Busy));
+        if matches!(conflict, Conflict::Stale(..) | Conflict::Busy) {
+            self.lost += 1;
+            self.is_dear |= self.domain.now() >= self.begun.plus(DEAR_MS);
+        }
     }
 
     /// It was applied, and the claims on what it was about ended with it.
