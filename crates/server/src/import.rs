@@ -170,11 +170,28 @@ async fn take(
             }
         }
         let outcomes = if ended { importer.end().await } else { importer.begin(source.kind, rows).await };
-        let outcomes = outcomes.with_context(|| {
-            let (first, last) = (written.first().or(lines.first()), lines.last().or(written.last()));
-            let range = first.zip(last).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
-            format!("{name}{range}: the import stopped here; run it again to go on")
-        })?;
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                // What is known of them all the same is told and counted.
+                let (first, last) = (written.first().or(lines.first()), lines.last().or(written.last()));
+                let range = first.zip(last).map_or_else(String::new, |(a, b)| format!(" lines {a} to {b}"));
+                let [before, begun] = importer.known();
+                let known = written.into_iter().zip(before).chain(lines.into_iter().zip(begun));
+                for (line, outcome) in known.filter_map(|(line, outcome)| Some((line, outcome?))) {
+                    if let RowOutcome::Rejected(error) = &outcome {
+                        refuse(line, error);
+                    }
+                    report.count(&outcome);
+                }
+                for (line, error) in beside.into_iter().chain(wrong) {
+                    refuse(line, &error);
+                    report.rejected += 1;
+                }
+                let stopped = format!("{name}{range}: the import stopped here; run it again to go on");
+                return Err(anyhow::Error::new(error).context(stopped));
+            }
+        };
         for (line, error) in beside {
             refuse(line, &error);
             report.rejected += 1;

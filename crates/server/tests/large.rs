@@ -175,7 +175,7 @@ on_both_engines!(few_long_things_are_looked_through_at_once, |app| async move {
         }
         store.most_reading_on()
     };
-    let most = all(|n| format!("/v1/messages/{}", id('f', n * 510 + 7)), json!({ "subject": "changed" })).await;
+    let most = all(|n| format!("/v1/messages/{}", id('f', n * 510 + 7)), json!({ "meta": { "to": "changed" } })).await;
     assert!((1..=2).contains(&most), "{most}");
     let most = all(|n| format!("/v1/conversations/{}", id('e', n)), json!({ "customer": id('d', 5) })).await;
     assert_eq!(most, 1, "those that are moved are held until they are stored");
@@ -198,7 +198,7 @@ on_both_engines!(few_messages_are_held_however_large_they_are, |app| async move 
     }
     store.most_read();
     let admin = app.admin().await.at(&app.over(store.clone()));
-    admin.patch(&format!("/v1/messages/{}", id('f', 5)), json!({ "subject": "changed" })).await.ok();
+    admin.patch(&format!("/v1/messages/{}", id('f', 5)), json!({ "meta": { "to": "changed" } })).await.ok();
     let most = store.most_read();
     assert!((MIB..6 * MIB).contains(&most), "{most}");
     let shown = admin.attributes(&format!("/v1/conversations/{}", id('e', 1))).await;

@@ -548,7 +548,10 @@ async fn a_long_conversation_is_folded_anew_without_being_held() {
     let (store, counted) = held_back(&app, &admin).await;
     let path = format!("/v1/messages/{}", message_named(&admin, "m650").await);
     let text = admin.attributes(&path).await["preview"].clone();
+    // What only the first and the last message tell others of is no reason to look at the rest.
     counted.patch(&path, json!({ "subject": "changed" })).await.ok();
+    assert_eq!(store.rows_read(Kind::Message), (0, 0));
+    counted.patch(&path, json!({ "meta": { "to": "changed" } })).await.ok();
     let (all, most) = store.rows_read(Kind::Message);
     assert_eq!((all, most), (1_300, 500), "a page at a time");
     let after = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
@@ -641,8 +644,8 @@ on_both_engines!(an_import_beside_writers_takes_every_good_row, |app| async move
     let store = Interposed::new(app.store.reopened().await);
     let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(17)), Settings::default()).shared();
     let mut importer = Importer::new(&domain, app.org.id).await.expect("an import");
-    // Another process writes to the same customer before each of the first attempts.
-    for n in 0..6 {
+    // Another process writes to the same customer before each of the first attempts, until the import claims its turn.
+    for n in 0..5 {
         let (other, path) = (admin.at(&app.other_process().await), format!("/v1/customers/{customer}"));
         store.before_apply(async move { drop(other.patch(&path, json!({ "name": format!("{n}") })).await.ok()) }).await;
     }
@@ -655,7 +658,7 @@ on_both_engines!(an_import_beside_writers_takes_every_good_row, |app| async move
     };
     let outcomes = importer.take(ImportKind::Messages, (0..3).map(row).collect()).await.expect("rows are taken");
     assert_eq!(outcomes, [RowOutcome::Created, RowOutcome::Created, RowOutcome::Created]);
-    assert_eq!(store.conflicts(), 6, "each of the others' writes was in the way once");
+    assert_eq!(store.conflicts(), 5, "each of the others' writes was in the way once");
     let it = admin.attributes(&format!("/v1/conversations/{conversation}")).await;
     assert_eq!(it["messageCount"], 5);
 

@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
-use konverse_store::{Applied, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb};
+use konverse_store::{
+    Applied, CLAIM_MS, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb, claim_on,
+};
 
 use crate::block::{self, BlockChanges};
 use crate::lane::{Counts, LaneState, Stamps};
+use crate::store::{END_LEASE, NOBODY};
 use crate::table::{self, Table};
 use crate::{Dialect, Query, Step, Value};
 
@@ -25,7 +28,13 @@ const EVENT_COLUMNS: usize = 11;
 const STAMP: usize = 24;
 
 const FOUND: &str = "INSERT INTO org (id, name, created_at) VALUES ($1, $2, $3)";
-const GUARD: &str = "UPDATE customer SET turn = turn + 1 WHERE org = $1 AND id = $2 AND turn = $3 AND hidden = $4";
+/// Parameters of it as [`table::unclaimed`] says.
+static GUARD: LazyLock<String> = LazyLock::new(|| {
+    let unclaimed = table::unclaimed(5);
+    format!(
+        "UPDATE customer SET turn = turn + 1 WHERE org = $1 AND id = $2 AND turn = $3 AND hidden = $4 AND {unclaimed}"
+    )
+});
 const RELEASE: &str = "DELETE FROM identifier WHERE org = $1 AND space = $2 AND value = $3 AND owner = $4";
 const RELEASE_ALL: &str = "DELETE FROM identifier WHERE org = $1 AND owner = $2 AND space = $3";
 const CLAIM: &str = "INSERT INTO identifier (org, space, value, owner) VALUES ($1, $2, $3, $4)";
@@ -315,6 +324,7 @@ fn stamp(target: &mut String, from: usize, at: &str) -> Result<(), StoreError> {
 struct Planner<'a> {
     dialect: Dialect,
     org: OrgId,
+    changes: &'a Changes,
     lanes: &'a [u8],
     states: Vec<LaneState>,
     stamps: Stamps,
@@ -338,6 +348,7 @@ impl<'a> Planner<'a> {
         Self {
             dialect: work.dialect,
             org: changes.org,
+            changes,
             lanes: &work.lanes,
             states: states.to_vec(),
             stamps: Stamps::new(work.dialect, states, changes.at, work.wanted),
@@ -366,9 +377,10 @@ impl<'a> Planner<'a> {
                 self.first.extend(block::found(new.id));
             }
             Op::Guard(customer, turn) => {
-                let params =
+                let mut params =
                     vec![org.into(), customer.0.into(), Value::Int(*turn), Value::Int(table::hidden_code(Hidden::No))];
-                self.first.push(must(GUARD, params, Conflict::Stale(Kind::Customer, customer.0)));
+                params.extend(self.unclaimed(*customer));
+                self.first.push(must(&**GUARD, params, Conflict::Stale(Kind::Customer, customer.0)));
                 self.blocks.turned(*customer, turn + 1);
             }
             Op::Put(put) => self.put(put)?,
@@ -439,12 +451,22 @@ impl<'a> Planner<'a> {
         self.blocks.put(self.org, Some(was), &now);
         let stale = Conflict::Stale(now.kind, now.id);
         if table.same_place(self.org, was, &now) {
-            self.updates.push(must(&*table.update, table.update_params(self.org, was, now), stale));
+            let unclaimed = (now.kind == Kind::Customer).then(|| self.unclaimed(CustomerId(now.id)));
+            let mut params = table.update_params(self.org, was, now);
+            params.extend(unclaimed.into_iter().flatten());
+            self.updates.push(must(&*table.update, params, stale));
         } else {
             self.updates.push(must(&*table.delete, table.delete_params(self.org, was), stale));
             self.inserts.push(insert(self.org, table, now));
         }
         Ok(())
+    }
+
+    /// What [`table::unclaimed`] needs to know.
+    fn unclaimed(&self, customer: CustomerId) -> [Value; 4] {
+        let holder = self.changes.holder.unwrap_or(NOBODY);
+        let (now, latest) = (self.changes.at, self.changes.at.plus(2 * CLAIM_MS));
+        [Value::Text(claim_on(self.org, customer)), holder.into(), now.into(), latest.into()]
     }
 
     fn event(&mut self, event: &NewEvent, at: Instant) -> Result<(), StoreError> {
@@ -493,6 +515,11 @@ impl<'a> Planner<'a> {
         steps.extend(self.tallies.iter().map(|((name, slot), amount)| {
             any(TALLY, vec![org.into(), text(name), Value::Int((*slot).into()), Value::Int(*amount)])
         }));
+        // Its own claims end with it.
+        if let Some(holder) = self.changes.holder {
+            let claims = self.changes.turns().into_iter().map(|customer| claim_on(self.org, customer));
+            steps.extend(claims.map(|claim| any(END_LEASE, vec![Value::Text(claim), holder.into()])));
+        }
         let (at, used) = self.stamps.end();
         let mut after = Vec::new();
         for (hide, actor) in &self.hides {

@@ -28,10 +28,11 @@ const DUE: &str = "SELECT org, id FROM conversation c WHERE wake_at IS NOT NULL 
 const LEASE: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at WHERE lease.ends_at <= $4 OR lease.ends_at > $3 + ($3 - $4) \
     OR lease.holder = excluded.holder";
+const LEASE_HOLDER: &str = "SELECT holder FROM lease WHERE name = $1 AND ends_at > $2 AND ends_at <= $3 + ($3 - $2)";
 /// A write that proves that there can be one: a lease that is over when it is taken, so that it stands in nobody's way.
 const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at";
-const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
+pub(crate) const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
 const DUE_TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble \
@@ -55,7 +56,7 @@ const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= 
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
 
 /// The holder of what nobody holds.
-const NOBODY: Id = Id::from_bytes([0; 12]);
+pub(crate) const NOBODY: Id = Id::from_bytes([0; 12]);
 
 /// PostgreSQL's texts cannot hold it, so no stored name does.
 const NUL: char = '\0';
@@ -523,6 +524,11 @@ impl<D: Driver> Jobs for SqlStore<D> {
             Err(StoreError::Conflict(Conflict::Busy)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn holder(&self, name: &str, now: Instant, until: Instant) -> Result<Option<Id>, StoreError> {
+        let query = Query::bounded(LEASE_HOLDER, vec![text(name), now.into(), until.into()]);
+        self.one(query).await?.pop().map(|row| Columns::new(row).id()).transpose()
     }
 
     async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError> {

@@ -91,6 +91,17 @@ fn hidden_of(code: i64) -> Result<Hidden, StoreError> {
     }
 }
 
+/// The condition that nobody else claims a customer's turn, whose parameters are from `$first` on the claim's name, its own
+/// holder, the present moment, and the latest at which a claim can end: one that ends later was made before the clock was
+/// set back, and holds no longer.
+pub(crate) fn unclaimed(first: usize) -> String {
+    let [holder, now, latest] = [first + 1, first + 2, first + 3];
+    format!(
+        "NOT EXISTS (SELECT 1 FROM lease WHERE lease.name = ${first} AND lease.holder <> ${holder} \
+         AND lease.ends_at > ${now} AND lease.ends_at <= ${latest})"
+    )
+}
+
 /// A record table.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
@@ -125,7 +136,13 @@ impl Table {
             columns,
             key,
             insert: format!("INSERT INTO {name} ({}) VALUES ({})", names.join(", "), slots.join(", ")),
-            update: format!("UPDATE {name} SET {} WHERE {}", sets.join(", "), conditions(changed.len() + 1)),
+            update: {
+                let first = changed.len() + 1;
+                let is_turned = columns.contains(&Column::Turn);
+                let claimed = is_turned.then(|| format!(" AND {}", unclaimed(first + condition.len())));
+                let claimed = claimed.unwrap_or_default();
+                format!("UPDATE {name} SET {} WHERE {}{claimed}", sets.join(", "), conditions(first))
+            },
             delete: format!("DELETE FROM {name} WHERE {}", conditions(1)),
             select: format!("SELECT {} FROM {name}", names.join(", ")),
             condition,

@@ -126,6 +126,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         }
         store.due("snooze", at, 5).await?;
         store.lease("a", id(1), at, at).await?;
+        store.holder("a", at, at).await?;
         store.release("a", id(1)).await?;
         store.troubles("a", 5).await?;
         store.due_troubles("a", org, at, 5).await?;

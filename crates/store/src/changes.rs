@@ -3,11 +3,23 @@
 //! A change names what it depends on, not only what it writes: an update names the row as it was read (revision and
 //! visibility), and whatever is written to anything of a customer names the customer's *turn*. The turn is the version
 //! of the whole timeline: every such write moves it, so a writer who looked at any of it before another wrote to any of
-//! it loses and computes again.
+//! it loses and computes again. One that lost often *claims* the customer: for a few seconds others lose to it, whichever
+//! process they are of. A claim is a lease and decides nothing; the turn does.
+
+use std::collections::BTreeSet;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, TokenId, UserId};
 
 use crate::{Org, Row, Space};
+
+/// How long a claim holds when its process is gone, in milliseconds. Clocks of hosts that differ by as much make it hold up
+/// to twice as long, or not at all.
+pub const CLAIM_MS: i64 = 6_000;
+
+/// The lease that is a claim on a customer's next turn.
+pub fn claim_on(org: OrgId, customer: CustomerId) -> String {
+    format!("turn {} {}", org.0, customer.0)
+}
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +160,9 @@ pub struct Changes {
     pub org: OrgId,
     /// The present moment: the least `updatedAt` its records get. The lane may already be later.
     pub at: Instant,
+    /// Who holds the [claims](claim_on) on its customers, if they are claimed. They end with it. Where another holds one, a
+    /// change of that customer is stale.
+    pub holder: Option<Id>,
     /// Its parts. Their events are told in this order.
     pub ops: Vec<Op>,
     /// Puts that have a `stamp_at`.
@@ -164,7 +179,7 @@ pub struct Applied {
 impl Changes {
     /// No change yet.
     pub fn new(org: OrgId, at: Instant) -> Self {
-        Self { org, at, ops: Vec::new(), stamped: 0 }
+        Self { org, at, holder: None, ops: Vec::new(), stamped: 0 }
     }
 
     /// Stores a record; gives where in [`Applied::stamps`] its moment will be, if it gets one.
@@ -184,6 +199,7 @@ impl Changes {
     /// Adds another change of the same org, which is applied with this one or not at all.
     pub fn append(&mut self, mut other: Self) {
         self.at = self.at.max(other.at);
+        self.holder = self.holder.or(other.holder);
         self.ops.append(&mut other.ops);
         self.stamped += other.stamped;
     }
@@ -211,6 +227,16 @@ impl Changes {
     /// Moves a kept count. The count is spread over slots, chosen by `by`, so that no two customers share one row.
     pub fn tally(&mut self, name: &'static str, by: Id, amount: i64) {
         self.ops.push(Op::Tally(name, by, amount));
+    }
+
+    /// The customers whose turns it moves, in ascending order.
+    pub fn turns(&self) -> BTreeSet<CustomerId> {
+        let turn = |op: &Op| match op {
+            Op::Guard(customer, _) => Some(*customer),
+            Op::Put(Put { was: Some(_), now, .. }) if now.kind == Kind::Customer => Some(CustomerId(now.id)),
+            _ => None,
+        };
+        self.ops.iter().filter_map(turn).collect()
     }
 
     /// The record that takes this name in this change.

@@ -44,6 +44,9 @@ pub trait Jobs: Send + Sync + 'static {
     /// than a lease later than `until` was taken before the clock was set back, and holds no longer.
     async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError>;
 
+    /// Who holds the lease on `name`, so that another may not take it until `until`.
+    async fn holder(&self, name: &str, now: Instant, until: Instant) -> Result<Option<Id>, StoreError>;
+
     /// Gives a lease back, if `holder` has it.
     async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError>;
 

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
-pub use changes::{Applied, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb};
+pub use changes::{Applied, CLAIM_MS, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on};
 pub use checks::{Checks, EventPlace, Found, LaneFacts, Part, Walk, WrongBlock};
 pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};

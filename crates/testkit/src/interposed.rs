@@ -25,6 +25,7 @@ pub struct Interposed {
     applied: AtomicUsize,
     taken: AtomicBool,
     answer_lost: AtomicBool,
+    away: AtomicUsize,
     looks: AtomicUsize,
     rows: StdMutex<HashMap<Kind, (usize, usize)>>,
     read: AtomicUsize,
@@ -50,6 +51,7 @@ impl Interposed {
             applied: AtomicUsize::default(),
             taken: AtomicBool::default(),
             answer_lost: AtomicBool::default(),
+            away: AtomicUsize::default(),
             looks: AtomicUsize::default(),
             rows: StdMutex::default(),
             read: AtomicUsize::default(),
@@ -73,6 +75,16 @@ impl Interposed {
     /// Applies the next change and says that it failed, as when the connection breaks at the commit.
     pub fn lose_answer(&self) {
         self.answer_lost.store(true, Ordering::SeqCst);
+    }
+
+    /// Is away for so many look-ups of records and changes, as a database that is started anew.
+    pub fn go_away(&self, times: usize) {
+        self.away.store(times, Ordering::SeqCst);
+    }
+
+    fn is_there(&self) -> Result<(), StoreError> {
+        let away = self.away.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
+        away.map_or(Ok(()), |_| Err(StoreError::Unavailable("it is away".into())))
     }
 
     /// Looks at what surrounds a record that were answered so far.
@@ -149,12 +161,14 @@ impl Records for Interposed {
     }
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
+        self.is_there()?;
         let rows = self.inner.get_many(org, kind, ids).await?;
         self.read.fetch_max(bytes(&rows), Ordering::SeqCst);
         Ok(rows)
     }
 
     async fn present(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Id>, StoreError> {
+        self.is_there()?;
         self.inner.present(org, kind, ids).await
     }
 
@@ -191,6 +205,7 @@ impl Records for Interposed {
         if let Some(act) = act {
             act.await;
         }
+        self.is_there()?;
         let texts = changes.ops.iter().map(|op| match op {
             Op::Put(put) => put.now.doc.len() + put.was.as_ref().map_or(0, |row| row.doc.len()),
             _ => 0,
@@ -299,6 +314,10 @@ impl Jobs for Interposed {
 
     async fn lease(&self, name: &str, holder: Id, now: Instant, until: Instant) -> Result<bool, StoreError> {
         self.inner.lease(name, holder, now, until).await
+    }
+
+    async fn holder(&self, name: &str, now: Instant, until: Instant) -> Result<Option<Id>, StoreError> {
+        self.inner.holder(name, now, until).await
     }
 
     async fn release(&self, name: &str, holder: Id) -> Result<(), StoreError> {

@@ -8,9 +8,9 @@ use konverse_model::{
     ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position, RENDERER, TeamId, TokenId, UserId,
 };
 use konverse_store::{
-    Applied, Changes, Conflict, Due, Event, Field, Filter, Hidden, Hide, List, Membership, NewCredential, NewEvent, Op,
-    Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Surroundings, Trouble, Verb, Window,
-    event_id, lane_and_seq,
+    Applied, CLAIM_MS, Changes, Conflict, Due, Event, Field, Filter, Hidden, Hide, List, Membership, NewCredential,
+    NewEvent, Op, Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Surroundings, Trouble, Verb,
+    Window, claim_on, event_id, lane_and_seq,
 };
 use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestStore};
@@ -52,6 +52,7 @@ konverse_testkit::stories_on_both_engines! {
     a_text_without_a_place_for_its_moment_is_refused,
     old_events_are_forgotten_from_the_beginning,
     a_lease_has_one_holder,
+    a_claimed_turn_is_its_holders,
     troubles_and_positions_are_kept,
     a_refused_change_leaves_no_event,
     a_refused_change_beside_others_is_refused_alone,
@@ -1221,6 +1222,49 @@ mod stories {
         store.apply(changes).await.expect("a change");
         let left = store.events(ORG, lane, 0, 100).await.expect("a read");
         assert_eq!(left.iter().map(|event| event.seq).collect::<Vec<_>>(), (11..=21).collect::<Vec<_>>());
+    }
+
+    pub(super) async fn a_claimed_turn_is_its_holders(test: TestStore) {
+        let store = test.store();
+        let customers = [record(Kind::Customer, id(1), 1), record(Kind::Customer, id(2), 1)];
+        insert(&*store, customers.clone()).await;
+        let claim = claim_on(ORG, CustomerId(id(1)));
+        let guarded = |n: u64, turn, moment, holder| {
+            let mut changes = Changes::new(ORG, at(moment));
+            changes.holder = holder;
+            changes.insert(entry(Kind::Note, 100 * n + turn, 20, n, 1));
+            changes.ops.push(Op::Guard(CustomerId(id(n)), turn as i64));
+            changes
+        };
+        let renamed = |moment, holder| {
+            let mut changes = Changes::new(ORG, at(moment));
+            changes.holder = holder;
+            let was = Row { turn: 1, ..customers[0].clone() };
+            changes.update(was.clone(), next(&was));
+            changes
+        };
+        let stale = Conflict::Stale(Kind::Customer, id(1));
+        assert!(store.lease(&claim, id(8), at(0), at(CLAIM_MS)).await.expect("a lease"));
+        assert_eq!(store.holder(&claim, at(0), at(CLAIM_MS)).await.expect("a read"), Some(id(8)));
+        for holder in [None, Some(id(9))] {
+            assert_conflict(store.apply(guarded(1, 0, CLAIM_MS - 1, holder)).await, &stale);
+            store.apply(guarded(2, u64::from(holder.is_some()), 0, holder)).await.expect("another customer's turn");
+        }
+        store.apply(guarded(1, 0, 0, Some(id(8)))).await.expect("it is the holder's");
+        assert_eq!(store.holder(&claim, at(0), at(CLAIM_MS)).await.expect("a read"), None, "the claim ended with it");
+
+        // The customer's own change needs the turn as well.
+        assert!(store.lease(&claim, id(8), at(0), at(CLAIM_MS)).await.expect("a lease"));
+        assert_conflict(store.apply(renamed(0, None)).await, &stale);
+        store.apply(renamed(0, Some(id(8)))).await.expect("it is the holder's");
+        assert_eq!(store.holder(&claim, at(0), at(CLAIM_MS)).await.expect("a read"), None);
+
+        // One that is over stands in nobody's way, and neither does one that ends later than any can.
+        for (turn, ends) in [(2, 10), (3, 10 + 2 * CLAIM_MS + 1)] {
+            assert!(store.lease(&claim, id(8), at(0), at(ends)).await.expect("a lease"));
+            assert_eq!(store.holder(&claim, at(10), at(10 + CLAIM_MS)).await.expect("a read"), None);
+            store.apply(guarded(1, turn, 10, None)).await.expect("nobody claims it");
+        }
     }
 
     pub(super) async fn a_lease_has_one_holder(test: TestStore) {

@@ -7,12 +7,16 @@
 //! When a transaction is refused, its rows are computed again customer by customer, and where that is refused as well, row
 //! by row, so that a bad row is named and the good ones around it are stored. A row whose id (or external id) exists is
 //! left alone, so that running an import again changes nothing.
+//!
+//! While the database cannot do it now, the rows of a batch that have no outcome yet are taken again, for a minute. So are
+//! those of a transaction of which nobody knows whether it was committed: what is there of them then was stored by it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{
@@ -22,6 +26,7 @@ use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, 
 use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
+use tokio::time::Instant as Stopwatch;
 
 use crate::directory::{Author, References};
 use crate::timeline::Timeline;
@@ -37,6 +42,14 @@ const BYTES_AT_ONCE: usize = 10 << 20;
 
 /// What a stored record is taken for until a larger one was read: so many are looked up at once.
 const USUAL: usize = 64 << 10;
+
+/// How long an import goes on trying while the database fails without pause, and how long it waits in between.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often in a row it may stay unclear whether something was committed.
+const MOST_UNCLEAR: u32 = 3;
 
 /// What a file holds, in the order the kinds depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,7 +156,7 @@ enum Body {
 pub struct ImportRow {
     /// Used up when the row is computed; read again from the text in the rare case that it must be computed again.
     body: Body,
-    text: Box<str>,
+    text: Arc<str>,
 }
 
 impl ImportRow {
@@ -215,7 +228,7 @@ impl ImportRow {
     }
 
     /// The row once more.
-    fn again(kind: ImportKind, text: Box<str>) -> Result<Self, DomainError> {
+    fn again(kind: ImportKind, text: Arc<str>) -> Result<Self, DomainError> {
         let body = kind.body(&text).map_err(|_| DomainError::internal("a row cannot be read again"))?;
         Ok(Self { body, text })
     }
@@ -280,6 +293,9 @@ pub struct Importer {
     empty: HashSet<Kind>,
     /// The batch that is being written.
     written: Option<Batch>,
+    /// What is known of the last two batches of an import that failed.
+    known: [Vec<Option<RowOutcome>>; 2],
+    has_failed: bool,
 }
 
 /// What all parts of an import share.
@@ -290,6 +306,7 @@ struct Intake {
     imported_at: Instant,
     /// Bytes of the largest record that was read so far.
     largest: Arc<AtomicUsize>,
+    patience: Duration,
 }
 
 /// What rows belong to, as it was read: as much of it as may be held at once.
@@ -319,13 +336,13 @@ struct Timelined {
 /// What groups amount to: rows that were refused have their outcome and left nothing in the changes.
 struct Computed {
     changes: Changes,
-    rows: Vec<(usize, Box<str>)>,
+    rows: Vec<(usize, Arc<str>)>,
     refused: Vec<(usize, RowOutcome)>,
 }
 
 /// A transaction that is being applied, and the rows in it.
 struct Transaction {
-    rows: Vec<(usize, Box<str>)>,
+    rows: Vec<(usize, Arc<str>)>,
     applied: JoinHandle<Result<Applied, StoreError>>,
 }
 
@@ -338,7 +355,48 @@ struct Batch {
     transactions: Vec<Transaction>,
     /// Rows that name what an earlier one of the batch names, which is the second number: they wait for what becomes of it.
     later: Vec<(usize, usize, ImportRow)>,
-    outcomes: Vec<Option<RowOutcome>>,
+    texts: Vec<Arc<str>>,
+    outcomes: Outcomes,
+}
+
+/// What became of the rows of a batch, as far as it is known.
+struct Outcomes {
+    known: Vec<Option<RowOutcome>>,
+    /// Rows of transactions that may or may not have been committed.
+    unsure: HashSet<usize>,
+    /// Whether the last failure left it open what was committed.
+    is_unclear: bool,
+}
+
+impl Outcomes {
+    /// A transaction of these rows failed.
+    fn failed(&mut self, rows: &[(usize, Arc<str>)], error: StoreError) -> DomainError {
+        if !matches!(error, StoreError::Unavailable(_)) {
+            self.unclear(rows.iter().map(|(n, _)| *n));
+        }
+        error.into()
+    }
+
+    fn unclear(&mut self, rows: impl Iterator<Item = usize>) {
+        let known = &self.known;
+        self.unsure.extend(rows.filter(|n| known[*n].is_none()));
+        self.is_unclear = true;
+    }
+
+    /// Rows that may have been stored and are there now were stored: they were not there before.
+    fn settle_unsure(&mut self) {
+        for n in &self.unsure {
+            if self.known[*n] == Some(RowOutcome::Present) {
+                self.known[*n] = Some(RowOutcome::Created);
+            }
+        }
+        let known = &self.known;
+        self.unsure.retain(|n| known[*n].is_none());
+    }
+
+    fn open(&self) -> usize {
+        self.known.iter().filter(|outcome| outcome.is_none()).count()
+    }
 }
 
 impl Importer {
@@ -357,8 +415,21 @@ impl Importer {
             org,
             imported_at: domain.now(),
             largest: Arc::new(AtomicUsize::new(USUAL)),
+            patience: PATIENCE,
         };
-        Ok(Self { intake, empty, written: None })
+        Ok(Self { intake, empty, written: None, known: Default::default(), has_failed: false })
+    }
+
+    /// Goes on trying for so long while the database fails, instead of a minute.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.intake.patience = patience;
+        self
+    }
+
+    /// After an error: what is known of the rows of the batch before, and of the one that was begun. The others may or may not
+    /// be stored.
+    pub fn known(&mut self) -> [Vec<Option<RowOutcome>>; 2] {
+        std::mem::take(&mut self.known)
     }
 
     /// Takes a batch of rows of one kind; says what became of each, in order.
@@ -368,27 +439,63 @@ impl Importer {
     }
 
     /// Begins to write a batch of rows of one kind; says what became of each row of the batch before, in order. An error
-    /// means the database failed: rows of both batches may or may not be stored, and running the import again settles it.
+    /// means that the database failed for long: [`Importer::known`] says what is known, and running the import again settles
+    /// the rest.
     pub async fn begin(&mut self, kind: ImportKind, rows: Vec<ImportRow>) -> Result<Vec<RowOutcome>, DomainError> {
+        let outcomes =
+            Outcomes { known: rows.iter().map(|_| None).collect(), unsure: HashSet::new(), is_unclear: false };
         let mut batch = Batch {
             kind,
             identities: HashSet::new(),
             customers: HashSet::new(),
             transactions: Vec::new(),
             later: Vec::new(),
-            outcomes: rows.iter().map(|_| None).collect(),
+            texts: rows.iter().map(|row| Arc::clone(&row.text)).collect(),
+            outcomes,
         };
+        let mut before = Vec::new();
+        // In boxes, since what is within is deep.
+        let begun = match Box::pin(self.begin_batch(&mut batch, rows, &mut before)).await {
+            // What was being written comes first: this may build on it.
+            Err(error) if !self.has_failed => match Box::pin(self.end()).await {
+                Ok(mut ended) => {
+                    before.append(&mut ended);
+                    Box::pin(self.intake.recover(&mut batch, error)).await
+                }
+                Err(error) => Err(error),
+            },
+            begun => begun,
+        };
+        if let Err(error) = begun {
+            if !before.is_empty() {
+                self.known[0] = before.into_iter().map(Some).collect();
+            }
+            self.known[1] = batch.outcomes.known;
+            self.has_failed = true;
+            return Err(error);
+        }
+        self.written = Some(batch);
+        Ok(before)
+    }
+
+    /// Begins a batch; `before` gets what became of the rows of the batch before, when it is ended for it.
+    async fn begin_batch(
+        &mut self,
+        batch: &mut Batch,
+        rows: Vec<ImportRow>,
+        before: &mut Vec<RowOutcome>,
+    ) -> Result<(), DomainError> {
+        let kind = batch.kind;
         let (rows, later) = distinct(rows.into_iter().enumerate());
         batch.later = later;
         batch.identities.extend(rows.iter().filter_map(|(_, row)| row.identity()));
-        let mut before = Vec::new();
         let is_apart = |written: &Batch| written.kind == kind && written.identities.is_disjoint(&batch.identities);
         if self.written.as_ref().is_some_and(|written| !is_apart(written)) {
-            before = self.end().await?;
+            *before = self.end().await?;
         }
         let look = !self.empty.contains(&kind.kind()) || rows.iter().any(|(_, row)| row.id().is_none());
-        let rows = if look { self.intake.absent(kind, rows, &mut batch.outcomes).await? } else { rows };
-        let (groups, mut rest) = self.intake.groups(kind, rows, &mut batch.outcomes).await?;
+        let rows = if look { self.intake.absent(kind, rows, &mut batch.outcomes.known).await? } else { rows };
+        let (groups, mut rest) = self.intake.groups(kind, rows, &mut batch.outcomes.known).await?;
         batch.customers.extend(groups.iter().filter_map(Group::customer));
         let busy = |group: &Group| {
             let written = self.written.as_ref();
@@ -406,10 +513,10 @@ impl Importer {
         let mut computed = self.intake.compute_all(free).await?;
         before.append(&mut self.end().await?);
         loop {
-            let (groups, mut waiting) = self.intake.groups(kind, rows, &mut batch.outcomes).await?;
+            let (groups, mut waiting) = self.intake.groups(kind, rows, &mut batch.outcomes.known).await?;
             batch.customers.extend(groups.iter().filter_map(Group::customer));
             computed.extend(self.intake.compute_all(groups).await?);
-            batch.transactions = self.intake.start(computed, &mut batch.outcomes);
+            batch.transactions = self.intake.start(computed, &mut batch.outcomes.known);
             waiting.append(&mut rest);
             if waiting.is_empty() {
                 break;
@@ -419,36 +526,24 @@ impl Importer {
             self.intake.settle(kind, transactions, &mut batch.outcomes).await?;
             (computed, rows) = (Vec::new(), waiting);
         }
-        self.written = Some(batch);
-        Ok(before)
+        Ok(())
     }
 
     /// Waits until the last batch is written; says what became of each of its rows, in order.
     pub async fn end(&mut self) -> Result<Vec<RowOutcome>, DomainError> {
-        let Some(Batch { kind, transactions, mut later, mut outcomes, .. }) = self.written.take() else {
-            return Ok(Vec::new());
-        };
-        self.intake.settle(kind, transactions, &mut outcomes).await?;
-        while !later.is_empty() {
-            let mut again = Vec::new();
-            for (n, earlier, row) in later {
-                match &outcomes[earlier] {
-                    Some(RowOutcome::Rejected(_)) => again.push((n, row)),
-                    _ => outcomes[n] = Some(RowOutcome::Present),
-                }
-            }
-            let (rows, waiting) = distinct(again.into_iter());
-            later = waiting;
-            let mut rows = self.intake.absent(kind, rows, &mut outcomes).await?;
-            while !rows.is_empty() {
-                let (groups, rest) = self.intake.groups(kind, rows, &mut outcomes).await?;
-                let computed = self.intake.compute_all(groups).await?;
-                let transactions = self.intake.start(computed, &mut outcomes);
-                self.intake.settle(kind, transactions, &mut outcomes).await?;
-                rows = rest;
-            }
+        let Some(mut batch) = self.written.take() else { return Ok(Vec::new()) };
+        let mut ended = Box::pin(self.intake.finish(&mut batch)).await;
+        if let Err(error) = ended {
+            ended = Box::pin(self.intake.recover(&mut batch, error)).await;
         }
-        outcomes
+        if let Err(error) = ended {
+            self.known[0] = batch.outcomes.known;
+            self.has_failed = true;
+            return Err(error);
+        }
+        batch
+            .outcomes
+            .known
             .into_iter()
             .map(|outcome| outcome.ok_or_else(|| DomainError::internal("a row of the batch was forgotten")))
             .collect()
@@ -686,19 +781,112 @@ impl Intake {
         self.domain.store.lane_of(customer)
     }
 
-    /// Waits for transactions; takes the rows of those that were refused again.
+    /// Writes what has begun of a batch to its end.
+    async fn finish(&self, batch: &mut Batch) -> Result<(), DomainError> {
+        let transactions = std::mem::take(&mut batch.transactions);
+        self.settle(batch.kind, transactions, &mut batch.outcomes).await?;
+        let mut later = std::mem::take(&mut batch.later);
+        while !later.is_empty() {
+            let mut again = Vec::new();
+            for (n, earlier, row) in later {
+                match &batch.outcomes.known[earlier] {
+                    Some(RowOutcome::Rejected(_)) => again.push((n, row)),
+                    _ => batch.outcomes.known[n] = Some(RowOutcome::Present),
+                }
+            }
+            let (rows, waiting) = distinct(again.into_iter());
+            later = waiting;
+            self.take_all(batch.kind, rows, &mut batch.outcomes).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes rows of which no two are the same record, and writes them.
+    async fn take_all(&self, kind: ImportKind, rows: Vec<Placed>, outcomes: &mut Outcomes) -> Result<(), DomainError> {
+        let mut rows = self.absent(kind, rows, &mut outcomes.known).await?;
+        while !rows.is_empty() {
+            let (groups, rest) = self.groups(kind, rows, &mut outcomes.known).await?;
+            let computed = self.compute_all(groups).await?;
+            let transactions = self.start(computed, &mut outcomes.known);
+            self.settle(kind, transactions, outcomes).await?;
+            rows = rest;
+        }
+        Ok(())
+    }
+
+    /// After an error: takes the rows of a batch that have no outcome yet again, until they have one or the error is none
+    /// that passes by itself.
+    async fn recover(&self, batch: &mut Batch, mut error: DomainError) -> Result<(), DomainError> {
+        // Of a batch that was begun: nothing is taken again while it may still be applied.
+        if let Err(other) = self.settle(batch.kind, std::mem::take(&mut batch.transactions), &mut batch.outcomes).await
+        {
+            error = other;
+        }
+        let (mut since, mut wait, mut unclear) = (Stopwatch::now(), SHORTEST_WAIT, 0);
+        loop {
+            let passes = matches!(error, DomainError::Unavailable(_) | DomainError::Busy);
+            if std::mem::take(&mut batch.outcomes.is_unclear) {
+                unclear += 1;
+            } else if !passes {
+                return Err(error);
+            }
+            if unclear > MOST_UNCLEAR || since.elapsed() >= self.patience {
+                return Err(error);
+            }
+            let open = batch.outcomes.open();
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(LONGEST_WAIT);
+            let taken = Box::pin(self.take_rest(batch)).await;
+            batch.outcomes.settle_unsure();
+            match taken {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+            if batch.outcomes.open() < open {
+                (since, wait, unclear) = (Stopwatch::now(), SHORTEST_WAIT, 0);
+            }
+        }
+    }
+
+    /// Takes the rows of a batch that have no outcome yet from the beginning.
+    async fn take_rest(&self, batch: &mut Batch) -> Result<(), DomainError> {
+        let mut rows = Vec::new();
+        for (n, text) in batch.texts.iter().enumerate() {
+            if batch.outcomes.known[n].is_none() {
+                let row = ImportRow::again(batch.kind, Arc::clone(text))?;
+                if batch.outcomes.unsure.contains(&n) && row.identity().is_none() {
+                    return Err(DomainError::internal("whether a row without id or name was stored is not known"));
+                }
+                rows.push((n, row));
+            }
+        }
+        let (rows, later) = distinct(rows.into_iter());
+        batch.later = later;
+        self.take_all(batch.kind, rows, &mut batch.outcomes).await?;
+        self.finish(batch).await
+    }
+
+    /// Waits for transactions; takes the rows of those that were refused again. All are waited for, also when one failed: what
+    /// is not may be applied later.
     async fn settle(
         &self,
         kind: ImportKind,
         transactions: Vec<Transaction>,
-        outcomes: &mut [Option<RowOutcome>],
+        outcomes: &mut Outcomes,
     ) -> Result<(), DomainError> {
+        let (mut refused, mut failed) = (Vec::new(), None);
         for Transaction { rows, applied } in transactions {
             match joined(applied).await {
-                Ok(_) => created(&rows, outcomes),
-                Err(StoreError::Conflict(_)) => self.take_apart(kind, rows, outcomes).await?,
-                Err(error) => return Err(error.into()),
+                Ok(_) => created(&rows, &mut outcomes.known),
+                Err(StoreError::Conflict(_)) => refused.push(rows),
+                Err(error) => failed = Some(outcomes.failed(&rows, error)),
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for rows in refused {
+            Box::pin(self.take_apart(kind, rows, outcomes)).await?;
         }
         Ok(())
     }
@@ -707,33 +895,44 @@ impl Intake {
     async fn take_apart(
         &self,
         kind: ImportKind,
-        rows: Vec<(usize, Box<str>)>,
-        outcomes: &mut [Option<RowOutcome>],
+        rows: Vec<(usize, Arc<str>)>,
+        outcomes: &mut Outcomes,
     ) -> Result<(), DomainError> {
-        let rows = rows.into_iter().filter(|(n, _)| outcomes[*n].is_none());
+        let rows = rows.into_iter().filter(|(n, _)| outcomes.known[*n].is_none());
         let rows = rows.map(|(n, text)| Ok((n, ImportRow::again(kind, text)?))).collect::<Result<_, DomainError>>()?;
-        let mut rows = self.absent(kind, rows, outcomes).await?;
+        let mut rows = self.absent(kind, rows, &mut outcomes.known).await?;
         while !rows.is_empty() {
-            let (groups, rest) = self.groups(kind, rows, outcomes).await?;
+            let (groups, rest) = self.groups(kind, rows, &mut outcomes.known).await?;
             rows = rest;
             let mut waiting = Vec::new();
             for Computed { changes, rows, refused } in self.compute_all(groups).await? {
                 for (n, outcome) in refused {
-                    outcomes[n] = Some(outcome);
+                    outcomes.known[n] = Some(outcome);
                 }
                 waiting.push((rows, self.domain.start_applying(changes)));
             }
+            let (mut alone, mut failed) = (Vec::new(), None);
             for (rows, applied) in waiting {
                 match joined(applied).await {
-                    Ok(_) => created(&rows, outcomes),
-                    Err(StoreError::Conflict(_)) => {
-                        for (n, text) in rows {
-                            if outcomes[n].is_none() {
-                                outcomes[n] = Some(self.take_one(kind, &text).await?);
+                    Ok(_) => created(&rows, &mut outcomes.known),
+                    Err(StoreError::Conflict(_)) => alone.extend(rows),
+                    Err(error) => failed = Some(outcomes.failed(&rows, error)),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            for (n, text) in alone {
+                if outcomes.known[n].is_none() {
+                    match Box::pin(self.take_one(kind, &text)).await {
+                        Ok(outcome) => outcomes.known[n] = Some(outcome),
+                        Err(error) => {
+                            if matches!(error, DomainError::Internal(_)) {
+                                outcomes.unclear([n].into_iter());
                             }
+                            return Err(error);
                         }
                     }
-                    Err(error) => return Err(error.into()),
                 }
             }
         }
@@ -862,7 +1061,7 @@ impl Intake {
 }
 
 /// The rows of a transaction that was applied, but for those refused before, are stored.
-fn created(rows: &[(usize, Box<str>)], outcomes: &mut [Option<RowOutcome>]) {
+fn created(rows: &[(usize, Arc<str>)], outcomes: &mut [Option<RowOutcome>]) {
     for (n, _) in rows {
         outcomes[*n].get_or_insert(RowOutcome::Created);
     }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::directory::References;
 use crate::timeline::{Anchor, Timeline};
-use crate::unit::{ATTEMPTS, Draft, Stored, UNEXPLAINED};
+use crate::unit::{ATTEMPTS, Draft, Stored, Turn, UNEXPLAINED};
 use crate::{Actor, Domain, DomainError};
 
 /// Messages recorded by one change at most.
@@ -160,9 +160,18 @@ impl Domain {
         mut seen: Option<Surroundings>,
     ) -> Vec<Job> {
         let (mut last, mut unexplained) = (Conflict::Busy, 0);
-        for attempt in 0..ATTEMPTS {
-            self.wait_turn(attempt).await;
-            let (changes, recorded) = match self.compute_together(actor, key, jobs, seen.take()).await {
+        let mut turn = Turn::new(self);
+        loop {
+            match turn.comes().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    fail_all(jobs, &error);
+                    return Vec::new();
+                }
+            }
+            let computing = self.compute_together(actor, key, jobs, seen.take());
+            let (mut changes, recorded) = match turn.holding(computing).await {
                 Ok(computed) => computed,
                 Err((mut jobs, error)) => {
                     return match (jobs.pop(), jobs.is_empty()) {
@@ -177,21 +186,32 @@ impl Domain {
             if recorded.is_empty() {
                 return Vec::new();
             }
+            turn.sign(&mut changes);
             let applying = self.apply(changes);
             // What is applied, or may be for all that is known, is told to everybody, also when the one who took it along
             // goes away: only what was certainly not applied is tried again.
             let applied = tokio::spawn(async move {
                 match applying.await {
-                    Ok(applied) => tell_all(recorded, &applied),
-                    Err(StoreError::Conflict(conflict)) => {
-                        return Some((jobs_of(recorded).collect::<Vec<_>>(), conflict));
+                    Ok(applied) => {
+                        tell_all(recorded, &applied);
+                        Ok(())
                     }
-                    Err(error) => fail_all(jobs_of(recorded), &error),
+                    Err(StoreError::Conflict(conflict)) => Err(Some((jobs_of(recorded).collect::<Vec<_>>(), conflict))),
+                    Err(error) => {
+                        fail_all(jobs_of(recorded), &error);
+                        Err(None)
+                    }
                 }
-                None
             });
-            let Ok(Some(refused)) = applied.await else { return Vec::new() };
-            (jobs, last) = refused;
+            match applied.await {
+                Ok(Ok(())) => {
+                    turn.won();
+                    return Vec::new();
+                }
+                Ok(Err(Some(refused))) => (jobs, last) = refused,
+                Ok(Err(None)) | Err(_) => return Vec::new(),
+            }
+            turn.lost(&last);
             if matches!(last, Conflict::Taken(..) | Conflict::Name(..)) {
                 if jobs.len() > 1 {
                     return jobs;

@@ -1,7 +1,7 @@
 //! Changing a message (contract `endpoints.md`, `PATCH` and `PUT /v1/messages/{id}`).
 
 use konverse_model::input::{MessageUpdate, check_custom};
-use konverse_model::resource::{Message, MessageAttributes, Object};
+use konverse_model::resource::{ConversationAttributes, Message, MessageAttributes, Object};
 use konverse_model::{ConversationId, Instant, Kind, MessageId, Patch, Rel, UserId};
 use konverse_store::Row;
 use serde_json::Value;
@@ -46,7 +46,11 @@ impl Domain {
                 let told = Told { at: body.modified_at.0, by: body.modified_by.0 };
                 draft.edited_as_told(timeline.author.user, now, told.of_admin(admin));
                 let before = draft.before();
-                let matters = before.is_none_or(|before| tells_conversation(before) != tells_conversation(&draft.doc));
+                let conversation = timeline.conversation(from)?;
+                let matters = before.is_none_or(|before| {
+                    tells_conversation(before) != tells_conversation(&draft.doc)
+                        || (is_first_or_last(conversation, id) && texts(before) != texts(&draft.doc))
+                });
                 let sent_at = draft.doc.attributes.sent_at;
                 let resent = before.is_none_or(|before| before.attributes.sent_at != sent_at);
                 if to != from {
@@ -140,13 +144,24 @@ impl Domain {
     }
 }
 
-/// What of a message its conversation repeats or computes with.
-fn tells_conversation(
-    message: &Message,
-) -> (Option<&String>, Option<&String>, &Object, Instant, Instant, Option<UserId>) {
+/// What of a message its conversation repeats or computes with, wherever it stands.
+fn tells_conversation(message: &Message) -> (&Object, Instant, Instant, Option<UserId>) {
     let said = &message.attributes;
     let created_by = message.relationships.one("createdBy").map(UserId);
-    (said.preview.as_ref(), said.subject.as_ref(), &said.meta, said.sent_at, said.created_at, created_by)
+    (&said.meta, said.sent_at, said.created_at, created_by)
+}
+
+/// What its conversation repeats of its first message, and its customer of the last.
+fn texts(message: &Message) -> (Option<&String>, Option<&String>) {
+    (message.attributes.preview.as_ref(), message.attributes.subject.as_ref())
+}
+
+/// Whether a message may be the first or the last of its conversation. The first of all is the first of its direction.
+fn is_first_or_last(conversation: &Draft<ConversationAttributes>, id: MessageId) -> bool {
+    let attributes = &conversation.doc.attributes;
+    let firsts = [&attributes.first_message_in, &attributes.first_message_out];
+    firsts.into_iter().flatten().any(|mark| mark.id == id)
+        || conversation.state.last_message.is_none_or(|last| last == id)
 }
 
 fn replacing(mut body: MessageUpdate) -> MessageUpdate {

@@ -6,6 +6,7 @@
 mod custom;
 mod draft;
 mod events;
+mod turn;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::{Domain, DomainError};
 
 pub(crate) use custom::{merge_custom, object, without_nulls};
 pub(crate) use draft::{Draft, Stored, Told, Tracked, needed};
+pub(crate) use turn::Turn;
 
 /// How often a change is computed again after losing against others. A write without a condition waits its turn: it is
 /// given up only when the database cannot be written to for seconds on end.
@@ -28,7 +30,7 @@ pub(crate) const ATTEMPTS: u32 = 300;
 /// How often a unique key may turn out to be taken although no look-up finds who has it: waiting does not free it.
 pub(crate) const UNEXPLAINED: u32 = 10;
 
-/// Attempts made without waiting: nearly always the second one wins.
+/// Attempts made without waiting or claiming: nearly always the second one wins.
 const EAGER: u32 = 3;
 
 /// Milliseconds an attempt waits at most, by chance, so that processes that write to one customer do not march in step.
@@ -87,16 +89,21 @@ impl Domain {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<(Changes, T), DomainError>>,
     {
+        let mut turn = Turn::new(self);
         let mut last = Conflict::Busy;
         let mut unexplained = 0;
-        for attempt in 0..ATTEMPTS {
-            self.wait_turn(attempt).await;
-            let (changes, answer) = compute().await?;
+        while turn.comes().await? {
+            let (mut changes, answer) = turn.holding(compute()).await?;
+            turn.sign(&mut changes);
             match self.apply(changes).await {
-                Ok(applied) => return Ok((applied, answer)),
+                Ok(applied) => {
+                    turn.won();
+                    return Ok((applied, answer));
+                }
                 Err(StoreError::Conflict(conflict)) => last = conflict,
                 Err(error) => return Err(error.into()),
             }
+            turn.lost(&last);
             unexplained += u32::from(matches!(last, Conflict::Taken(..) | Conflict::Name(..)));
             if unexplained == UNEXPLAINED {
                 break;
@@ -132,10 +139,14 @@ impl Domain {
     /// Waits longer the more often a change has lost.
     pub(crate) async fn wait_turn(&self, attempt: u32) {
         if let Some(doublings @ 0..) = attempt.checked_sub(EAGER) {
-            let most = (2u64 << doublings.min(8)).min(LONGEST_WAIT);
-            let chance = u64::from(self.ids.secret()[0]);
-            tokio::time::sleep(Duration::from_millis(1 + chance % most)).await;
+            self.wait_by_chance((2u64 << doublings.min(8)).min(LONGEST_WAIT)).await;
         }
+    }
+
+    /// Waits for so many milliseconds at most.
+    async fn wait_by_chance(&self, most: u64) {
+        let chance = u64::from(self.ids.secret()[0]);
+        tokio::time::sleep(Duration::from_millis(1 + chance % most)).await;
     }
 
     /// Waits until it may look through something long: few do so at once in a process.

@@ -55,11 +55,6 @@ impl Trial {
         }
     }
 
-    /// Whether every change has to pass it: one that is not kept yet is tried in the long form, or when it is named.
-    pub(crate) fn is_for_every_change(self) -> bool {
-        self != Self::Turns
-    }
-
     /// Where it makes sense.
     pub(crate) fn engines(self) -> &'static [Engine] {
         match self {

@@ -15,7 +15,7 @@ pub(crate) const CLAIM: &str =
     "a change that costs much gets its turn beside cheap ones of another server to the same customer";
 
 /// Messages of the conversation, all of which a change of one of them has to fold anew.
-const MESSAGES: (usize, usize) = (20, 3_000);
+const MESSAGES: (usize, usize) = (200, 3_000);
 
 /// Clients that add messages through the other server.
 const POSTERS: usize = 3;
