@@ -155,7 +155,9 @@ impl Behind for Metrics {
     fn refusal(&self, refused: Refused) -> Response<Body> {
         let (status, message) = match refused {
             Refused::Malformed(message) => (StatusCode::BAD_REQUEST, message),
-            Refused::Unavailable(message) | Refused::Unknown(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
+            Refused::Unavailable(message) | Refused::GivenUp(message) | Refused::Unknown(message) => {
+                (StatusCode::SERVICE_UNAVAILABLE, message)
+            }
         };
         (status, message).into_response()
     }

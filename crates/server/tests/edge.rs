@@ -298,7 +298,7 @@ fn put(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
 }
 
 /// A metric of the server that says where its metrics are.
-fn metric(server: &Running, name: &str) -> u64 {
+fn metric(server: &Running, name: &str) -> f64 {
     let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
     let address = metrics.expect("it says where").parse().expect("an address");
     let mut stream = running::connection(address).expect("it accepts connections");
@@ -382,7 +382,7 @@ async fn one_address_leaves_half_of_what_may_be_unread_to_others() {
     let mut server = serve(&app, &args);
     let held = |server: &Running| metric(server, "konverse_unread_answer_bytes{listener=\"api\"}");
     assert_eq!(Client::new(&server).get("/healthz", "").status, 200);
-    becomes("nothing is held", || held(&server) == 0).await;
+    becomes("nothing is held", || held(&server) == 0.0).await;
     // As long as one of its connections is open, an address is known.
     let mut kept = Client::served(&server).await;
     // Five of them are less than half a MiB, however many connections they are asked for on.
@@ -396,7 +396,7 @@ async fn one_address_leaves_half_of_what_may_be_unread_to_others() {
         unread.push(answer);
         clients.push((client, connection));
     }
-    assert!((450_000..524_288).contains(&held(&server)), "{}", held(&server));
+    assert!((450_000.0..524_288.0).contains(&held(&server)), "{}", held(&server));
     // When all of its half is spent it is not served at all, but for what says that the process is well.
     let answer = put(&clients[0].0, &large, &admin.token).await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -416,7 +416,7 @@ async fn one_address_leaves_half_of_what_may_be_unread_to_others() {
     }
     // Gone is as good as read.
     clients.into_iter().for_each(|(_, connection)| connection.abort());
-    becomes("nothing is held", || held(&server) == 0).await;
+    becomes("nothing is held", || held(&server) == 0.0).await;
     assert_eq!(kept.get(&large, &admin.token).status, 200);
 }
 
@@ -682,21 +682,53 @@ async fn a_body_has_one_length() {
 async fn a_read_that_takes_too_long_is_given_up() {
     let app = TestApp::new(Backend::Postgres).await;
     let admin = app.admin().await;
-    let server = serve(&app, &["--request-seconds", "1"]);
+    let mut server = serve(&app, &["--request-seconds", "1", "--metrics-listen", "127.0.0.1:0"]);
     let customer = admin.customer().await;
     let mut client = Client::new(&server);
     let path = format!("/v1/customers/{customer}");
     becomes("it can be read", || client.get(&path, &admin.token).status == 200).await;
+    let failed = |operation: &str| format!("konverse_requests_total{{operation=\"{operation}\",status=\"5xx\"}}");
+    let before = metric(&server, &failed("read-customer"));
     let lock = Lock::new(&app).await;
     let answer = client.get(&path, &admin.token);
     assert!(answer.status == 503 && answer.has("retry-after: 1"), "{answer:?}");
+    // It is counted and logged as what it was, with the time it took.
+    assert_eq!(metric(&server, &failed("read-customer")), before + 1.0);
+    assert_eq!(metric(&server, &failed("other")), 0.0);
+    assert!(metric(&server, "konverse_request_seconds_sum{operation=\"read-customer\"}") >= 1.0);
+    let line = server.logs("request failed");
+    let told = format!("method=GET path=\"/v1/customers/{{id}}\" id={customer} status=503");
+    assert!(line.contains(&told), "{line}");
     lock.release().await;
     becomes("it can be read again", || client.get(&path, &admin.token).status == 200).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_is_answered_nothing_and_not_counted() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    let server = serve(&app, &["--request-seconds", "86400", "--metrics-listen", "127.0.0.1:0"]);
+    let customer = admin.customer().await;
+    let path = format!("/v1/customers/{customer}");
+    let mut client = Client::new(&server);
+    assert_eq!(client.get(&path, &admin.token).status, 200);
+    let lock = Lock::new(&app).await;
+    client.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", admin.token));
+    lock.is_waited_for().await;
+    drop(client);
+    becomes("it is gone", || metric(&server, "konverse_connections_open{listener=\"api\"}") == 0.0).await;
+    for (status, count) in [("2xx", 1.0), ("4xx", 0.0), ("5xx", 0.0)] {
+        let name = format!("konverse_requests_total{{operation=\"read-customer\",status=\"{status}\"}}");
+        assert_eq!(metric(&server, &name), count, "{status}");
+    }
+    lock.release().await;
+    assert_eq!(Client::new(&server).get(&path, &admin.token).status, 200);
+}
+
 on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| async move {
     let admin = app.admin().await;
-    let server = serve(&app, &["--request-seconds", "1", "--drain-seconds", "86400"]);
+    let args = ["--request-seconds", "1", "--drain-seconds", "86400", "--metrics-listen", "127.0.0.1:0"];
+    let server = serve(&app, &args);
     let mut client = Client::new(&server);
     becomes("it is served", || client.get("/v1/customers", &admin.token).status == 200).await;
     let lock = Lock::new(&app).await;
@@ -710,12 +742,24 @@ on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| a
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!answer.head.contains("\r\nretry-after:"), "nobody is told to do it twice: {answer:?}");
     assert!(answer.body["error"].as_str().expect("a text").contains("may have been done"), "{answer:?}");
+    // It is counted when it ends, once, as what its caller was told.
+    let counted = |server: &Running, operation: &str, status: &str| {
+        metric(server, &format!("konverse_requests_total{{operation=\"{operation}\",status=\"{status}\"}}"))
+    };
+    let all = |server: &Running| {
+        [("create-customer", "2xx"), ("create-customer", "5xx"), ("other", "5xx")]
+            .map(|(operation, status)| counted(server, operation, status))
+    };
+    assert_eq!(all(&server), [0.0; 3]);
     // It is waited for like any other that runs.
     server.signal("TERM");
     client.ends();
     lock.release().await;
     let (status, log) = server.ended();
     assert!(status == Some(0) && !log.contains("cutting off"), "{log}");
+    let line = log.lines().find(|line| line.contains("request failed")).expect("it is logged");
+    assert!(line.contains("method=POST path=\"/v1/customers\" status=503"), "{line}");
+    assert!(log.contains("status=Some(201)"), "{log}");
     let names: Vec<_> = admin.get("/v1/customers").await.ok()["data"].as_array().expect("a list").to_vec();
     assert_eq!(names.iter().map(|row| &row["attributes"]["name"]).collect::<Vec<_>>(), ["Jane Doe"], "{log}");
 });
@@ -744,6 +788,20 @@ impl Lock {
                 Self::Postgres(client)
             }
         }
+    }
+
+    /// Waits until a statement waits for it.
+    async fn is_waited_for(&self) {
+        let Self::Postgres(client) = self else { panic!("only PostgreSQL says so") };
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        for _ in 0..6000 {
+            if client.query_one(waiting, &[]).await.expect("an answer").get::<_, i64>(0) > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody waits");
     }
 
     async fn release(self) {

@@ -11,7 +11,7 @@ use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
-use konverse_api::{Refused, Served, Standing};
+use konverse_api::{Patience, Refused, Served, Standing};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
@@ -29,7 +29,7 @@ const ADDRESS_SPENT: Refused = Refused::Unavailable(
 );
 const CONNECTION_SPENT: Refused =
     Refused::Unavailable("Too many answers on this connection are not read yet; read them and try again");
-const READ_TOO_LONG: Refused = Refused::Unavailable("The answer took too long to make and was given up; try again");
+const READ_TOO_LONG: Refused = Refused::GivenUp("The answer took too long to make and was given up; try again");
 const WRITE_TOO_LONG: Refused = Refused::Unknown(
     "This takes longer than a request may. It goes on, so it may have been done or may still be: look before you try again",
 );
@@ -102,6 +102,8 @@ impl<B: Behind> Front<B> {
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(ConnectInfo(self.peer));
+        let patience = Patience::default();
+        parts.extensions.insert(patience.clone());
         let is_http1 = parts.version <= Version::HTTP_11;
         let waits = is_http1 && parts.headers.contains_key(EXPECT);
         let (body, rest) = if incoming.is_end_stream() {
@@ -115,7 +117,7 @@ impl<B: Behind> Front<B> {
         let now = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
         let mut response = match now {
             Poll::Ready(response) => response.unwrap_or_else(|never| match never {}),
-            Poll::Pending => self.in_time(answering, rest.as_ref(), reads).await,
+            Poll::Pending => self.in_time(answering, rest.as_ref(), &patience, reads).await,
         };
         if let Some(spent) = rest.as_ref().and_then(|rest| rest.refused()) {
             response = self.no_room(spent);
@@ -136,7 +138,13 @@ impl<B: Behind> Front<B> {
     ///
     /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
     /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
-    async fn in_time(&self, mut answering: Answering, rest: Option<&Arc<Rest>>, reads: bool) -> Response<Body> {
+    async fn in_time(
+        &self,
+        mut answering: Answering,
+        rest: Option<&Arc<Rest>>,
+        patience: &Patience,
+        reads: bool,
+    ) -> Response<Body> {
         let mut until = Instant::now() + self.limits.request;
         loop {
             let answered = timeout_at(until, &mut answering).await;
@@ -152,9 +160,11 @@ impl<B: Behind> Front<B> {
                 Ok(response) => return response.unwrap_or_else(|never| match never {}),
                 Err(_) if reads => {
                     tracing::warn!("a read took longer than a request may and was given up");
+                    patience.end();
                     return self.behind.refusal(READ_TOO_LONG);
                 }
                 Err(_) => {
+                    patience.end();
                     // Its body is still held by it.
                     let held = (self.running.clone(), rest.cloned());
                     tokio::spawn(async move {
