@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Instant as Stopwatch;
 
@@ -63,10 +64,14 @@ impl Served {
         let refusal = match refused {
             Refused::Malformed(message) => ApiError::new(Code::BadRequest, message, Source::Nowhere),
             Refused::Unavailable(message) => ApiError::unavailable(message),
+            Refused::GivenUp(message) => ApiError::unavailable(message),
             Refused::Unknown(message) => ApiError::new(Code::Unavailable, message, Source::Nowhere),
         };
         let response = refusal.into_response();
-        self.passages.other.meter.count(response.status(), 0.0);
+        // What had begun is counted where it ends.
+        if matches!(refused, Refused::Malformed(_) | Refused::Unavailable(_)) {
+            self.passages.other.meter.count(response.status(), 0.0);
+        }
         finish(response, self.app.0.budget.untouched(now))
     }
 }
@@ -78,8 +83,28 @@ pub enum Refused {
     Malformed(&'static str),
     /// It was not done; the same may work in a moment.
     Unavailable(&'static str),
-    /// It may have been done, or still be. Nobody is told to try again.
+    /// It had begun and was given up; the same may work in a moment. Its [`Patience`] has ended.
+    GivenUp(&'static str),
+    /// It may have been done, or still be. Nobody is told to try again. Its [`Patience`] has ended.
     Unknown(&'static str),
+}
+
+/// How long a request is waited for: among its extensions, where its caller may be answered before it has ended.
+///
+/// A request that is dropped before its end was given up by its caller, who gets no answer, and so it is not counted. When
+/// this has ended, its caller was answered all the same: 503.
+#[derive(Clone, Debug, Default)]
+pub struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// Its caller is answered now, whatever becomes of it.
+    pub fn end(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 impl Service<Request> for Served {
@@ -308,6 +333,9 @@ impl Served {
         let passage = self.passages.of(&method, uri.path());
         let headers = request.headers();
         let span = app.0.process.span.as_ref().map(|begin| begin(&method, headers));
+        let patience = request.extensions().get::<Patience>().cloned();
+        let mut counted =
+            Counted { passage, method: &method, path: uri.path(), stopwatch, span, org: None, patience, status: None };
         let wish = Wish {
             has: headers.get_all(IF_NONE_MATCH).iter().filter(|_| passage.tagged).cloned().collect(),
             coding: app.0.settings.compress.then(|| Coding::accepted(headers)),
@@ -330,7 +358,7 @@ impl Served {
             }
             Err(_) => app.0.budget.untouched(now),
         };
-        let org = presented.as_ref().ok().map(|actor| actor.org);
+        counted.org = presented.as_ref().ok().map(|actor| actor.org);
         let response = if left.exceeded {
             ApiError::too_many((left.reset - now.millis().div_euclid(1000)).unsigned_abs().max(1)).into_response()
         } else {
@@ -347,19 +375,47 @@ impl Served {
             }
         };
         let response = send(response, &wish, passage.tagged, &app.0.presses).await;
-        let elapsed = stopwatch.elapsed();
-        let (status, path) = (response.status(), passage.path);
-        let id = id_in(uri.path()).map(tracing::field::display);
+        counted.end(response.status());
+        finish(response, left)
+    }
+}
+
+/// A request that is counted and logged once, when it ends or is given up, with the status its caller was told.
+struct Counted<'a> {
+    passage: &'a Passage,
+    method: &'a Method,
+    path: &'a str,
+    stopwatch: Stopwatch,
+    span: Option<Span>,
+    org: Option<OrgId>,
+    patience: Option<Patience>,
+    status: Option<StatusCode>,
+}
+
+impl Counted<'_> {
+    fn end(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let told = self.patience.as_ref().is_some_and(Patience::has_ended).then_some(StatusCode::SERVICE_UNAVAILABLE);
+        // Nobody was told anything when neither is there.
+        let Some(status) = told.or(self.status) else { return };
+        let elapsed = self.stopwatch.elapsed();
+        let Self { passage, method, org, .. } = self;
+        let path = passage.path;
+        let id = id_in(self.path).map(tracing::field::display);
         passage.meter.count(status, elapsed.as_secs_f64());
-        if let Some(span) = span {
-            passage.tell(&span, status, org);
+        if let Some(span) = &self.span {
+            passage.tell(span, status, *org);
         }
         if status.is_server_error() {
             tracing::warn!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
         } else {
             tracing::debug!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
         }
-        finish(response, left)
     }
 }
 

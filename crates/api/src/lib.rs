@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 pub use answer::Standing;
 pub use error::{CODES, Code};
-pub use gate::{Refused, Served};
+pub use gate::{Patience, Refused, Served};
 pub use operation::{Answer, MakeSchema, Operation, Param};
 pub use project::project;
 

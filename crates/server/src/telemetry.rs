@@ -103,6 +103,10 @@ fn describe() {
     describe_counter!("konverse_connections_refused_total", "Connections refused, by listener and reason.");
     describe_counter!("konverse_connections_cut_total", "Connections cut off by a limit, by listener and limit.");
     describe_gauge!(
+        "konverse_unread_answer_bytes",
+        "Bytes of answers not read yet and of bodies of requests not answered yet, by listener."
+    );
+    describe_gauge!(
         "konverse_database_damaged",
         "Whether the look after the start found damage in the SQLite file: 1 when it did."
     );
@@ -151,7 +155,9 @@ impl Behind for Metrics {
     fn refusal(&self, refused: Refused) -> Response<Body> {
         let (status, message) = match refused {
             Refused::Malformed(message) => (StatusCode::BAD_REQUEST, message),
-            Refused::Unavailable(message) | Refused::Unknown(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
+            Refused::Unavailable(message) | Refused::GivenUp(message) | Refused::Unknown(message) => {
+                (StatusCode::SERVICE_UNAVAILABLE, message)
+            }
         };
         (status, message).into_response()
     }

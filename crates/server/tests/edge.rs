@@ -42,6 +42,15 @@ impl Client {
         Self { stream: server.connect(), read: Vec::new() }
     }
 
+    /// One from another address of this machine.
+    fn from(address: [u8; 4], server: &Running) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&std::net::SocketAddr::from((address, 0)).into()).expect("an address of loopback");
+        socket.connect(&server.address.into()).expect("it accepts connections");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a setting");
+        Self { stream: socket.into(), read: Vec::new() }
+    }
+
     /// One that has been answered once: a slow machine may need more than one try within small limits.
     async fn served(server: &Running) -> Self {
         let mut client = Self::new(server);
@@ -277,6 +286,29 @@ async fn http2(server: &Running, window: Option<u32>) -> (SendRequest<Bytes>, to
     (client.ready().await.expect("room for a request"), connection)
 }
 
+/// Changes a customer; the answer is all of it.
+fn put(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
+    let request = axum::http::Request::put(format!("http://konverse{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(())
+        .expect("a request");
+    let (answer, mut stream) = client.clone().send_request(request, false).expect("it is sent");
+    stream.send_data(Bytes::from_static(b"{\"name\":\"Joan Doe\"}"), true).expect("it is sent");
+    answer
+}
+
+/// A metric of the server that says where its metrics are.
+fn metric(server: &Running, name: &str) -> f64 {
+    let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
+    let address = metrics.expect("it says where").parse().expect("an address");
+    let mut stream = running::connection(address).expect("it accepts connections");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("it is sent");
+    let (status, text) = running::answer(&mut stream);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    assert_eq!(status, 200);
+    value.unwrap_or_else(|| panic!("{name} is no number in {text}"))
+}
+
 fn get(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
     let request = axum::http::Request::get(format!("http://konverse{path}"))
         .header("authorization", format!("Bearer {token}"))
@@ -290,7 +322,8 @@ async fn unread_answers_are_bounded_in_all() {
     let app = TestApp::new(Backend::Sqlite).await;
     let admin = app.admin().await;
     let large = large_customer(&admin).await;
-    let server = serve(&app, &["--unread-answers", "1", "--write-seconds", "86400"]);
+    let mut server =
+        serve(&app, &["--unread-answers", "1", "--write-seconds", "86400", "--trusted-proxy", "127.0.0.0/8"]);
     let (reads_nothing, connection) = http2(&server, Some(0)).await;
     // What everybody is given is there anyway, however many do not read it.
     let mut unread = Vec::new();
@@ -312,6 +345,8 @@ async fn unread_answers_are_bounded_in_all() {
     assert_eq!((refused.status, refused.has("retry-after: 1")), (503, true), "{refused:?}");
     assert_eq!(refused.body["errors"][0]["code"], "unavailable");
     assert!(refused.head.contains("x-ratelimit-remaining"), "{refused:?}");
+    // What is small goes on.
+    assert_eq!(other.get("/v1/tags", &admin.token).status, 200);
     // What is done is told: a write is not taken back for want of room.
     let body = json!({ "name": "Jane Doe" }).to_string();
     other.send(&format!(
@@ -320,49 +355,136 @@ async fn unread_answers_are_bounded_in_all() {
         body.len()
     ));
     assert_eq!(other.answer().status, 201);
+    // Two answers of this size are more than is kept for what is small: nobody is served any more, and the process is
+    // still found to be well.
+    let (reads_nothing_either, other_connection) = http2(&server, Some(0)).await;
+    for _ in 0..2 {
+        let answer = put(&reads_nothing_either, &large, &admin.token).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+    }
+    let refused = other.get("/v1/tags", &admin.token);
+    assert_eq!((refused.status, refused.has("retry-after: 1")), (503, true), "{refused:?}");
+    assert_eq!(["/healthz", "/readyz", "/readyz/"].map(|path| other.get(path, "").status), [200; 3]);
+    server.logs("requests to the api were refused: --unread-answers are");
     // Gone is as good as read.
     connection.abort();
+    other_connection.abort();
     becomes("there is room again", || other.get(&large, &admin.token).status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_leaves_half_of_what_may_be_unread_to_others() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let large = large_customer(&admin).await;
+    let args = ["--unread-answers", "1", "--write-seconds", "86400", "--metrics-listen", "127.0.0.1:0"];
+    let mut server = serve(&app, &args);
+    let held = |server: &Running| metric(server, "konverse_unread_answer_bytes{listener=\"api\"}");
+    assert_eq!(Client::new(&server).get("/healthz", "").status, 200);
+    becomes("nothing is held", || held(&server) == 0.0).await;
+    // As long as one of its connections is open, an address is known.
+    let mut kept = Client::served(&server).await;
+    // Five of them are less than half a MiB, however many connections they are asked for on.
+    let mut clients = Vec::new();
+    let mut unread = Vec::new();
+    for n in 1..=8 {
+        let (client, connection) = http2(&server, Some(0)).await;
+        let answer = get(&client, &large, &admin.token).await.expect("an answer");
+        assert_eq!(answer.status(), if n < 6 { 200 } else { 503 }, "{n}");
+        assert_eq!(n < 6, !answer.headers().contains_key("retry-after"), "{n}");
+        unread.push(answer);
+        clients.push((client, connection));
+    }
+    assert!((450_000.0..524_288.0).contains(&held(&server)), "{}", held(&server));
+    // When all of its half is spent it is not served at all, but for what says that the process is well.
+    let answer = put(&clients[0].0, &large, &admin.token).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    unread.push(answer);
+    let mut same = Client::new(&server);
+    let refused = same.get("/v1/tags", &admin.token);
+    assert_eq!((refused.status, refused.has("retry-after: 1")), (503, true), "{refused:?}");
+    assert!(refused.body["error"].as_str().is_some_and(|text| text.contains("this address")), "{refused:?}");
+    same.send("POST /v1/customers HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}");
+    assert_eq!(same.answer().status, 503, "before anybody asks who it is");
+    assert_eq!(["/healthz", "/readyz"].map(|path| Client::new(&server).get(path, "").status), [200; 2]);
+    server.logs("requests to the api were refused: half of --unread-answers are");
+    // Others are, with what is large as well.
+    let mut other = Client::from([127, 0, 0, 2], &server);
+    for _ in 0..3 {
+        assert_eq!(other.get(&large, &admin.token).status, 200);
+    }
+    // Gone is as good as read.
+    clients.into_iter().for_each(|(_, connection)| connection.abort());
+    becomes("nothing is held", || held(&server) == 0.0).await;
+    assert_eq!(kept.get(&large, &admin.token).status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_bodies_are_bounded_in_all() {
     let app = TestApp::new(Backend::Sqlite).await;
     let admin = app.admin().await;
-    let server = serve(&app, &["--unread-answers", "1", "--body-seconds", "86400"]);
-    let (client, connection) = http2(&server, None).await;
+    // 23 of them are less than a MiB. Of those that begin at once, more may be left without room.
+    half_bodies_are_refused(&app, &admin, &["--trusted-proxy", "127.0.0.0/8"], 23).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_bodies_of_an_address_are_bounded() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    // 11 are less than half of it.
+    half_bodies_are_refused(&app, &admin, &[], 11).await;
+}
+
+/// Sends 50 of them on two connections, of which no more than some find room.
+async fn half_bodies_are_refused(app: &TestApp, admin: &Actor, more: &[&str], room: usize) {
+    let server = serve(app, &[&["--unread-answers", "1", "--body-seconds", "86400"], more].concat());
     let body = large().to_string();
     let half = Bytes::from(body.as_bytes()[..body.len() / 2].to_vec());
+    let mut connections = Vec::new();
     let mut sending = Vec::new();
     let mut answers = Vec::new();
-    for _ in 0..50 {
-        let request = axum::http::Request::post("http://konverse/v1/customers")
-            .header("authorization", format!("Bearer {}", admin.token))
-            .body(())
-            .expect("a request");
-        let mut client = client.clone().ready().await.expect("room for a request");
-        let (answer, mut stream) = client.send_request(request, false).expect("it is sent");
-        stream.send_data(half.clone(), false).expect("it is sent");
-        sending.push(stream);
-        answers.push(tokio::spawn(answer));
+    for _ in 0..2 {
+        let (client, connection) = http2(&server, None).await;
+        for _ in 0..25 {
+            let request = axum::http::Request::post("http://konverse/v1/customers")
+                .header("authorization", format!("Bearer {}", admin.token))
+                .body(())
+                .expect("a request");
+            let mut client = client.clone().ready().await.expect("room for a request");
+            let (answer, mut stream) = client.send_request(request, false).expect("it is sent");
+            stream.send_data(half.clone(), false).expect("it is sent");
+            sending.push(stream);
+            answers.push(tokio::spawn(answer));
+        }
+        connections.push(connection);
     }
-    // 23 of them are less than a MiB; of those that begin at once, more may be left without room.
-    becomes("most are answered", || answers.iter().filter(|answer| answer.is_finished()).count() >= 27).await;
-    for answer in answers.into_iter().filter(|answer| answer.is_finished()) {
+    becomes("the others are answered", || answers.iter().filter(|answer| answer.is_finished()).count() >= 50 - room)
+        .await;
+    let (refused, waiting): (Vec<_>, Vec<_>) = answers.into_iter().partition(tokio::task::JoinHandle::is_finished);
+    assert!(!waiting.is_empty(), "some have room");
+    for answer in refused {
         let answer = answer.await.expect("no panic").expect("an answer");
         assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));
     }
-    // Gone is as good as done.
-    connection.abort();
-    drop(sending);
-    let mut other = Client::new(&server);
-    becomes("there is room again", || {
-        other.send(&format!(
+    let post = |client: &mut Client| {
+        client.send(&format!(
             "POST /v1/customers HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
             admin.token,
             body.len()
         ));
-        let answer = other.answer();
+        client.answer()
+    };
+    if more.is_empty() {
+        let answer = post(&mut Client::from([127, 0, 0, 2], &server));
+        assert_eq!(answer.status, 201, "others have the other half: {answer:?}");
+    }
+    // Gone is as good as done.
+    connections.into_iter().for_each(|connection| connection.abort());
+    drop((sending, waiting));
+    let mut other = Client::new(&server);
+    becomes("there is room again", || {
+        let answer = post(&mut other);
         if answer.has("connection: close") {
             other = Client::new(&server);
         }
@@ -560,21 +682,53 @@ async fn a_body_has_one_length() {
 async fn a_read_that_takes_too_long_is_given_up() {
     let app = TestApp::new(Backend::Postgres).await;
     let admin = app.admin().await;
-    let server = serve(&app, &["--request-seconds", "1"]);
+    let mut server = serve(&app, &["--request-seconds", "1", "--metrics-listen", "127.0.0.1:0"]);
     let customer = admin.customer().await;
     let mut client = Client::new(&server);
     let path = format!("/v1/customers/{customer}");
     becomes("it can be read", || client.get(&path, &admin.token).status == 200).await;
+    let failed = |operation: &str| format!("konverse_requests_total{{operation=\"{operation}\",status=\"5xx\"}}");
+    let before = metric(&server, &failed("read-customer"));
     let lock = Lock::new(&app).await;
     let answer = client.get(&path, &admin.token);
     assert!(answer.status == 503 && answer.has("retry-after: 1"), "{answer:?}");
+    // It is counted and logged as what it was, with the time it took.
+    assert_eq!(metric(&server, &failed("read-customer")), before + 1.0);
+    assert_eq!(metric(&server, &failed("other")), 0.0);
+    assert!(metric(&server, "konverse_request_seconds_sum{operation=\"read-customer\"}") >= 1.0);
+    let line = server.logs("request failed");
+    let told = format!("method=GET path=\"/v1/customers/{{id}}\" id={customer} status=503");
+    assert!(line.contains(&told), "{line}");
     lock.release().await;
     becomes("it can be read again", || client.get(&path, &admin.token).status == 200).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_is_answered_nothing_and_not_counted() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    let server = serve(&app, &["--request-seconds", "86400", "--metrics-listen", "127.0.0.1:0"]);
+    let customer = admin.customer().await;
+    let path = format!("/v1/customers/{customer}");
+    let mut client = Client::new(&server);
+    assert_eq!(client.get(&path, &admin.token).status, 200);
+    let lock = Lock::new(&app).await;
+    client.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", admin.token));
+    lock.is_waited_for().await;
+    drop(client);
+    becomes("it is gone", || metric(&server, "konverse_connections_open{listener=\"api\"}") == 0.0).await;
+    for (status, count) in [("2xx", 1.0), ("4xx", 0.0), ("5xx", 0.0)] {
+        let name = format!("konverse_requests_total{{operation=\"read-customer\",status=\"{status}\"}}");
+        assert_eq!(metric(&server, &name), count, "{status}");
+    }
+    lock.release().await;
+    assert_eq!(Client::new(&server).get(&path, &admin.token).status, 200);
+}
+
 on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| async move {
     let admin = app.admin().await;
-    let server = serve(&app, &["--request-seconds", "1", "--drain-seconds", "86400"]);
+    let args = ["--request-seconds", "1", "--drain-seconds", "86400", "--metrics-listen", "127.0.0.1:0"];
+    let server = serve(&app, &args);
     let mut client = Client::new(&server);
     becomes("it is served", || client.get("/v1/customers", &admin.token).status == 200).await;
     let lock = Lock::new(&app).await;
@@ -588,12 +742,24 @@ on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| a
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!answer.head.contains("\r\nretry-after:"), "nobody is told to do it twice: {answer:?}");
     assert!(answer.body["error"].as_str().expect("a text").contains("may have been done"), "{answer:?}");
+    // It is counted when it ends, once, as what its caller was told.
+    let counted = |server: &Running, operation: &str, status: &str| {
+        metric(server, &format!("konverse_requests_total{{operation=\"{operation}\",status=\"{status}\"}}"))
+    };
+    let all = |server: &Running| {
+        [("create-customer", "2xx"), ("create-customer", "5xx"), ("other", "5xx")]
+            .map(|(operation, status)| counted(server, operation, status))
+    };
+    assert_eq!(all(&server), [0.0; 3]);
     // It is waited for like any other that runs.
     server.signal("TERM");
     client.ends();
     lock.release().await;
     let (status, log) = server.ended();
     assert!(status == Some(0) && !log.contains("cutting off"), "{log}");
+    let line = log.lines().find(|line| line.contains("request failed")).expect("it is logged");
+    assert!(line.contains("method=POST path=\"/v1/customers\" status=503"), "{line}");
+    assert!(log.contains("status=Some(201)"), "{log}");
     let names: Vec<_> = admin.get("/v1/customers").await.ok()["data"].as_array().expect("a list").to_vec();
     assert_eq!(names.iter().map(|row| &row["attributes"]["name"]).collect::<Vec<_>>(), ["Jane Doe"], "{log}");
 });
@@ -622,6 +788,20 @@ impl Lock {
                 Self::Postgres(client)
             }
         }
+    }
+
+    /// Waits until a statement waits for it.
+    async fn is_waited_for(&self) {
+        let Self::Postgres(client) = self else { panic!("only PostgreSQL says so") };
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        for _ in 0..6000 {
+            if client.query_one(waiting, &[]).await.expect("an answer").get::<_, i64>(0) > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody waits");
     }
 
     async fn release(self) {

@@ -15,9 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::budget::Budget;
+use super::budget::{Budget, Spent};
 use super::io::Watched;
-use super::places::{Full, Places};
+use super::places::{Full, Place, Places};
 use super::request::{Behind, Front};
 use super::tls::Tls;
 use super::watch::{Looks, Over, Watch};
@@ -85,7 +85,7 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
     let listening = Arc::new(Listening {
         http: protocols(),
         behind: edge.behind,
-        budget: Budget::new(limits.unsent),
+        budget: Budget::new(limits.unsent, gauge!("konverse_unread_answer_bytes", "listener" => name)),
         limits,
         tls: edge.tls,
         stopped: stopped.clone(),
@@ -105,15 +105,19 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
                 continue;
             }
             accepted = listener.accept() => accepted,
+            // Last: however many are refused, others are let in.
+            () = listening.budget.refused() => {
+                complaints.note_refusals(name, &listening.budget);
+                continue;
+            }
         };
         match accepted {
             Ok((stream, peer)) => match places.take(peer.ip()) {
                 Ok(place) => {
                     let (listening, running) = (Arc::clone(&listening), running.clone());
                     tokio::spawn(async move {
-                        let _place = place;
                         let _counted = Counted::new(&listening.open);
-                        listening.connection(stream, peer, running).await;
+                        listening.connection(stream, peer, place, running).await;
                     });
                 }
                 Err(full) => {
@@ -125,14 +129,14 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
                         }
                     };
                     counter.increment(1);
-                    complaints.note(&format!("connections to the {name} were refused: {reason}"));
+                    complaints.note(&format!("connections to the {name} were refused: {reason}"), 1);
                 }
             },
             // The client has gone again.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 failed.increment(1);
-                complaints.note(&format!("connections to the {name} cannot be accepted: {error}"));
+                complaints.note(&format!("connections to the {name} cannot be accepted: {error}"), 1);
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
@@ -140,6 +144,8 @@ pub(super) async fn serve<B: Behind>(edge: Edge<B>, listener: TcpListener, stopp
     drop((listener, running));
     complaints.tell();
     all_ended.recv().await;
+    complaints.note_refusals(name, &listening.budget);
+    complaints.tell();
 }
 
 /// A connection in the gauge, also when a handler that panics takes it along.
@@ -183,14 +189,14 @@ fn turn_away(stream: TcpStream, encrypted: bool) {
 }
 
 impl<B: Behind> Listening<B> {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, running: mpsc::Sender<Infallible>) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Place, running: mpsc::Sender<Infallible>) {
         // Answers are written at once and whole.
         let _ = stream.set_nodelay(true);
         // The system would take megabytes at once and then say nothing for as long as a slow client needs for a third of
         // them: it would seem to read nothing.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let Some(tls) = &self.tls else { return self.http(stream, peer, running).await };
+        let Some(tls) = &self.tls else { return self.http(stream, peer, place, running).await };
         let handshake = timeout(self.limits.head, tls.acceptor().accept(stream));
         let shaken = tokio::select! {
             biased;
@@ -198,17 +204,17 @@ impl<B: Behind> Listening<B> {
             shaken = handshake => shaken,
         };
         match shaken {
-            Ok(Ok(stream)) => self.http(stream, peer, running).await,
+            Ok(Ok(stream)) => self.http(stream, peer, place, running).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
             Err(_) => self.handshakes.increment(1),
         }
     }
 
-    async fn http<T>(&self, stream: T, peer: SocketAddr, running: mpsc::Sender<Infallible>)
+    async fn http<T>(&self, stream: T, peer: SocketAddr, place: Place, running: mpsc::Sender<Infallible>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let watch = Arc::new(Watch::new(self.budget.share()));
+        let watch = Arc::new(Watch::new(self.budget.share(place)));
         let front = Arc::new(Front {
             behind: self.behind.clone(),
             peer,
@@ -284,10 +290,20 @@ struct Complaints {
 }
 
 impl Complaints {
-    fn note(&mut self, text: &str) {
+    fn note(&mut self, text: &str, times: u64) {
         match self.waiting.iter_mut().find(|(waiting, _)| waiting == text) {
-            Some((_, count)) => *count += 1,
-            None => self.waiting.push((text.to_owned(), 1)),
+            Some((_, count)) => *count += times,
+            None => self.waiting.push((text.to_owned(), times)),
+        }
+    }
+
+    fn note_refusals(&mut self, name: &str, budget: &Budget) {
+        for (spent, count) in budget.refusals().into_iter().filter(|(_, count)| *count > 0) {
+            let reason = match spent {
+                Spent::All => "--unread-answers are on their way already",
+                Spent::Address => "half of --unread-answers are on their way already from and to one address",
+            };
+            self.note(&format!("requests to the {name} were refused: {reason}"), count);
         }
     }
 

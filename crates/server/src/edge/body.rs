@@ -11,6 +11,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Duration, Instant, Sleep};
 
 use super::Limits;
+use super::budget::Spent;
 use super::watch::Watch;
 
 /// Bytes of a body nobody wanted that are read all the same, so that the connection lives on. A refused request has a body
@@ -34,8 +35,8 @@ pub(super) struct Rest {
     watch: Arc<Watch>,
     /// Bytes of it that are counted until this is dropped: when the request has ended.
     counted: AtomicUsize,
-    /// Whether there was no room for it.
-    is_refused: AtomicBool,
+    /// Why there was no room for it.
+    refused: OnceLock<Spent>,
 }
 
 impl Drop for Rest {
@@ -78,7 +79,7 @@ impl Arriving {
             left: Mutex::new(None),
             watch: Arc::clone(watch),
             counted: AtomicUsize::new(0),
-            is_refused: AtomicBool::new(false),
+            refused: OnceLock::new(),
         });
         let pace = Pace { grace: limits.body, rate: limits.rate, begun: Instant::now(), received: 0, timer: None };
         (Self { body: Some(body), pace, rest: Arc::clone(&rest) }, rest)
@@ -101,14 +102,16 @@ impl hyper::body::Body for Arriving {
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                if !this.rest.watch.share.try_take_body(bytes) {
-                    this.rest.is_refused.store(true, Relaxed);
+                // Nobody else counts this body.
+                let before = this.rest.counted.load(Relaxed);
+                if let Err(spent) = this.rest.watch.share.try_take_body(bytes, before) {
+                    let _ = this.rest.refused.set(spent);
                     this.end();
                     return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(
                         std::io::ErrorKind::OutOfMemory,
                     )))));
                 }
-                this.rest.counted.fetch_add(bytes, Relaxed);
+                this.rest.counted.store(before + bytes, Relaxed);
                 this.pace.received += bytes as u64;
                 if hyper::body::Body::is_end_stream(body) {
                     this.end();
@@ -154,9 +157,9 @@ impl Rest {
         self.ended.get().copied()
     }
 
-    /// Whether there was no room for the body, so that nobody has seen the whole of it.
-    pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Relaxed)
+    /// Why there was no room for the body, so that nobody has seen the whole of it.
+    pub(super) fn refused(&self) -> Option<Spent> {
+        self.refused.get().copied()
     }
 
     fn end(&self) {

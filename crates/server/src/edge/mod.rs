@@ -1,5 +1,5 @@
 //! The edge: everything between the socket and the router. It bounds what strangers can make the process hold, in
-//! connections, bytes and time. It knows no operation and no token.
+//! connections, bytes and time. It knows no token, and no operation but those that say whether the process is well.
 //!
 //! `accept` takes connections and serves them; `places` says how many there may be, `watch` how long they may do what they
 //! do, `budget` how many bytes of answers may wait; `request` is where one request passes, `body` what it consists of, `io`
@@ -35,7 +35,7 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Connections from one address.
     pub(crate) per_address: usize,
-    /// Bytes of answers on their way, in all.
+    /// Bytes of answers on their way, and of bodies of requests, in all. One address may have half of them.
     pub(crate) unsent: usize,
     /// How long a head may take, or a handshake.
     pub(crate) head: Duration,

@@ -24,8 +24,9 @@ pub(crate) struct EdgeOptions {
     #[arg(long, env = "KONVERSE_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = value_parser!(u32).range(1..))]
     connections_per_address: Option<u32>,
     /// Mebibytes of answers that may be made and not read by their callers yet, and of the bodies of requests that are not
-    /// answered yet. Over it, requests are answered 503; over a
-    /// thirty-second of it (at least one), a connection's next requests wait.
+    /// answered yet. Over it, requests are answered 503, but for small ones while an eighth more lasts; over half of it,
+    /// those from one address, unless that is a --trusted-proxy; over a thirty-second of it (at least one), a connection's
+    /// next requests wait.
     #[arg(long, env = "KONVERSE_UNREAD_ANSWERS", default_value_t = 256, value_name = "MIB", value_parser = value_parser!(u32).range(1..=1_048_576))]
     unread_answers: u32,
     /// Seconds a request's head, or a TLS handshake, may take; a new connection is given them for its first.

@@ -1,7 +1,8 @@
-//! How many connections there may be: in all, and from one address.
+//! How many connections there may be: in all, and from one address; and what is counted of an address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -19,7 +20,14 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, OfAddress>,
+}
+
+#[derive(Debug, Default)]
+struct OfAddress {
+    places: usize,
+    /// Bytes it holds, counted by whoever has one of its places.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// Why there is no place.
@@ -29,12 +37,19 @@ pub(super) enum Full {
     Address,
 }
 
-/// A place of a connection, until this is dropped.
+/// A place of a connection, until this is dropped: when the connection has ended, and the last request it left running.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
     /// None for a proxy's.
-    address: Option<IpAddr>,
+    address: Option<(IpAddr, Arc<AtomicUsize>)>,
+}
+
+impl Place {
+    /// The bytes its address holds; none for a proxy's.
+    pub(super) fn bytes(&self) -> Option<&AtomicUsize> {
+        self.address.as_ref().map(|(_, bytes)| &**bytes)
+    }
 }
 
 impl Places {
@@ -50,14 +65,18 @@ impl Places {
         if taken.all >= self.most {
             return Err(Full::All);
         }
-        if let Some(address) = address {
-            let of_address = taken.by_address.entry(address).or_default();
-            // Whoever has a place has an entry already: a refusal leaves none behind.
-            if *of_address >= self.per_address {
-                return Err(Full::Address);
+        let address = match address {
+            None => None,
+            Some(address) => {
+                let of_address = taken.by_address.entry(address).or_default();
+                // Whoever has a place has an entry already: a refusal leaves none behind.
+                if of_address.places >= self.per_address {
+                    return Err(Full::Address);
+                }
+                of_address.places += 1;
+                Some((address, Arc::clone(&of_address.bytes)))
             }
-            *of_address += 1;
-        }
+        };
         taken.all += 1;
         Ok(Place { places: Arc::clone(self), address })
     }
@@ -72,12 +91,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.all -= 1;
-        if let Some(address) = self.address
-            && let Some(count) = taken.by_address.get_mut(&address)
+        if let Some((address, _)) = &self.address
+            && let Some(of_address) = taken.by_address.get_mut(address)
         {
-            *count -= 1;
-            if *count == 0 {
-                taken.by_address.remove(&address);
+            of_address.places -= 1;
+            if of_address.places == 0 {
+                taken.by_address.remove(address);
             }
         }
     }

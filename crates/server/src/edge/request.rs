@@ -11,25 +11,31 @@ use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
-use konverse_api::{Refused, Served, Standing};
+use konverse_api::{Patience, Refused, Served, Standing};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
 use super::Limits;
 use super::body::{Arriving, Open, Rest, Sending};
-use super::budget::Budget;
+use super::budget::{Budget, Spent};
 use super::watch::Watch;
 
 const AMBIGUOUS: Refused = Refused::Malformed("The request must not have both Content-Length and Transfer-Encoding");
 const SPENT: Refused =
     Refused::Unavailable("Too many requests and answers are on their way and not read yet; try again");
+const ADDRESS_SPENT: Refused = Refused::Unavailable(
+    "Too many requests and answers from and to this address are on their way and not read yet; try again",
+);
 const CONNECTION_SPENT: Refused =
     Refused::Unavailable("Too many answers on this connection are not read yet; read them and try again");
-const READ_TOO_LONG: Refused = Refused::Unavailable("The answer took too long to make and was given up; try again");
+const READ_TOO_LONG: Refused = Refused::GivenUp("The answer took too long to make and was given up; try again");
 const WRITE_TOO_LONG: Refused = Refused::Unknown(
     "This takes longer than a request may. It goes on, so it may have been done or may still be: look before you try again",
 );
+
+/// What says whether the process is well. The answers are tiny, and whoever asks would end a process that is only busy.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A request's answer while it is made.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -75,24 +81,29 @@ impl<B: Behind> Front<B> {
         let front = Arc::clone(self);
         async move {
             let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-            let response = front.respond(request, number, reads).await;
-            Ok(front.counted(response, open, reads))
+            let probes = reads && PROBES.contains(&request.uri().path().trim_end_matches('/'));
+            let response = front.respond(request, number, reads, probes).await;
+            Ok(front.counted(response, open, reads && !probes))
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, number: u64, reads: bool) -> Response<Body> {
+    async fn respond(&self, request: Request<Incoming>, number: u64, reads: bool, probes: bool) -> Response<Body> {
         if self.watch.ambiguous(number) {
             self.watch.linger();
             return self.behind.refusal(AMBIGUOUS);
         }
-        if self.budget.is_spent() {
-            return self.closing(&request, self.behind.refusal(SPENT));
-        }
-        if !self.watch.share.has_room() && timeout(self.limits.request, self.watch.share.room()).await.is_err() {
-            return self.closing(&request, self.behind.refusal(CONNECTION_SPENT));
+        if !probes {
+            if let Some(spent) = self.watch.share.spent() {
+                return self.closing(&request, self.no_room(spent));
+            }
+            if !self.watch.share.has_room() && timeout(self.limits.request, self.watch.share.room()).await.is_err() {
+                return self.closing(&request, self.behind.refusal(CONNECTION_SPENT));
+            }
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(ConnectInfo(self.peer));
+        let patience = Patience::default();
+        parts.extensions.insert(patience.clone());
         let is_http1 = parts.version <= Version::HTTP_11;
         let waits = is_http1 && parts.headers.contains_key(EXPECT);
         let (body, rest) = if incoming.is_end_stream() {
@@ -106,10 +117,10 @@ impl<B: Behind> Front<B> {
         let now = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
         let mut response = match now {
             Poll::Ready(response) => response.unwrap_or_else(|never| match never {}),
-            Poll::Pending => self.in_time(answering, rest.as_ref(), reads).await,
+            Poll::Pending => self.in_time(answering, rest.as_ref(), &patience, reads).await,
         };
-        if rest.as_ref().is_some_and(|rest| rest.is_refused()) {
-            response = self.behind.refusal(SPENT);
+        if let Some(spent) = rest.as_ref().and_then(|rest| rest.refused()) {
+            response = self.no_room(spent);
             if is_http1 {
                 self.close(&mut response);
             }
@@ -127,7 +138,13 @@ impl<B: Behind> Front<B> {
     ///
     /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
     /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
-    async fn in_time(&self, mut answering: Answering, rest: Option<&Arc<Rest>>, reads: bool) -> Response<Body> {
+    async fn in_time(
+        &self,
+        mut answering: Answering,
+        rest: Option<&Arc<Rest>>,
+        patience: &Patience,
+        reads: bool,
+    ) -> Response<Body> {
         let mut until = Instant::now() + self.limits.request;
         loop {
             let answered = timeout_at(until, &mut answering).await;
@@ -143,9 +160,11 @@ impl<B: Behind> Front<B> {
                 Ok(response) => return response.unwrap_or_else(|never| match never {}),
                 Err(_) if reads => {
                     tracing::warn!("a read took longer than a request may and was given up");
+                    patience.end();
                     return self.behind.refusal(READ_TOO_LONG);
                 }
                 Err(_) => {
+                    patience.end();
                     // Its body is still held by it.
                     let held = (self.running.clone(), rest.cloned());
                     tokio::spawn(async move {
@@ -157,6 +176,15 @@ impl<B: Behind> Front<B> {
                 }
             }
         }
+    }
+
+    /// The answer for want of room.
+    fn no_room(&self, spent: Spent) -> Response<Body> {
+        self.budget.refuses(spent);
+        self.behind.refusal(match spent {
+            Spent::All => SPENT,
+            Spent::Address => ADDRESS_SPENT,
+        })
     }
 
     /// A refusal before the body was looked at: where one was coming, the connection ends.
@@ -184,12 +212,12 @@ impl<B: Behind> Front<B> {
         } else if !reads {
             share.take(size);
             size
-        } else if share.try_take(size) {
-            size
         } else {
-            response = self.behind.refusal(SPENT);
-            size = bytes(&response);
-            share.take(size);
+            if let Err(spent) = share.try_take(size) {
+                response = self.no_room(spent);
+                size = bytes(&response);
+                share.take(size);
+            }
             size
         };
         response.map(|body| Sending::new(body, open, size, counted))

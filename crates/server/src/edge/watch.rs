@@ -11,7 +11,6 @@ use super::Limits;
 use super::budget::Share;
 
 /// What is known of a connection. Its requests and its socket write it, its looks read it.
-#[derive(Debug)]
 pub(super) struct Watch {
     pub(super) share: Share,
     /// Requests whose answers are not handed over yet.
@@ -205,7 +204,10 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use metrics::Gauge;
+
     use super::super::budget::Budget;
+    use super::super::places::Places;
     use super::*;
 
     /// A connection, looked at each second from the start on.
@@ -225,7 +227,9 @@ mod tests {
                 ..Limits::default()
             };
             let now = Instant::now();
-            Self { watch: Watch::new(Budget::new(1000).share()), looks: Looks::new(limits, now), now }
+            let place = Places::new(1, 1, Vec::new()).take([192, 0, 2, 1].into()).expect("a place");
+            let share = Budget::new(1000, Gauge::noop()).share(place);
+            Self { watch: Watch::new(share), looks: Looks::new(limits, now), now }
         }
 
         /// What is found by looking until something is, and after how many seconds.
