@@ -79,6 +79,9 @@ pub trait Checks: Send + Sync + 'static {
     /// What the engine finds wrong with the database itself; nothing where it keeps that to itself.
     async fn integrity(&self) -> Result<Vec<String>, StoreError>;
 
+    /// Tables that have rows of an org nobody has founded, each with the org's id.
+    async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError>;
+
     /// The next part of each of these walks, of at most `limit` rows each.
     async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError>;
 
@@ -97,6 +100,17 @@ pub trait Checks: Send + Sync + 'static {
         after: &str,
         limit: u32,
     ) -> Result<Vec<(String, Id)>, StoreError>;
+
+    /// Names of an org after one, by space and value, of spaces nobody knows; each with its holder.
+    async fn unknown_names(
+        &self,
+        org: OrgId,
+        after: Option<(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<(String, String, Id)>, StoreError>;
+
+    /// Forgets a name of a space nobody knows.
+    async fn forget_name(&self, org: OrgId, space: &str, value: &str) -> Result<(), StoreError>;
 
     /// All places in teams after one, by user and team.
     async fn memberships(

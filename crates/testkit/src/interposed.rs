@@ -340,6 +340,10 @@ impl Checks for Interposed {
         self.inner.integrity().await
     }
 
+    async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError> {
+        self.inner.lost_orgs().await
+    }
+
     async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
         self.inner.walk(org, walks, limit).await
     }
@@ -360,6 +364,19 @@ impl Checks for Interposed {
         limit: u32,
     ) -> Result<Vec<(String, Id)>, StoreError> {
         self.inner.lost_names(org, space, after, limit).await
+    }
+
+    async fn unknown_names(
+        &self,
+        org: OrgId,
+        after: Option<(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<(String, String, Id)>, StoreError> {
+        self.inner.unknown_names(org, after, limit).await
+    }
+
+    async fn forget_name(&self, org: OrgId, space: &str, value: &str) -> Result<(), StoreError> {
+        self.inner.forget_name(org, space, value).await
     }
 
     async fn memberships(

@@ -6,8 +6,9 @@ use konverse_model::resource::{
     Conversation, ConversationAttributes, CustomerAttributes, Message, MessageAttributes, NoteAttributes,
 };
 use konverse_model::{ConversationId, CustomerId, Document, Id, Instant, Kind, MessageId, OrgId, Position};
-use konverse_store::{Found, Hidden, Part, Row, Walk};
+use konverse_store::{Found, Hidden, Op, Part, Put, Row, Walk};
 
+use super::directory::names_of_record;
 use super::notes::{Level, Notes, Place, look};
 use super::report::{Difference, differences};
 use super::{AT_ONCE, alone, unreadable};
@@ -192,7 +193,18 @@ impl Domain {
                 Some(other) => {
                     let found =
                         Difference(format!("a name ({})", space.name()), format!("held by {other}"), "held".into());
-                    notes.beyond(kind.name(), id, found, "take it away from one of the two");
+                    let row = self.store.get(org, kind, other).await?;
+                    if row.as_ref().is_some_and(|row| claims(row, &(space, value.clone()))) {
+                        notes.beyond(kind.name(), id, found, "both say it is theirs: take it away from one of the two");
+                        continue;
+                    }
+                    notes.differ(kind.name(), id, vec![found], Level::Beside, |changes| {
+                        changes.release(space, value.clone(), other);
+                        changes.claim(space, value, id);
+                        // The other one must not have been given it meanwhile.
+                        changes.ops.extend(row.and_then(unchanged));
+                        Ok(())
+                    })?;
                 }
                 None => notes.differ(kind.name(), id, is_held("free", "held", space), Level::Beside, |changes| {
                     changes.claim(space, value, id);
@@ -389,6 +401,26 @@ impl Looked {
     fn place(&self, org: OrgId, row: &Row) -> Place {
         let customer = if row.hidden == Hidden::Deleted { row.customer } else { Some(self.customer) };
         Place { org, customer, conversation: Some(self.id.0), hidden: entry_in(self.hidden, row.hidden) }
+    }
+}
+
+/// Whether a record says that a name is its own. One that cannot be read may.
+fn claims(row: &Row, name: &(konverse_store::Space, String)) -> bool {
+    if !row.shows() {
+        return false;
+    }
+    match row.kind {
+        Kind::Customer => Draft::<CustomerAttributes>::read(row.clone())
+            .map_or(true, |draft| names_of(&draft.doc).any(|said| said == *name)),
+        _ => names_of_record(row).is_none_or(|said| said.contains(name)),
+    }
+}
+
+/// What fails once a record has changed. Nothing is written to customers that are hidden.
+fn unchanged(row: Row) -> Option<Op> {
+    match row.kind {
+        Kind::Customer => row.shows().then(|| Op::Guard(CustomerId(row.id), row.turn)),
+        _ => Some(Op::Put(Put { was: Some(Box::new(row.clone())), now: row, stamp_at: None, event: None })),
     }
 }
 

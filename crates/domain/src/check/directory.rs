@@ -10,6 +10,7 @@ use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space,
 use super::notes::{Level, Notes, Place, look};
 use super::report::Difference;
 use super::{Finding, Outcome, Report, Subject, alone};
+use crate::unit::Draft;
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -119,24 +120,23 @@ impl Domain {
         let shows = place.hidden == Hidden::No;
         notes.checked.seen(kind.name(), 1);
         let (id, row) = (row.id, row.clone());
-        let mut names = Vec::new();
+        let mut names;
         match kind {
             Kind::User => {
                 let Some(user) = look::<UserAttributes>(notes, row, &place)? else { return Ok(()) };
-                names.push((Space::UserEmail, user.doc.attributes.email.to_lowercase()));
+                names = of_user(&user.doc.attributes);
             }
             Kind::Team => {
                 let Some(team) = look::<TeamAttributes>(notes, row, &place)? else { return Ok(()) };
                 let attributes = &team.doc.attributes;
-                names.push((Space::TeamName, attributes.name.to_lowercase()));
-                names.extend(attributes.external_id.clone().map(|id| (Space::TeamExternalId, id)));
+                names = of_team(attributes);
                 if shows {
                     compare_members(TeamId(team.doc.id), &attributes.members, directory, notes)?;
                 }
             }
             Kind::Tag => {
                 let Some(tag) = look::<TagAttributes>(notes, row, &place)? else { return Ok(()) };
-                names.push((Space::TagName, tag.doc.attributes.name.to_lowercase()));
+                names = of_tag(&tag.doc.attributes);
             }
             Kind::Token => {
                 let Some(token) = look::<TokenAttributes>(notes, row, &place)? else { return Ok(()) };
@@ -153,6 +153,30 @@ impl Domain {
         }
         self.compare_held(org, kind, id, names, notes).await
     }
+}
+
+/// The names a user, team or tag says are its own; none of one that cannot be read.
+pub(super) fn names_of_record(row: &Row) -> Option<Vec<(Space, String)>> {
+    let names = match row.kind {
+        Kind::User => of_user(&Draft::read(row.clone()).ok()?.doc.attributes),
+        Kind::Team => of_team(&Draft::read(row.clone()).ok()?.doc.attributes),
+        Kind::Tag => of_tag(&Draft::read(row.clone()).ok()?.doc.attributes),
+        _ => Vec::new(),
+    };
+    Some(names)
+}
+
+fn of_user(user: &UserAttributes) -> Vec<(Space, String)> {
+    vec![(Space::UserEmail, user.email.to_lowercase())]
+}
+
+fn of_team(team: &TeamAttributes) -> Vec<(Space, String)> {
+    let external_id = team.external_id.clone().map(|id| (Space::TeamExternalId, id));
+    [(Space::TeamName, team.name.to_lowercase())].into_iter().chain(external_id).collect()
+}
+
+fn of_tag(tag: &TagAttributes) -> Vec<(Space, String)> {
+    vec![(Space::TagName, tag.name.to_lowercase())]
 }
 
 fn compare_members(

@@ -101,15 +101,27 @@ impl Domain {
             Err(StoreError::Database(text) | StoreError::Corrupt(text)) => vec![text],
             lines => lines?,
         };
-        let finding = |line| Finding {
-            kind: "database",
-            id: "file".to_owned(),
-            what: "it".to_owned(),
-            stored: line,
-            expected: "sound".to_owned(),
-            outcome: Outcome::Beyond(DAMAGED.to_owned()),
+        Ok(lines.into_iter().map(damaged).collect())
+    }
+
+    /// What is kept of orgs that are not there. No check of an org comes to it. Whether an org was lost or its rows were left
+    /// over, only a person knows.
+    pub async fn check_orgs(&self) -> Result<Vec<Finding>, DomainError> {
+        let finding = |(table, org): (&str, Id)| Finding {
+            kind: "org",
+            id: org.to_string(),
+            what: format!("its rows in the table {table}"),
+            stored: "kept of an org that is not there".to_owned(),
+            expected: "gone, or the org there".to_owned(),
+            outcome: Outcome::Beyond("nothing says which of the two".to_owned()),
         };
-        Ok(lines.into_iter().map(finding).collect())
+        match self.store.lost_orgs().await {
+            Err(StoreError::Database(text) | StoreError::Corrupt(text)) => {
+                self.store.ping().await?;
+                Ok(vec![damaged(text)])
+            }
+            lost => Ok(lost?.into_iter().map(finding).collect()),
+        }
     }
 
     /// Looks at everything of an org, and mends what can be if `repair` says so. An error means that it could not be done;
@@ -295,12 +307,18 @@ impl Domain {
         }
     }
 
-    /// Applies what mends a customer or what is theirs: nobody else may have written to any of it. Of a deleted customer
-    /// nothing is written any more, so there the rows themselves are guard enough.
+    /// Applies what mends a customer or what is theirs, or a record of the directory: nobody else may have written to any of
+    /// it. Of a deleted customer nothing is written any more, so there the rows themselves are guard enough. A record of the
+    /// directory has no turn: its row is stored as it is, which others see no change in, and which fails once they changed or
+    /// hid it. So what a token's revocation takes away meanwhile stays away.
     async fn mend(&self, row: &Row, mut changes: Changes) -> Result<Applied, StoreError> {
         let guards = |op: &Op| matches!(op, Op::Put(Put { now, .. }) if now.kind == Kind::Customer);
         if row.kind == Kind::Customer && row.shows() && !changes.ops.iter().any(guards) {
             changes.ops.push(Op::Guard(CustomerId(row.id), row.turn));
+        }
+        let stored = |op: &Op| matches!(op, Op::Put(Put { now, .. }) if (now.kind, now.id) == (row.kind, row.id));
+        if row.kind != Kind::Customer && !changes.ops.iter().any(stored) {
+            changes.update(row.clone(), row.clone());
         }
         self.apply(changes).await
     }
@@ -332,6 +350,18 @@ async fn settle(
             report.found(&unreadable(kind, Some(id), &format!("what is theirs cannot be read: {why}")));
             Ok(())
         }
+    }
+}
+
+/// What the engine says of a database that is not whole.
+fn damaged(line: String) -> Finding {
+    Finding {
+        kind: "database",
+        id: "file".to_owned(),
+        what: "it".to_owned(),
+        stored: line,
+        expected: "sound".to_owned(),
+        outcome: Outcome::Beyond(DAMAGED.to_owned()),
     }
 }
 
