@@ -721,6 +721,89 @@ on_both_engines!(names_of_what_is_hidden_are_nobodys, |app| async move {
     assert_eq!(world.admin.get("/v1/customers/email=jane%40example.com").await.ok(), found);
 });
 
+on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let before = world.answers().await;
+    let hide =
+        |table: &str, id: &str, code: u8| format!("UPDATE {table} SET hidden = {code} WHERE id = {}", place.id(id));
+    // Only a column says that they were deleted: nothing is hidden along, nothing forgotten.
+    for (table, id, part) in [
+        ("customer", &world.customer, &world.conversation),
+        ("conversation", &world.conversation, &world.messages[0]),
+        ("note", &world.note, &world.note),
+        ("record", &world.user, &world.user),
+    ] {
+        place.run(&hide(table, id, 1)).await;
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        let kind = if table == "record" { "user" } else { table };
+        let line = format!(
+            "{kind} {id}: it is Deleted, should be No, or an event there that tells of it \
+             (cannot be mended: nothing says which of the two)"
+        );
+        assert!(lines(&findings).contains(&line), "{:#?}", lines(&findings));
+        assert!(checked.remaining() > 0);
+        if id != part {
+            assert_eq!(place.number("SELECT count(*) FROM message WHERE hidden <> 0").await, 0, "{table}");
+        }
+        place.run(&hide(table, id, 0)).await;
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        assert_eq!(checked.remaining(), 0, "{:#?}", lines(&findings));
+        let blocks = Blocks::of_size(app.store.store(), 2);
+        while app.round(&blocks).await.done > 0 {}
+        assert_eq!(world.answers().await, before, "{table}");
+        assert_clean(&app, table).await;
+    }
+    // The sequence says that it was restored, and that they were deleted.
+    let path = format!("/v1/conversations/{}", world.conversation);
+    world.admin.delete(&path).await;
+    world.admin.patch(&path, json!({ "deleted": false })).await.ok();
+    assert_clean(&app, "restored").await;
+    place.run(&hide("conversation", &world.conversation, 1)).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("conversation {}: it is Deleted, should be No (mended)", world.conversation);
+    assert!(lines(&findings).contains(&line) && checked.remaining() == 0, "{:#?}", lines(&findings));
+    assert_clean(&app, "shows again").await;
+    assert_eq!(world.admin.get(&format!("{path}/messages")).await.ids().len(), 4);
+    world.admin.delete(&path).await;
+    place.run(&hide("conversation", &world.conversation, 0)).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("conversation {}: it is No, should be Deleted (mended)", world.conversation);
+    assert!(lines(&findings).contains(&line) && checked.remaining() == 0, "{:#?}", lines(&findings));
+    assert_eq!(world.admin.get(&path).await.status, 404);
+    world.admin.delete(&format!("/v1/customers/{}", world.customer)).await;
+    place.run(&hide("customer", &world.customer, 0)).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("customer {}: it is No, should be Deleted (mended)", world.customer);
+    assert!(lines(&findings).contains(&line) && checked.remaining() == 0, "{:#?}", lines(&findings));
+    assert_clean(&app, "deleted").await;
+    // Events of that time are gone: then what belongs to it says whether it can be.
+    for lane in 0..16 {
+        app.store
+            .store()
+            .forget(app.org.id, lane, app.now().plus(1_000_000), 10_000)
+            .await
+            .expect("they are forgotten");
+    }
+    assert_clean(&app, "without events").await;
+    let id = world.admin.conversation(&world.other, json!({})).await;
+    for lane in 0..16 {
+        app.store
+            .store()
+            .forget(app.org.id, lane, app.now().plus(1_000_000), 10_000)
+            .await
+            .expect("they are forgotten");
+    }
+    place.run(&hide("customer", &world.other, 1)).await;
+    let (_, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("customer {}: it is Deleted, should be No, or", world.other);
+    assert!(lines(&findings).iter().any(|one| one.starts_with(&line)), "{:#?}", lines(&findings));
+    assert_eq!(
+        place.number(&format!("SELECT count(*) FROM conversation WHERE id = {} AND hidden = 0", place.id(&id))).await,
+        1
+    );
+});
+
 on_both_engines!(a_name_that_two_say_is_theirs_is_left_to_people, |app| async move {
     let world = World::new(&app).await;
     let place = app.store.place();

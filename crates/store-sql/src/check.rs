@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Checks, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk, WrongBlock,
+    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk,
+    WrongBlock,
 };
 
 use crate::block::{self, Counted};
@@ -61,6 +62,9 @@ const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce
     (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 \
     UNION SELECT DISTINCT lane FROM event WHERE org = $1) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
 const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END AS bigint), \
+    CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $1 AND lane = $2 AND seq > $3 AND seq <= $4 \
+    AND (verb = 'restore' OR verb = 'delete' AND changes IS NOT NULL) ORDER BY seq";
 const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
     UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
@@ -424,6 +428,24 @@ impl<D: Driver> Checks for SqlStore<D> {
             Ok(EventPlace { seq: columns.int()?, at: Instant::from_millis(columns.int()?) })
         };
         self.one(Query::unbounded(EVENT_PLACES, params)).await?.into_iter().map(place).collect()
+    }
+
+    async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
+        let params = vec![org.0.into(), Value::Int(lane.into()), Value::Int(after), Value::Int(upto)];
+        let mut deletions = Vec::new();
+        for row in self.one(Query::unbounded(DELETIONS, params)).await? {
+            let mut columns = Columns::new(row);
+            // A kind nobody knows is no record that is looked at.
+            let Some(kind) = Kind::from_name(&columns.text()?) else { continue };
+            deletions.push(Deletion {
+                kind,
+                object: columns.id()?,
+                rev: columns.int()?,
+                is_deleted: columns.int()? == 1,
+                alone: columns.int()? == 1,
+            });
+        }
+        Ok(deletions)
     }
 
     async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {

@@ -73,6 +73,21 @@ pub struct EventPlace {
     pub at: Instant,
 }
 
+/// What an event tells of a record that stopped or began to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The record's kind.
+    pub kind: Kind,
+    /// The record.
+    pub object: Id,
+    /// Its revision then.
+    pub rev: i64,
+    /// Whether it was deleted; else it was restored.
+    pub is_deleted: bool,
+    /// Whether that was done to the record itself, and not along with another.
+    pub alone: bool,
+}
+
 /// Looking at everything, and mending what only the store knows of.
 #[async_trait]
 pub trait Checks: Send + Sync + 'static {
@@ -148,6 +163,10 @@ pub trait Checks: Send + Sync + 'static {
 
     /// The events of a lane after a number.
     async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError>;
+
+    /// What a lane's events after a number, up to another, tell of deleted and restored records; in their order. Of what was
+    /// hidden along with another record nothing is told.
+    async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError>;
 
     /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept.
     async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError>;

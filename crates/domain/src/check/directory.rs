@@ -7,8 +7,9 @@ use konverse_model::resource::{TagAttributes, TeamAttributes, TokenAttributes, U
 use konverse_model::{Id, Kind, OrgId, TeamId, TokenId, UserId};
 use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space, StoreError};
 
-use super::notes::{Level, Notes, Place, look};
+use super::notes::{Level, Notes, Place, doubt, look};
 use super::report::Difference;
+use super::told::{Own, Told};
 use super::{Finding, Outcome, Report, Subject, alone};
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
@@ -27,13 +28,14 @@ impl Domain {
     pub(super) async fn check_directory(
         self: &Arc<Self>,
         org: OrgId,
+        told: &Arc<Told>,
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
         for kind in [Kind::User, Kind::Team, Kind::Tag, Kind::Token] {
             // Read before the records: what is made meanwhile is in both, or the record alone and is looked at again.
             let directory = Arc::new(self.directory(org).await?);
-            self.check_all(org, Subject::Record(kind), &directory, repair, report).await?;
+            self.check_all(org, Subject::Record(kind), (&directory, told), repair, report).await?;
         }
         let directory = self.directory(org).await?;
         report.checked.seen("membership", directory.members.values().map(|users| users.len() as u64).sum());
@@ -111,12 +113,16 @@ impl Domain {
     pub(super) async fn look_at_record(
         &self,
         org: OrgId,
-        kind: Kind,
-        row: &Row,
+        (kind, row): (Kind, &Row),
         directory: &Directory,
+        told: &Told,
         notes: &mut Notes,
     ) -> Result<(), DomainError> {
-        let place = Place { org, customer: None, conversation: None, hidden: alone(row.hidden) };
+        let own = self.was_deleted(org, told, row).await?;
+        let place = Place { org, customer: None, conversation: None, hidden: alone(row.hidden, own) };
+        if own == Own::Unsaid {
+            doubt(notes, kind, row.id);
+        }
         let shows = place.hidden == Hidden::No;
         notes.checked.seen(kind.name(), 1);
         let (id, row) = (row.id, row.clone());
@@ -150,6 +156,9 @@ impl Domain {
         }
         if !shows {
             names.clear();
+        }
+        if own.is_doubtful() {
+            return Ok(());
         }
         self.compare_held(org, kind, id, names, notes).await
     }

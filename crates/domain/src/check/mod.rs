@@ -11,6 +11,7 @@ mod customer;
 mod directory;
 mod notes;
 mod report;
+mod told;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{Domain, DomainError, Org};
 use directory::Directory;
 use notes::Notes;
 pub use report::{Checked, Finding, Outcome};
+use told::{Own, Told as Sequence};
 
 /// Rows read at once where each is looked at with much that belongs to it.
 const AT_ONCE: u32 = 100;
@@ -130,11 +132,12 @@ impl Domain {
         let mut report = Report { checked: Checked::default(), tell };
         let id = org.id;
         let everybody = Arc::default();
+        let told = Arc::default();
         (report.tell)(Told::Now("customers"));
-        let done = self.check_all(id, Subject::Customer, &everybody, repair, &mut report).await;
+        let done = self.check_all(id, Subject::Customer, (&everybody, &told), repair, &mut report).await;
         self.go_on("customers", done, &mut report).await?;
         (report.tell)(Told::Now("users, teams, tags, tokens"));
-        let done = self.check_directory(id, repair, &mut report).await;
+        let done = self.check_directory(id, &told, repair, &mut report).await;
         self.go_on("users, teams, tags and tokens", done, &mut report).await?;
         (report.tell)(Told::Now("strays"));
         let done = self.check_strays(id, &mut report).await;
@@ -180,7 +183,7 @@ impl Domain {
         self: &Arc<Self>,
         org: OrgId,
         subject: Subject,
-        directory: &Arc<Directory>,
+        (directory, told): (&Arc<Directory>, &Arc<Sequence>),
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
@@ -199,11 +202,13 @@ impl Domain {
                         continue;
                     }
                 };
-                let (domain, directory) = (Arc::clone(self), Arc::clone(directory));
+                let (domain, directory, told) = (Arc::clone(self), Arc::clone(directory), Arc::clone(told));
                 let id = row.id;
                 running.push_back((
                     id,
-                    tokio::spawn(async move { domain.check_one(org, subject, *row, &directory, repair).await }),
+                    tokio::spawn(
+                        async move { domain.check_one(org, subject, *row, (&directory, &told), repair).await },
+                    ),
                 ));
                 if running.len() >= abreast {
                     settle(kind, &mut running, report, &mut failures).await?;
@@ -230,7 +235,7 @@ impl Domain {
         org: OrgId,
         subject: Subject,
         mut row: Row,
-        directory: &Directory,
+        (directory, sequence): (&Directory, &Sequence),
         repair: bool,
     ) -> Result<Said, DomainError> {
         let kind = subject.kind();
@@ -240,14 +245,14 @@ impl Domain {
         loop {
             let mut notes = Notes::new(Changes::new(org, self.now()));
             match subject {
-                Subject::Customer => self.look_at_customer(org, &row, &mut notes).await?,
+                Subject::Customer => self.look_at_customer(org, &row, sequence, &mut notes).await?,
                 Subject::Record(kind) => {
-                    self.look_at_record(org, kind, &row, directory, &mut notes).await?;
+                    self.look_at_record(org, (kind, &row), directory, sequence, &mut notes).await?;
                     if !notes.is_clean() {
                         // The record may be newer than what was read of its surroundings.
                         let directory = self.directory(org).await?;
                         notes = Notes::new(Changes::new(org, self.now()));
-                        self.look_at_record(org, kind, &row, &directory, &mut notes).await?;
+                        self.look_at_record(org, (kind, &row), &directory, sequence, &mut notes).await?;
                     }
                 }
             }
@@ -384,10 +389,10 @@ fn taken(conflict: &Conflict) -> String {
     }
 }
 
-/// How a record is hidden that belongs to nothing else.
-const fn alone(hidden: Hidden) -> Hidden {
-    match hidden {
-        Hidden::No => Hidden::No,
-        _ => Hidden::Deleted,
+/// How a record is hidden that belongs to nothing else. Where no event tells, its column says.
+const fn alone(hidden: Hidden, own: Own) -> Hidden {
+    match (own, hidden) {
+        (Own::Known(true), _) | (Own::Forgotten | Own::Unsaid, Hidden::Deleted) => Hidden::Deleted,
+        _ => Hidden::No,
     }
 }
