@@ -473,7 +473,7 @@ fn claims(row: &Row, name: &(konverse_store::Space, String)) -> bool {
 /// What fails once a record has changed. Nothing is written to customers that are hidden.
 fn unchanged(row: Row) -> Option<Op> {
     match row.kind {
-        Kind::Customer => row.shows().then(|| Op::Guard(CustomerId(row.id), row.turn)),
+        Kind::Customer => row.shows().then_some(Op::Guard(CustomerId(row.id), row.turn)),
         _ => Some(Op::Put(Put { was: Some(Box::new(row.clone())), now: row, stamp_at: None, event: None })),
     }
 }
