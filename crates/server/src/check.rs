@@ -35,6 +35,10 @@ pub(crate) async fn check(
         remaining += 1;
         bar.suspend(|| print(&finding.to_string()));
     }
+    for finding in domain.check_orgs().await.map_err(told)? {
+        remaining += 1;
+        bar.suspend(|| print(&finding.to_string()));
+    }
     let mut all = Checked::default();
     for org in &orgs {
         let mut tell = |told: CheckTold<'_>| match told {

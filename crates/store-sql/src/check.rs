@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Checks, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk, WrongBlock,
+    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk,
+    WrongBlock,
 };
 
 use crate::block::{self, Counted};
@@ -26,6 +27,30 @@ const LOST_CUSTOMER_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHE
 const LOST_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
     AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.org = $1 AND r.kind = $4 AND r.id = i.owner) \
     ORDER BY i.value LIMIT $5";
+const FORGET_NAME: &str = "DELETE FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
+const NEXT_SPACE: &str = "SELECT space FROM identifier WHERE org = $1 AND space > $2 ORDER BY space LIMIT 1";
+const NAMES_OF_SPACE: &str = "SELECT value, owner FROM identifier WHERE org = $1 AND space = $2 AND value > $3 \
+    ORDER BY value LIMIT $4";
+const IS_ORG: &str = "SELECT id FROM org WHERE id = $1";
+/// Every table that has an org. Each has an index that begins with it, but for `follower` and `trouble`, which hold little.
+const OF_ORGS: [&str; 16] = [
+    "block",
+    "block_change",
+    "block_due",
+    "conversation",
+    "credential",
+    "customer",
+    "event",
+    "follower",
+    "identifier",
+    "lane",
+    "membership",
+    "message",
+    "note",
+    "record",
+    "tally",
+    "trouble",
+];
 const MEMBERSHIPS: &str = "SELECT user_id, team FROM membership WHERE org = $1 AND (user_id, team) > ($2, $3) \
     ORDER BY user_id, team LIMIT $4";
 const TALLY_AND_COUNT: &str = "SELECT (SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally \
@@ -37,6 +62,9 @@ const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce
     (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 \
     UNION SELECT DISTINCT lane FROM event WHERE org = $1) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
 const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END AS bigint), \
+    CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $1 AND lane = $2 AND seq > $3 AND seq <= $4 \
+    AND (verb = 'restore' OR verb = 'delete' AND changes IS NOT NULL) ORDER BY seq";
 const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
     UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
@@ -205,6 +233,28 @@ impl<D: Driver> Checks for SqlStore<D> {
         Ok(if lines == ["ok"] { Vec::new() } else { lines })
     }
 
+    async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError> {
+        let mut lost = Vec::new();
+        for table in OF_ORGS {
+            // From one org to the next by the key, whatever lies between.
+            let mut after = None;
+            loop {
+                let (condition, params) = match after {
+                    Some(org) => ("WHERE org > $1 ", vec![Value::Id(org)]),
+                    None => ("", Vec::new()),
+                };
+                let sql = format!("SELECT org FROM {table} {condition}ORDER BY org LIMIT 1");
+                let Some(row) = self.one(Query::unbounded(sql, params)).await?.pop() else { break };
+                let org = Columns::new(row).id()?;
+                if self.one(Query::bounded(IS_ORG, vec![org.into()])).await?.is_empty() {
+                    lost.push((table, org));
+                }
+                after = Some(org);
+            }
+        }
+        Ok(lost)
+    }
+
     async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
         let queries = walks.iter().map(|(one, after)| walk(org, *one, *after, limit)).collect();
         let found = self.driver().read(queries).await?;
@@ -254,6 +304,43 @@ impl<D: Driver> Checks for SqlStore<D> {
             Ok((columns.text()?, columns.id()?))
         };
         self.one(Query::unbounded(sql, params)).await?.into_iter().map(name).collect()
+    }
+
+    async fn unknown_names(
+        &self,
+        org: OrgId,
+        after: Option<(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<(String, String, Id)>, StoreError> {
+        let (mut space, mut value) = after.unwrap_or_default();
+        loop {
+            if !space.is_empty() {
+                let params = vec![org.0.into(), text(&space), text(&value), Value::Int(limit.into())];
+                let found = self.one(Query::bounded(NAMES_OF_SPACE, params)).await?;
+                if !found.is_empty() {
+                    let name = |row| {
+                        let mut columns = Columns::new(row);
+                        Ok((space.clone(), columns.text()?, columns.id()?))
+                    };
+                    return found.into_iter().map(name).collect();
+                }
+            }
+            // From one space to the next by the key, past those that are known.
+            loop {
+                let next = self.one(Query::bounded(NEXT_SPACE, vec![org.0.into(), text(&space)])).await?;
+                let Some(row) = next.into_iter().next() else { return Ok(Vec::new()) };
+                space = Columns::new(row).text()?;
+                if Space::ALL.into_iter().all(|known| known.name() != space) {
+                    break;
+                }
+            }
+            value = String::new();
+        }
+    }
+
+    async fn forget_name(&self, org: OrgId, space: &str, value: &str) -> Result<(), StoreError> {
+        let steps = vec![step(FORGET_NAME, vec![org.0.into(), text(space), text(value)])];
+        self.driver().write(Work::of_steps(D::DIALECT, steps)).await.map(drop)
     }
 
     async fn memberships(
@@ -341,6 +428,24 @@ impl<D: Driver> Checks for SqlStore<D> {
             Ok(EventPlace { seq: columns.int()?, at: Instant::from_millis(columns.int()?) })
         };
         self.one(Query::unbounded(EVENT_PLACES, params)).await?.into_iter().map(place).collect()
+    }
+
+    async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
+        let params = vec![org.0.into(), Value::Int(lane.into()), Value::Int(after), Value::Int(upto)];
+        let mut deletions = Vec::new();
+        for row in self.one(Query::unbounded(DELETIONS, params)).await? {
+            let mut columns = Columns::new(row);
+            // A kind nobody knows is no record that is looked at.
+            let Some(kind) = Kind::from_name(&columns.text()?) else { continue };
+            deletions.push(Deletion {
+                kind,
+                object: columns.id()?,
+                rev: columns.int()?,
+                is_deleted: columns.int()? == 1,
+                alone: columns.int()? == 1,
+            });
+        }
+        Ok(deletions)
     }
 
     async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {

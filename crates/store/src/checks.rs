@@ -73,11 +73,29 @@ pub struct EventPlace {
     pub at: Instant,
 }
 
+/// What an event tells of a record that stopped or began to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The record's kind.
+    pub kind: Kind,
+    /// The record.
+    pub object: Id,
+    /// Its revision then.
+    pub rev: i64,
+    /// Whether it was deleted; else it was restored.
+    pub is_deleted: bool,
+    /// Whether that was done to the record itself, and not along with another.
+    pub alone: bool,
+}
+
 /// Looking at everything, and mending what only the store knows of.
 #[async_trait]
 pub trait Checks: Send + Sync + 'static {
     /// What the engine finds wrong with the database itself; nothing where it keeps that to itself.
     async fn integrity(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Tables that have rows of an org nobody has founded, each with the org's id.
+    async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError>;
 
     /// The next part of each of these walks, of at most `limit` rows each.
     async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError>;
@@ -97,6 +115,17 @@ pub trait Checks: Send + Sync + 'static {
         after: &str,
         limit: u32,
     ) -> Result<Vec<(String, Id)>, StoreError>;
+
+    /// Names of an org after one, by space and value, of spaces nobody knows; each with its holder.
+    async fn unknown_names(
+        &self,
+        org: OrgId,
+        after: Option<(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<(String, String, Id)>, StoreError>;
+
+    /// Forgets a name of a space nobody knows.
+    async fn forget_name(&self, org: OrgId, space: &str, value: &str) -> Result<(), StoreError>;
 
     /// All places in teams after one, by user and team.
     async fn memberships(
@@ -134,6 +163,10 @@ pub trait Checks: Send + Sync + 'static {
 
     /// The events of a lane after a number.
     async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError>;
+
+    /// What a lane's events after a number, up to another, tell of deleted and restored records; in their order. Of what was
+    /// hidden along with another record nothing is told.
+    async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError>;
 
     /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept.
     async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError>;

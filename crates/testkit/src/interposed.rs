@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Checks, Conflict, Credentials, Due, Entrance, Event, EventPlace, Events, Heads, Jobs,
-    LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows, Space, Start,
-    Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Heads,
+    Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows, Space,
+    Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -359,6 +359,10 @@ impl Checks for Interposed {
         self.inner.integrity().await
     }
 
+    async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError> {
+        self.inner.lost_orgs().await
+    }
+
     async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
         self.inner.walk(org, walks, limit).await
     }
@@ -379,6 +383,19 @@ impl Checks for Interposed {
         limit: u32,
     ) -> Result<Vec<(String, Id)>, StoreError> {
         self.inner.lost_names(org, space, after, limit).await
+    }
+
+    async fn unknown_names(
+        &self,
+        org: OrgId,
+        after: Option<(String, String)>,
+        limit: u32,
+    ) -> Result<Vec<(String, String, Id)>, StoreError> {
+        self.inner.unknown_names(org, after, limit).await
+    }
+
+    async fn forget_name(&self, org: OrgId, space: &str, value: &str) -> Result<(), StoreError> {
+        self.inner.forget_name(org, space, value).await
     }
 
     async fn memberships(
@@ -425,6 +442,10 @@ impl Checks for Interposed {
 
     async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
         self.inner.event_places(org, lane, after, limit).await
+    }
+
+    async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
+        self.inner.deletions(org, lane, after, upto).await
     }
 
     async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {

@@ -44,7 +44,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Names whose holder is not there. Found by one statement, and so of one moment.
+    /// Names whose holder is not there, each found by one statement and so of one moment; and names that nobody looks for.
+    /// What those should have been is missing from their holders, and was given back to them before.
     pub(super) async fn check_lost_names(
         &self,
         org: OrgId,
@@ -67,7 +68,23 @@ impl Domain {
                 }
             }
         }
-        Ok(())
+        let mut after = None;
+        loop {
+            let some = self.store.unknown_names(org, after, MANY).await?;
+            for (space, value, owner) in &some {
+                let mut outcome = Outcome::Found;
+                if repair {
+                    self.store.forget_name(org, space, value).await?;
+                    outcome = Outcome::Mended;
+                }
+                let found = Difference("its space".into(), "none there is".into(), "one there is".into());
+                report.found(&finding("name", owner, found, outcome));
+            }
+            after = some.into_iter().next_back().map(|(space, value, _)| (space, value));
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// The kept count of customers. Both are of one moment, so the difference stays the same whoever writes.

@@ -6,10 +6,12 @@ use konverse_model::resource::{
     Conversation, ConversationAttributes, CustomerAttributes, Message, MessageAttributes, NoteAttributes,
 };
 use konverse_model::{ConversationId, CustomerId, Document, Id, Instant, Kind, MessageId, OrgId, Position};
-use konverse_store::{Found, Hidden, Part, Row, Walk};
+use konverse_store::{Found, Hidden, Op, Part, Put, Row, Walk};
 
-use super::notes::{Level, Notes, Place, look};
+use super::directory::names_of_record;
+use super::notes::{Level, Notes, Place, doubt, look};
 use super::report::{Difference, differences};
+use super::told::{Own, Told};
 use super::{AT_ONCE, alone, unreadable};
 use crate::customers::{name_customer, names_of};
 use crate::timeline::{Reassessment, Refold, fold_order};
@@ -23,19 +25,21 @@ const FIRST: u32 = 30;
 /// Messages of a conversation that are held until all of it is read; of longer ones only times and ids are.
 const HELD: usize = 500;
 
-/// How a conversation is hidden, given its customer.
-fn conversation_in(customer: Hidden, stored: Hidden) -> Hidden {
+/// How a conversation is hidden, given its customer and whether it was deleted itself.
+fn conversation_in(customer: Hidden, stored: Hidden, own: Own) -> Hidden {
     match (customer, stored) {
-        (_, Hidden::Deleted) => Hidden::Deleted,
+        (_, Hidden::Deleted) if own != Own::Known(false) => Hidden::Deleted,
+        (Hidden::No, _) if own == Own::Known(true) => Hidden::Deleted,
         (Hidden::No, _) => Hidden::No,
         _ => Hidden::WithCustomer,
     }
 }
 
-/// How a message or a note is hidden, given its conversation.
-fn entry_in(conversation: Hidden, stored: Hidden) -> Hidden {
+/// How a message or a note is hidden, given its conversation and whether it was deleted itself.
+fn entry_in(conversation: Hidden, stored: Hidden, own: Own) -> Hidden {
     match (conversation, stored) {
-        (_, Hidden::Deleted) => Hidden::Deleted,
+        (_, Hidden::Deleted) if own != Own::Known(false) => Hidden::Deleted,
+        (Hidden::No, _) if own == Own::Known(true) => Hidden::Deleted,
         (Hidden::No, _) => Hidden::No,
         (Hidden::Deleted | Hidden::WithConversation, _) => Hidden::WithConversation,
         (Hidden::WithCustomer, _) => Hidden::WithCustomer,
@@ -51,19 +55,42 @@ struct Messages {
     whole: bool,
 }
 
+/// Whose conversations are looked at.
+#[derive(Clone, Copy)]
+struct Holder {
+    customer: CustomerId,
+    /// As they should be hidden.
+    hidden: Hidden,
+    /// Only their column says so.
+    is_doubtful: bool,
+}
+
 /// A conversation that is being looked at.
 struct Looked {
     id: ConversationId,
     customer: CustomerId,
     /// As it should be hidden.
     hidden: Hidden,
+    /// Only its column, or its customer's, says that it is deleted: what is in it is left as it is.
+    is_doubtful: bool,
+    /// Something in it shows all the same.
+    is_contradicted: bool,
     draft: Option<Draft<ConversationAttributes>>,
 }
 
 impl Domain {
     /// Looks at a customer and all that is theirs.
-    pub(super) async fn look_at_customer(&self, org: OrgId, row: &Row, notes: &mut Notes) -> Result<(), DomainError> {
-        let (id, hidden) = (CustomerId(row.id), alone(row.hidden));
+    pub(super) async fn look_at_customer(
+        &self,
+        org: OrgId,
+        row: &Row,
+        told: &Told,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        let own = self.was_deleted(org, told, row).await?;
+        let (id, hidden) = (CustomerId(row.id), alone(row.hidden, own));
+        let holder = Holder { customer: id, hidden, is_doubtful: own.is_doubtful() };
+        let mut is_contradicted = own == Own::Unsaid;
         let place = Place { org, customer: None, conversation: None, hidden };
         notes.checked.seen(Kind::Customer.name(), 1);
         let draft = look::<CustomerAttributes>(notes, row.clone(), &place)?;
@@ -92,7 +119,8 @@ impl Domain {
             let mut rows: VecDeque<Row> = rows.into();
             while !rows.is_empty() {
                 let some: Vec<Row> = rows.drain(..rows.len().min(ABREAST)).collect();
-                for seen in self.look_at_conversations(org, id, hidden, some, notes).await? {
+                for seen in self.look_at_conversations(org, holder, some, told, notes).await? {
+                    is_contradicted |= own.is_doubtful() && seen.as_ref().is_some_and(|seen| seen.shows);
                     match (seen, &mut reassessment) {
                         (Some(seen), Some(all)) if seen.shows => {
                             corrected.extend(seen.corrected.map(|last| (seen.doc.conversation_id(), last)));
@@ -103,6 +131,13 @@ impl Domain {
                     }
                 }
             }
+        }
+        if own.is_doubtful() {
+            let holds = self.store.names(org, Kind::Customer, &[id.0]).await?.pop().unwrap_or_default();
+            if is_contradicted || !holds.is_empty() {
+                doubt(notes, Kind::Customer, id.0);
+            }
+            return Ok(());
         }
         let Some(draft) = draft else { return Ok(()) };
         if let (true, Hidden::No, Some(reassessment)) = (whole, hidden, reassessment) {
@@ -192,7 +227,18 @@ impl Domain {
                 Some(other) => {
                     let found =
                         Difference(format!("a name ({})", space.name()), format!("held by {other}"), "held".into());
-                    notes.beyond(kind.name(), id, found, "take it away from one of the two");
+                    let row = self.store.get(org, kind, other).await?;
+                    if row.as_ref().is_some_and(|row| claims(row, &(space, value.clone()))) {
+                        notes.beyond(kind.name(), id, found, "both say it is theirs: take it away from one of the two");
+                        continue;
+                    }
+                    notes.differ(kind.name(), id, vec![found], Level::Beside, |changes| {
+                        changes.release(space, value.clone(), other);
+                        changes.claim(space, value, id);
+                        // The other one must not have been given it meanwhile.
+                        changes.ops.extend(row.and_then(unchanged));
+                        Ok(())
+                    })?;
                 }
                 None => notes.differ(kind.name(), id, is_held("free", "held", space), Level::Beside, |changes| {
                     changes.claim(space, value, id);
@@ -208,9 +254,9 @@ impl Domain {
     async fn look_at_conversations(
         &self,
         org: OrgId,
-        customer: CustomerId,
-        of_customer: Hidden,
+        holder: Holder,
         rows: Vec<Row>,
+        told: &Told,
         notes: &mut Notes,
     ) -> Result<Vec<Option<Seen>>, DomainError> {
         let walks: Vec<_> = rows
@@ -221,7 +267,8 @@ impl Domain {
         let mut seen = Vec::with_capacity(rows.len());
         for row in rows {
             let (messages, of_notes) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            seen.push(self.look_at_conversation(org, customer, of_customer, row, [messages, of_notes], notes).await?);
+            let own = self.was_deleted(org, told, &row).await?;
+            seen.push(self.look_at_conversation(org, holder, (row, own), [messages, of_notes], told, notes).await?);
         }
         Ok(seen)
     }
@@ -229,20 +276,27 @@ impl Domain {
     async fn look_at_conversation(
         &self,
         org: OrgId,
-        customer: CustomerId,
-        of_customer: Hidden,
-        row: Row,
+        holder: Holder,
+        (row, own): (Row, Own),
         [messages, of_notes]: [Part; 2],
+        told: &Told,
         notes: &mut Notes,
     ) -> Result<Option<Seen>, DomainError> {
         notes.checked.seen(Kind::Conversation.name(), 1);
-        let (id, hidden) = (ConversationId(row.id), conversation_in(of_customer, row.hidden));
+        let (id, customer) = (ConversationId(row.id), holder.customer);
+        let hidden = if holder.is_doubtful { row.hidden } else { conversation_in(holder.hidden, row.hidden, own) };
         let place = Place { org, customer: Some(customer), conversation: None, hidden };
         let lacks_state = row.state.is_none();
         let draft = look::<ConversationAttributes>(notes, row, &place)?;
-        let looked = Looked { id, customer, hidden, draft };
-        let messages = self.look_at_messages(org, &looked, messages, notes).await?;
-        let of_notes = self.look_at_notes(org, &looked, of_notes, notes).await?;
+        let is_doubtful = holder.is_doubtful || own.is_doubtful();
+        let mut looked = Looked { id, customer, hidden, is_doubtful, is_contradicted: own == Own::Unsaid, draft };
+        let messages = self.look_at_messages(org, &mut looked, messages, notes).await?;
+        let of_notes = self.look_at_notes(org, &mut looked, of_notes, told, notes).await?;
+        if own.is_doubtful() && looked.is_contradicted {
+            doubt(notes, Kind::Conversation, id.0);
+            // Nor is it known what follows for the customer.
+            return Ok(None);
+        }
         let Some(draft) = looked.draft else { return Ok(None) };
         let shows = hidden == Hidden::No;
         let (true, Some((count, newest))) = (messages.whole, of_notes) else {
@@ -276,7 +330,7 @@ impl Domain {
     async fn look_at_messages(
         &self,
         org: OrgId,
-        of: &Looked,
+        of: &mut Looked,
         mut part: Part,
         notes: &mut Notes,
     ) -> Result<Messages, DomainError> {
@@ -285,7 +339,11 @@ impl Domain {
             notes.checked.seen(Kind::Message.name(), part.rows.len() as u64);
             for found in part.rows {
                 let draft = match found {
-                    Found::Row(row) => look::<MessageAttributes>(notes, *row.clone(), &of.place(org, &row))?,
+                    Found::Row(row) => {
+                        // A message is never deleted by itself.
+                        let own = Own::Known(false);
+                        look::<MessageAttributes>(notes, *row.clone(), &of.place(org, &row, own))?
+                    }
                     Found::Unreadable(id, why) => {
                         note_unreadable(notes, Kind::Message, id, &why);
                         None
@@ -313,8 +371,9 @@ impl Domain {
     async fn look_at_notes(
         &self,
         org: OrgId,
-        of: &Looked,
+        of: &mut Looked,
         mut part: Part,
+        told: &Told,
         notes: &mut Notes,
     ) -> Result<Option<(u64, Option<Instant>)>, DomainError> {
         let (mut count, mut newest, mut whole) = (0, None, true);
@@ -323,11 +382,16 @@ impl Domain {
             for found in part.rows {
                 match found {
                     Found::Row(row) => {
-                        if row.hidden != Hidden::Deleted {
+                        let own = self.was_deleted(org, told, &row).await?;
+                        if own == Own::Unsaid {
+                            doubt(notes, Kind::Note, row.id);
+                        }
+                        let place = of.place(org, &row, own);
+                        if place.hidden != Hidden::Deleted {
                             count += 1;
                             newest = newest.max(Some(row.created_at));
                         }
-                        look::<NoteAttributes>(notes, *row.clone(), &of.place(org, &row))?;
+                        look::<NoteAttributes>(notes, *row, &place)?;
                     }
                     Found::Unreadable(id, why) => {
                         whole = false;
@@ -386,9 +450,31 @@ struct Seen {
 
 impl Looked {
     /// Where a message or note of it lies. One that was deleted stays with the customer the conversation had then.
-    fn place(&self, org: OrgId, row: &Row) -> Place {
-        let customer = if row.hidden == Hidden::Deleted { row.customer } else { Some(self.customer) };
-        Place { org, customer, conversation: Some(self.id.0), hidden: entry_in(self.hidden, row.hidden) }
+    fn place(&mut self, org: OrgId, row: &Row, own: Own) -> Place {
+        self.is_contradicted |= self.hidden != Hidden::No && row.shows();
+        let hidden = if self.is_doubtful { row.hidden } else { entry_in(self.hidden, row.hidden, own) };
+        let customer = if hidden == Hidden::Deleted { row.customer } else { Some(self.customer) };
+        Place { org, customer, conversation: Some(self.id.0), hidden }
+    }
+}
+
+/// Whether a record says that a name is its own. One that cannot be read may.
+fn claims(row: &Row, name: &(konverse_store::Space, String)) -> bool {
+    if !row.shows() {
+        return false;
+    }
+    match row.kind {
+        Kind::Customer => Draft::<CustomerAttributes>::read(row.clone())
+            .map_or(true, |draft| names_of(&draft.doc).any(|said| said == *name)),
+        _ => names_of_record(row).is_none_or(|said| said.contains(name)),
+    }
+}
+
+/// What fails once a record has changed. Nothing is written to customers that are hidden.
+fn unchanged(row: Row) -> Option<Op> {
+    match row.kind {
+        Kind::Customer => row.shows().then_some(Op::Guard(CustomerId(row.id), row.turn)),
+        _ => Some(Op::Put(Put { was: Some(Box::new(row.clone())), now: row, stamp_at: None, event: None })),
     }
 }
 

@@ -7,9 +7,11 @@ use konverse_model::resource::{TagAttributes, TeamAttributes, TokenAttributes, U
 use konverse_model::{Id, Kind, OrgId, TeamId, TokenId, UserId};
 use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space, StoreError};
 
-use super::notes::{Level, Notes, Place, look};
+use super::notes::{Level, Notes, Place, doubt, look};
 use super::report::Difference;
+use super::told::{Own, Told};
 use super::{Finding, Outcome, Report, Subject, alone};
+use crate::unit::Draft;
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -26,13 +28,14 @@ impl Domain {
     pub(super) async fn check_directory(
         self: &Arc<Self>,
         org: OrgId,
+        told: &Arc<Told>,
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
         for kind in [Kind::User, Kind::Team, Kind::Tag, Kind::Token] {
             // Read before the records: what is made meanwhile is in both, or the record alone and is looked at again.
             let directory = Arc::new(self.directory(org).await?);
-            self.check_all(org, Subject::Record(kind), &directory, repair, report).await?;
+            self.check_all(org, Subject::Record(kind), (&directory, told), repair, report).await?;
         }
         let directory = self.directory(org).await?;
         report.checked.seen("membership", directory.members.values().map(|users| users.len() as u64).sum());
@@ -110,33 +113,36 @@ impl Domain {
     pub(super) async fn look_at_record(
         &self,
         org: OrgId,
-        kind: Kind,
-        row: &Row,
+        (kind, row): (Kind, &Row),
         directory: &Directory,
+        told: &Told,
         notes: &mut Notes,
     ) -> Result<(), DomainError> {
-        let place = Place { org, customer: None, conversation: None, hidden: alone(row.hidden) };
+        let own = self.was_deleted(org, told, row).await?;
+        let place = Place { org, customer: None, conversation: None, hidden: alone(row.hidden, own) };
+        if own == Own::Unsaid {
+            doubt(notes, kind, row.id);
+        }
         let shows = place.hidden == Hidden::No;
         notes.checked.seen(kind.name(), 1);
         let (id, row) = (row.id, row.clone());
-        let mut names = Vec::new();
+        let mut names;
         match kind {
             Kind::User => {
                 let Some(user) = look::<UserAttributes>(notes, row, &place)? else { return Ok(()) };
-                names.push((Space::UserEmail, user.doc.attributes.email.to_lowercase()));
+                names = of_user(&user.doc.attributes);
             }
             Kind::Team => {
                 let Some(team) = look::<TeamAttributes>(notes, row, &place)? else { return Ok(()) };
                 let attributes = &team.doc.attributes;
-                names.push((Space::TeamName, attributes.name.to_lowercase()));
-                names.extend(attributes.external_id.clone().map(|id| (Space::TeamExternalId, id)));
+                names = of_team(attributes);
                 if shows {
                     compare_members(TeamId(team.doc.id), &attributes.members, directory, notes)?;
                 }
             }
             Kind::Tag => {
                 let Some(tag) = look::<TagAttributes>(notes, row, &place)? else { return Ok(()) };
-                names.push((Space::TagName, tag.doc.attributes.name.to_lowercase()));
+                names = of_tag(&tag.doc.attributes);
             }
             Kind::Token => {
                 let Some(token) = look::<TokenAttributes>(notes, row, &place)? else { return Ok(()) };
@@ -151,8 +157,35 @@ impl Domain {
         if !shows {
             names.clear();
         }
+        if own.is_doubtful() {
+            return Ok(());
+        }
         self.compare_held(org, kind, id, names, notes).await
     }
+}
+
+/// The names a user, team or tag says are its own; none of one that cannot be read.
+pub(super) fn names_of_record(row: &Row) -> Option<Vec<(Space, String)>> {
+    let names = match row.kind {
+        Kind::User => of_user(&Draft::read(row.clone()).ok()?.doc.attributes),
+        Kind::Team => of_team(&Draft::read(row.clone()).ok()?.doc.attributes),
+        Kind::Tag => of_tag(&Draft::read(row.clone()).ok()?.doc.attributes),
+        _ => Vec::new(),
+    };
+    Some(names)
+}
+
+fn of_user(user: &UserAttributes) -> Vec<(Space, String)> {
+    vec![(Space::UserEmail, user.email.to_lowercase())]
+}
+
+fn of_team(team: &TeamAttributes) -> Vec<(Space, String)> {
+    let external_id = team.external_id.clone().map(|id| (Space::TeamExternalId, id));
+    [(Space::TeamName, team.name.to_lowercase())].into_iter().chain(external_id).collect()
+}
+
+fn of_tag(tag: &TagAttributes) -> Vec<(Space, String)> {
+    vec![(Space::TagName, tag.name.to_lowercase())]
 }
 
 fn compare_members(

@@ -11,6 +11,7 @@ mod customer;
 mod directory;
 mod notes;
 mod report;
+mod told;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{Domain, DomainError, Org};
 use directory::Directory;
 use notes::Notes;
 pub use report::{Checked, Finding, Outcome};
+use told::{Own, Told as Sequence};
 
 /// Rows read at once where each is looked at with much that belongs to it.
 const AT_ONCE: u32 = 100;
@@ -101,15 +103,27 @@ impl Domain {
             Err(StoreError::Database(text) | StoreError::Corrupt(text)) => vec![text],
             lines => lines?,
         };
-        let finding = |line| Finding {
-            kind: "database",
-            id: "file".to_owned(),
-            what: "it".to_owned(),
-            stored: line,
-            expected: "sound".to_owned(),
-            outcome: Outcome::Beyond(DAMAGED.to_owned()),
+        Ok(lines.into_iter().map(damaged).collect())
+    }
+
+    /// What is kept of orgs that are not there. No check of an org comes to it. Whether an org was lost or its rows were left
+    /// over, only a person knows.
+    pub async fn check_orgs(&self) -> Result<Vec<Finding>, DomainError> {
+        let finding = |(table, org): (&str, Id)| Finding {
+            kind: "org",
+            id: org.to_string(),
+            what: format!("its rows in the table {table}"),
+            stored: "kept of an org that is not there".to_owned(),
+            expected: "gone, or the org there".to_owned(),
+            outcome: Outcome::Beyond("nothing says which of the two".to_owned()),
         };
-        Ok(lines.into_iter().map(finding).collect())
+        match self.store.lost_orgs().await {
+            Err(StoreError::Database(text) | StoreError::Corrupt(text)) => {
+                self.store.ping().await?;
+                Ok(vec![damaged(text)])
+            }
+            lost => Ok(lost?.into_iter().map(finding).collect()),
+        }
     }
 
     /// Looks at everything of an org, and mends what can be if `repair` says so. An error means that it could not be done;
@@ -118,11 +132,12 @@ impl Domain {
         let mut report = Report { checked: Checked::default(), tell };
         let id = org.id;
         let everybody = Arc::default();
+        let told = Arc::default();
         (report.tell)(Told::Now("customers"));
-        let done = self.check_all(id, Subject::Customer, &everybody, repair, &mut report).await;
+        let done = self.check_all(id, Subject::Customer, (&everybody, &told), repair, &mut report).await;
         self.go_on("customers", done, &mut report).await?;
         (report.tell)(Told::Now("users, teams, tags, tokens"));
-        let done = self.check_directory(id, repair, &mut report).await;
+        let done = self.check_directory(id, &told, repair, &mut report).await;
         self.go_on("users, teams, tags and tokens", done, &mut report).await?;
         (report.tell)(Told::Now("strays"));
         let done = self.check_strays(id, &mut report).await;
@@ -168,7 +183,7 @@ impl Domain {
         self: &Arc<Self>,
         org: OrgId,
         subject: Subject,
-        directory: &Arc<Directory>,
+        (directory, told): (&Arc<Directory>, &Arc<Sequence>),
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
@@ -187,11 +202,13 @@ impl Domain {
                         continue;
                     }
                 };
-                let (domain, directory) = (Arc::clone(self), Arc::clone(directory));
+                let (domain, directory, told) = (Arc::clone(self), Arc::clone(directory), Arc::clone(told));
                 let id = row.id;
                 running.push_back((
                     id,
-                    tokio::spawn(async move { domain.check_one(org, subject, *row, &directory, repair).await }),
+                    tokio::spawn(
+                        async move { domain.check_one(org, subject, *row, (&directory, &told), repair).await },
+                    ),
                 ));
                 if running.len() >= abreast {
                     settle(kind, &mut running, report, &mut failures).await?;
@@ -218,7 +235,7 @@ impl Domain {
         org: OrgId,
         subject: Subject,
         mut row: Row,
-        directory: &Directory,
+        (directory, sequence): (&Directory, &Sequence),
         repair: bool,
     ) -> Result<Said, DomainError> {
         let kind = subject.kind();
@@ -228,14 +245,14 @@ impl Domain {
         loop {
             let mut notes = Notes::new(Changes::new(org, self.now()));
             match subject {
-                Subject::Customer => self.look_at_customer(org, &row, &mut notes).await?,
+                Subject::Customer => self.look_at_customer(org, &row, sequence, &mut notes).await?,
                 Subject::Record(kind) => {
-                    self.look_at_record(org, kind, &row, directory, &mut notes).await?;
+                    self.look_at_record(org, (kind, &row), directory, sequence, &mut notes).await?;
                     if !notes.is_clean() {
                         // The record may be newer than what was read of its surroundings.
                         let directory = self.directory(org).await?;
                         notes = Notes::new(Changes::new(org, self.now()));
-                        self.look_at_record(org, kind, &row, &directory, &mut notes).await?;
+                        self.look_at_record(org, (kind, &row), &directory, sequence, &mut notes).await?;
                     }
                 }
             }
@@ -295,12 +312,18 @@ impl Domain {
         }
     }
 
-    /// Applies what mends a customer or what is theirs: nobody else may have written to any of it. Of a deleted customer
-    /// nothing is written any more, so there the rows themselves are guard enough.
+    /// Applies what mends a customer or what is theirs, or a record of the directory: nobody else may have written to any of
+    /// it. Of a deleted customer nothing is written any more, so there the rows themselves are guard enough. A record of the
+    /// directory has no turn: its row is stored as it is, which others see no change in, and which fails once they changed or
+    /// hid it. So what a token's revocation takes away meanwhile stays away.
     async fn mend(&self, row: &Row, mut changes: Changes) -> Result<Applied, StoreError> {
         let guards = |op: &Op| matches!(op, Op::Put(Put { now, .. }) if now.kind == Kind::Customer);
         if row.kind == Kind::Customer && row.shows() && !changes.ops.iter().any(guards) {
             changes.ops.push(Op::Guard(CustomerId(row.id), row.turn));
+        }
+        let stored = |op: &Op| matches!(op, Op::Put(Put { now, .. }) if (now.kind, now.id) == (row.kind, row.id));
+        if row.kind != Kind::Customer && !changes.ops.iter().any(stored) {
+            changes.update(row.clone(), row.clone());
         }
         self.apply(changes).await
     }
@@ -335,6 +358,18 @@ async fn settle(
     }
 }
 
+/// What the engine says of a database that is not whole.
+fn damaged(line: String) -> Finding {
+    Finding {
+        kind: "database",
+        id: "file".to_owned(),
+        what: "it".to_owned(),
+        stored: line,
+        expected: "sound".to_owned(),
+        outcome: Outcome::Beyond(DAMAGED.to_owned()),
+    }
+}
+
 /// A row that cannot be read.
 fn unreadable(kind: Kind, id: Option<Id>, why: &str) -> Finding {
     Finding {
@@ -354,10 +389,10 @@ fn taken(conflict: &Conflict) -> String {
     }
 }
 
-/// How a record is hidden that belongs to nothing else.
-const fn alone(hidden: Hidden) -> Hidden {
-    match hidden {
-        Hidden::No => Hidden::No,
-        _ => Hidden::Deleted,
+/// How a record is hidden that belongs to nothing else. Where no event tells, its column says.
+const fn alone(hidden: Hidden, own: Own) -> Hidden {
+    match (own, hidden) {
+        (Own::Known(true), _) | (Own::Forgotten | Own::Unsaid, Hidden::Deleted) => Hidden::Deleted,
+        _ => Hidden::No,
     }
 }

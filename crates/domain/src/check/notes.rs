@@ -126,6 +126,12 @@ impl Notes {
     }
 }
 
+/// Notes that only a record's column says that it was deleted. What is its own is then left as it is, whatever it says.
+pub(super) fn doubt(notes: &mut Notes, kind: konverse_model::Kind, id: konverse_model::Id) {
+    let found = Difference("it".into(), "Deleted".into(), "No, or an event there that tells of it".into());
+    notes.beyond(kind.name(), id, found, "nothing says which of the two");
+}
+
 /// Where a record lies, and so what it should say of that.
 pub(super) struct Place {
     pub(super) org: OrgId,
