@@ -165,6 +165,11 @@ impl From<DomainError> for ApiError {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)
             }
+            // Said loudly in the log when it was noticed: not once more for each request.
+            DomainError::Stopped(report) => {
+                tracing::debug!(location = %report.location, "stopped: {}", report.text);
+                Self::new(Code::Unavailable, &text, Source::Nowhere)
+            }
             DomainError::Internal(report) => {
                 tracing::error!(location = %report.location, "internal error: {}", report.text);
                 Self::new(Code::InternalError, "konverse failed; its log says how", Source::Nowhere)

@@ -42,6 +42,9 @@ pub enum DomainError {
     /// The database cannot do it now. Nothing was stored; trying again later may help.
     #[error("the database cannot take this now; try again")]
     Unavailable(Report),
+    /// The database takes no writes until its owner has looked after it. Nothing was stored, and trying again does not help.
+    #[error("the database takes no writes until konverse is started anew; its log says why")]
+    Stopped(Report),
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),
@@ -98,6 +101,7 @@ impl From<StoreError> for DomainError {
         match error {
             StoreError::Conflict(conflict) => Self::lost(&conflict),
             StoreError::Unavailable(text) => Self::Unavailable(Report::here(text)),
+            StoreError::Stopped(text) => Self::Stopped(Report::here(text)),
             other => Self::internal(other.to_string()),
         }
     }

@@ -85,14 +85,14 @@ impl Health {
                      another one, and start konverse anew"
                 );
             }
-            return Err(StoreError::Unavailable(lost));
+            return Err(StoreError::Stopped(lost));
         }
         Ok(())
     }
 
     /// What is known of that without looking: see [`Health::is_in_place`].
     pub(crate) fn was_in_place(&self) -> Result<(), StoreError> {
-        self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Unavailable(lost.clone())))
+        self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Stopped(lost.clone())))
     }
 
     /// Whether the file has become shorter than what was committed to it. `VACUUM` makes it shorter, too, but commits that

@@ -68,6 +68,10 @@ pub enum StoreError {
     /// callers.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The database cannot be relied upon any more, and only its owner can mend that: nothing is written until konverse is
+    /// started anew. The text is for the log, not for callers.
+    #[error("stopped: {0}")]
+    Stopped(String),
     /// The rows asked for are more bytes than the caller may hold.
     #[error("more bytes than may be held at once")]
     TooLarge,

@@ -42,6 +42,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// The body: JSON, or null without one.
     pub(crate) body: Value,
+    /// Whether it says when to try again: then nothing was done.
+    pub(crate) retry: bool,
 }
 
 impl Client {
@@ -141,6 +143,7 @@ impl Client {
             lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
         };
         let kept = field("connection").as_deref() != Some("close");
+        let retry = field("retry-after").is_some();
         let length = match field("content-length") {
             _ if matches!(status, 204 | 304) => 0,
             Some(length) => length.parse().context("a length that is no number")?,
@@ -155,7 +158,7 @@ impl Client {
         }
         let body = &self.buffer[start..start + length];
         let body = serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into());
-        Ok((Reply { status, body: if length == 0 { Value::Null } else { body } }, kept))
+        Ok((Reply { status, body: if length == 0 { Value::Null } else { body }, retry }, kept))
     }
 
     fn fill(&mut self, stream: &mut TcpStream, filled: &mut usize) -> Result<()> {

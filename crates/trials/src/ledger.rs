@@ -65,6 +65,8 @@ struct Record {
     deleted: bool,
     /// A write whose answer is awaited or never came.
     pending: Option<Change>,
+    /// That write was refused in a way that promises that nothing was done.
+    refused: bool,
     /// Something was written to it, or above it, since it was last looked at.
     touched: bool,
 }
@@ -91,6 +93,8 @@ pub(crate) struct Ledger {
     /// Writes whose fate was unclear, and of these the ones that were there afterwards.
     pub(crate) unclear: u64,
     pub(crate) unclear_done: u64,
+    /// Writes that were refused for now, with the promise that nothing was done.
+    pub(crate) refused: u64,
     /// How often each status was answered.
     pub(crate) statuses: BTreeMap<u16, u64>,
     /// Broken promises seen while writing.
@@ -202,6 +206,7 @@ impl Ledger {
             moved: false,
             deleted: false,
             pending: None,
+            refused: false,
             touched: true,
         };
         self.records.insert(key.clone(), record);
@@ -244,12 +249,18 @@ impl Ledger {
     /// Takes down what came of a write. Gives whether the server is there.
     pub(crate) fn settle(&mut self, write: Write, fate: Fate) -> bool {
         match fate {
-            Fate::Answered(Reply { status, body }) => {
+            Fate::Answered(Reply { status, body, retry }) => {
                 *self.statuses.entry(status).or_default() += 1;
                 match status {
                     200 | 201 | 204 => {
                         self.acknowledged += 1;
                         self.apply(&write.key, write.change, Some(&body["data"]));
+                    }
+                    503 if retry => {
+                        self.refused += 1;
+                        if let Some(record) = self.records.get_mut(&write.key) {
+                            record.refused = true;
+                        }
                     }
                     500.. => self.unclear += 1,
                     _ => self.broken.push(format!("{} {} was answered {status}: {body}", write.method, write.path)),
@@ -279,6 +290,7 @@ impl Ledger {
     fn apply(&mut self, key: &str, change: Change, document: Option<&Value>) {
         let Some(record) = self.records.get_mut(key) else { return };
         record.pending = None;
+        record.refused = false;
         match change {
             Change::Create => {
                 record.id = document.and_then(|document| document["id"].as_str()).map(str::to_owned);
@@ -360,7 +372,7 @@ impl Ledger {
     }
 
     /// Looks at records that were written to since they were last looked at, or at all: each is exactly as acknowledged,
-    /// and a write of unclear fate was done wholly or not at all. Afterwards nothing is unclear. Gives how many were
+    /// a write of unclear fate was done wholly or not at all, and one that was refused for now not at all. Afterwards nothing is unclear. Gives how many were
     /// looked at.
     pub(crate) fn check(&mut self, client: &mut Client, all: bool) -> Result<usize> {
         if let Some(broken) = self.broken.first() {
@@ -385,7 +397,7 @@ impl Ledger {
             Some(_) => record.path()?,
             None => record.kind.by_key(key),
         };
-        let Reply { status, body: answer } = client.get(&path)?;
+        let Reply { status, body: answer, .. } = client.get(&path)?;
         let found = match status {
             200 => Some(&answer["data"]),
             404 => None,
@@ -417,24 +429,32 @@ impl Ledger {
             (_, None) if !seen => {}
             (Some(Change::Create), Some(found)) => {
                 ensure!(is(1), "half of it is there: {found}");
-                self.unclear_done += 1;
+                self.was_done(&record)?;
                 self.apply(key, Change::Create, Some(found));
             }
             (Some(Change::Delete), None) => {
-                self.unclear_done += 1;
+                self.was_done(&record)?;
                 self.apply(key, Change::Delete, None);
             }
             (_, None) => bail!("it is gone; acknowledged as\n{}", record.document),
             (Some(Change::Update), Some(found)) if is(record.version + 1) => {
-                self.unclear_done += 1;
+                self.was_done(&record)?;
                 self.apply(key, Change::Update, Some(found));
             }
             (_, Some(_)) => unchanged()?,
         }
         if let Some(record) = self.records.get_mut(key) {
             record.pending = None;
+            record.refused = false;
             record.touched = false;
         }
+        Ok(())
+    }
+
+    /// A write that was not acknowledged turns out to have been done.
+    fn was_done(&mut self, record: &Record) -> Result<()> {
+        ensure!(!record.refused, "it was refused with 503 and Retry-After, and was done: {:?}", record.pending);
+        self.unclear_done += 1;
         Ok(())
     }
 
@@ -468,8 +488,8 @@ impl Ledger {
         let failed = self.statuses.iter().filter(|(status, _)| **status >= 500);
         let failed: String = failed.map(|(status, count)| format!(", {count} answered {status}")).collect();
         format!(
-            "{} writes acknowledged, {} unclear of which {} were done{failed}",
-            self.acknowledged, self.unclear, self.unclear_done
+            "{} writes acknowledged, {} refused for now, {} unclear of which {} were done{failed}",
+            self.acknowledged, self.refused, self.unclear, self.unclear_done
         )
     }
 }
@@ -648,6 +668,26 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_refused_for_now_was_not_done() {
+        for done in [false, true] {
+            let (_, mut client, mut ledger, keys) = written();
+            let refused = |ledger: &mut Ledger, write: Write| {
+                let reply = Reply { status: 503, body: Value::Null, retry: true };
+                assert!(ledger.settle(write, Fate::Answered(reply)));
+            };
+            let create = ledger.plan_create(Kind::Message, Some(keys[1].clone()), "w", false);
+            let update = ledger.plan_update(&keys[2]).expect("an update");
+            if done {
+                client.ask("PATCH", &update.path, update.body.as_ref()).expect("it is done all the same");
+            }
+            refused(&mut ledger, create);
+            refused(&mut ledger, update);
+            let checked = ledger.check(&mut client, false).map_err(|error| format!("{error:#}"));
+            assert_eq!(checked.is_err_and(|error| error.contains("Retry-After")), done);
+        }
+    }
+
+    #[test]
     fn a_create_of_unclear_fate_is_found_by_its_key() {
         let (_, mut client, mut ledger, keys) = written();
         for done in [false, true] {
@@ -666,7 +706,7 @@ mod tests {
         let (kept, mut client, mut ledger, keys) = written();
         let delete = ledger.plan_delete(&keys[0]).expect("a delete");
         let paths: Vec<String> = keys.iter().map(|key| path_of(&ledger, key)).collect();
-        ledger.settle(delete, Fate::Answered(Reply { status: 204, body: Value::Null }));
+        ledger.settle(delete, Fate::Answered(Reply { status: 204, body: Value::Null, retry: false }));
         kept.lock().expect("a lock").retain(|path, _| *path == paths[2]);
         let error = ledger.check(&mut client, false).expect_err("the message is there");
         assert!(format!("{error:#}").contains("it was deleted"), "{error:#}");
@@ -680,7 +720,7 @@ mod tests {
         let (_, mut client, mut ledger, keys) = written();
         let mut settle = |status| {
             let write = ledger.plan_create(Kind::Message, Some(keys[1].clone()), "w", false);
-            ledger.settle(write, Fate::Answered(Reply { status, body: Value::Null }));
+            ledger.settle(write, Fate::Answered(Reply { status, body: Value::Null, retry: false }));
             ledger.check(&mut client, false).is_ok()
         };
         assert!(settle(503));

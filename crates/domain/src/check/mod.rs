@@ -349,7 +349,7 @@ async fn settle(
                 return Err(error);
             }
             let why = match error {
-                DomainError::Internal(told) | DomainError::Unavailable(told) => told.text,
+                DomainError::Internal(told) | DomainError::Unavailable(told) | DomainError::Stopped(told) => told.text,
                 other => other.to_string(),
             };
             report.found(&unreadable(kind, Some(id), &format!("what is theirs cannot be read: {why}")));

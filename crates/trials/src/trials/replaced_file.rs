@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use crate::client::{Client, Fate};
@@ -67,6 +67,8 @@ fn meet(setting: &Setting, deed: Deed, cycle: usize) -> Result<(usize, usize, bo
     let over = AtomicBool::new(false);
     let written: Mutex<Vec<Written>> = Mutex::default();
     let refused: Mutex<Vec<Instant>> = Mutex::default();
+    // What was answered otherwise than that only a restart helps.
+    let wrong: Mutex<Vec<(Instant, String)>> = Mutex::default();
     let write = || {
         let mut client = Client::new(port, &ground.token);
         while !over.load(Ordering::Relaxed) {
@@ -76,7 +78,13 @@ fn meet(setting: &Setting, deed: Deed, cycle: usize) -> Result<(usize, usize, bo
                     let path = format!("/v1/customers/{}", reply.body["data"]["id"].as_str().unwrap_or_default());
                     written.lock().expect("no writer panics").push(Written { sent, path });
                 }
-                _ => {
+                fate => {
+                    if let Fate::Answered(reply) = fate
+                        && (reply.status, reply.retry) != (503, false)
+                    {
+                        let text = format!("a write was answered {}: {}", reply.status, reply.body);
+                        wrong.lock().expect("no writer panics").push((sent, text));
+                    }
                     refused.lock().expect("no writer panics").push(sent);
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -107,6 +115,10 @@ fn meet(setting: &Setting, deed: Deed, cycle: usize) -> Result<(usize, usize, bo
     drop(server);
     let written = written.into_inner().expect("no writer panics");
     let refused = refused.into_inner().expect("no writer panics");
+    let wrong = wrong.into_inner().expect("no writer panics");
+    if let Some((_, text)) = wrong.iter().find(|(sent, _)| *sent > done) {
+        bail!("{text} (and {} more)", wrong.len() - 1);
+    }
     let late: Vec<_> = written.iter().filter(|written| written.sent > done).collect();
     if !late.is_empty() {
         // They may be acknowledged if they are there for whoever opens the file now.
