@@ -31,6 +31,16 @@ fn unavailable(reply: &Reply) -> String {
     text
 }
 
+/// The refusal of a write that only a restart helps: it invites nobody to try again.
+#[track_caller]
+fn stopped(reply: &Reply) {
+    let (status, code, _) = reply.error();
+    assert_eq!((status, &*code), (503, "unavailable"), "{}", String::from_utf8_lossy(&reply.body));
+    assert!(!reply.headers.contains_key("retry-after"));
+    let said = "the database takes no writes until konverse is started anew; its log says why";
+    assert_eq!(reply.json()["error"], said);
+}
+
 fn file(app: &TestApp) -> PathBuf {
     app.store.place().file()
 }
@@ -143,7 +153,7 @@ async fn on_sqlite_a_file_that_is_not_at_its_place_takes_no_more_writes() {
                 }
             }
             let refused = admin.post("/v1/customers", json!({})).await;
-            assert_eq!(unavailable(&refused), "the database cannot take this now; try again", "{suffix} {way}");
+            stopped(&refused);
             assert_eq!(admin.get("/v1/customers").await.ids(), [&*customer], "reads go on");
             let said = "The database's file was moved, replaced, deleted or cut short; konverse has to be started anew";
             app.clock.advance(1_000);
@@ -151,7 +161,7 @@ async fn on_sqlite_a_file_that_is_not_at_its_place_takes_no_more_writes() {
             if way == "moved" {
                 // What was done to it meanwhile is not known.
                 fs::rename(&away, &path).expect("it is put back");
-                unavailable(&admin.post("/v1/customers", json!({})).await);
+                stopped(&admin.post("/v1/customers", json!({})).await);
                 app.clock.advance(1_000);
                 assert_eq!(unavailable(&admin.get("/readyz").await), said);
                 let there = app.store.place().number("SELECT count(*) FROM customer").await;
@@ -307,7 +317,7 @@ async fn on_sqlite_a_file_that_vacuum_makes_shorter_is_whole_and_one_cut_short_i
     admin.get("/readyz").await.ok();
     // Of the last page nothing is read meanwhile.
     fs::OpenOptions::new().write(true).open(file(&app)).and_then(|file| file.set_len(length - 1)).expect("it is cut");
-    unavailable(&admin.post("/v1/tags", json!({ "name": "late" })).await);
+    stopped(&admin.post("/v1/tags", json!({ "name": "late" })).await);
     app.clock.advance(1_000);
     assert!(unavailable(&admin.get("/readyz").await).contains("cut short"));
 }
