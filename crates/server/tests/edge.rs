@@ -768,6 +768,41 @@ on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| a
     assert_eq!(names.iter().map(|row| &row["attributes"]["name"]).collect::<Vec<_>>(), ["Jane Doe"], "{log}");
 });
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_caller_cannot_be_looked_up_is_given_up_as_soon() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    let url = format!("{}?options=-c%20lock_timeout%3D0", app.store.url());
+    let args = ["serve", "--database", &url, "--listen", "127.0.0.1:0", "--request-seconds", "1"];
+    let server = Running::start(&std::env::temp_dir(), &args);
+    let mut client = Client::new(&server);
+    becomes("it is served", || client.get("/v1/customers", &admin.token).status == 200).await;
+    let (other, connection) =
+        tokio_postgres::connect(&app.store.url(), tokio_postgres::NoTls).await.expect("it connects");
+    tokio::spawn(connection);
+    other.batch_execute("BEGIN; LOCK TABLE credential IN ACCESS EXCLUSIVE MODE").await.expect("it locks");
+    let body = json!({ "name": "Jane Doe" }).to_string();
+    let head = format!(
+        "POST /v1/customers HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        admin.token,
+        body.len()
+    );
+    // The body is there, and nobody asks for it until it is known who sends it. The database would give up the look-up
+    // only later, and say so with another text.
+    client.send(&format!("{head}{body}"));
+    let answer = client.answer();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body["error"].as_str().expect("a text").contains("may have been done"), "{answer:?}");
+    other.batch_execute("ROLLBACK").await.expect("it ends");
+    becomes("it goes on", || {
+        let mut client = Client::new(&server);
+        client.get("/v1/customers", &admin.token).body["data"].as_array().is_some_and(|rows| rows.len() == 1)
+    })
+    .await;
+    // The connection has not lost its place in what was sent.
+    assert_eq!(client.get("/v1/customers", &admin.token).status, 200);
+}
+
 /// Somebody else's lock, which keeps customers from being written, and on PostgreSQL from being read.
 enum Lock {
     Sqlite(rusqlite::Connection),

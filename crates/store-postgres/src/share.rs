@@ -31,13 +31,13 @@ impl Share {
 
     /// What dear reads leave, but for an eighth, which is for bounded reads alone: the first of every request. In a tiny
     /// pool shares overlap. A transaction waits for its lane with its connection, and an import's for its turn.
-    pub(crate) fn of_writes(connections: usize) -> Self {
+    pub(crate) fn of_writes(connections: usize, patience: Duration) -> Self {
         let others = (connections / 4).max(1) + (connections / 8).max(1);
         Self {
             permits: Arc::new(Semaphore::new(connections.saturating_sub(others).max(1))),
             waiting: AtomicUsize::new(0),
             most_waiting: Semaphore::MAX_PERMITS,
-            patience: Duration::from_secs(30),
+            patience,
             what: "writes",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
@@ -23,6 +24,10 @@ use crate::{prepare, prepared, rows, statement};
 
 /// How long a commit's answer is waited for. After that nobody knows what became of it.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// How long a change of a request waits until it is begun, and no longer than a statement may take. It is less than a
+/// request may take by default, so that whoever waits in vain learns that nothing was done.
+const BEGUN: Duration = Duration::from_secs(20);
 
 /// Statements of one commit at most, unless a single change has more: bounds how long the first of a batch waits for the
 /// last.
@@ -46,6 +51,7 @@ const AFTER_LOOK: Duration = Duration::from_secs(1);
 type Lane = (Id, u8);
 
 struct Job {
+    number: u64,
     work: Work,
     done: oneshot::Sender<Result<Applied, StoreError>>,
 }
@@ -57,8 +63,12 @@ pub(crate) struct Writer {
     share: Share,
     /// How long a statement's answer is waited for.
     patience: Option<Duration>,
+    /// How long a change waits for its turn.
+    begun: Duration,
     /// What waits for each lane that is being served.
     waiting: Mutex<HashMap<Lane, VecDeque<Job>>>,
+    /// Changes that have come.
+    count: AtomicU64,
 }
 
 /// Why a transaction was not committed.
@@ -78,7 +88,9 @@ impl Failure {
 
 impl Writer {
     pub(crate) fn new(pool: Pool, connections: usize, patience: Option<Duration>) -> Arc<Self> {
-        Arc::new(Self { pool, share: Share::of_writes(connections), patience, waiting: Mutex::default() })
+        let begun = patience.map_or(BEGUN, |patience| patience.min(BEGUN));
+        let share = Share::of_writes(connections, begun);
+        Arc::new(Self { pool, share, patience, begun, waiting: Mutex::default(), count: AtomicU64::new(0) })
     }
 
     pub(crate) async fn write(self: &Arc<Self>, work: Work) -> Result<Applied, StoreError> {
@@ -88,12 +100,25 @@ impl Writer {
         let Some(lane) = work.lane().filter(|_| work.is_plain()) else {
             return self.alone(&work).await;
         };
-        let (done, answer) = oneshot::channel();
-        if self.add(lane, Job { work, done }) {
+        let (done, mut answer) = oneshot::channel();
+        let number = self.count.fetch_add(1, Relaxed);
+        let waits = work.size() <= LARGE;
+        if self.add(lane, Job { number, work, done }) {
             let serving = Serving { writer: Arc::clone(self), lane, is_over: false };
             tokio::spawn(serving.run());
         }
-        answer.await.map_err(|_| unclear("the change was not answered"))?
+        let answered = match waits {
+            true => tokio::time::timeout(self.begun, &mut answer).await.ok(),
+            false => None,
+        };
+        let answered = match answered {
+            Some(answered) => answered,
+            None if waits && self.give_up(lane, number) => {
+                return Err(StoreError::Unavailable("others have written before this change for too long".into()));
+            }
+            None => answer.await,
+        };
+        answered.map_err(|_| unclear("the change was not answered"))?
     }
 
     /// Adds a change to what waits for its lane; true when nobody serves the lane yet.
@@ -102,6 +127,15 @@ impl Writer {
         let is_served = waiting.contains_key(&lane);
         waiting.entry(lane).or_default().push_back(job);
         !is_served
+    }
+
+    /// Takes a change back; false when it was begun.
+    fn give_up(&self, lane: Lane, number: u64) -> bool {
+        let mut waiting = self.waiting.lock();
+        let Some(jobs) = waiting.get_mut(&lane) else { return false };
+        let before = jobs.len();
+        jobs.retain(|job| job.number != number);
+        jobs.len() < before
     }
 
     /// Whether nothing waits for a lane; then it is not served any more.
@@ -143,7 +177,7 @@ impl Writer {
     async fn transaction(&self, connection: Writing, works: &[&Work]) -> Result<Vec<Applied>, Failure> {
         let manner = Manner::of(works, self.patience);
         let client = connection.client().map_err(Failure::Lost)?;
-        match perform(client, works, &manner).await {
+        match within(manner.patience, perform(client, works, manner.begin)).await {
             Ok(applied) => {
                 let longest = manner.patience.map_or(COMMIT, |patience| patience.min(COMMIT));
                 match tokio::time::timeout(longest, client.batch_execute("COMMIT")).await {
@@ -291,7 +325,7 @@ impl Drop for Writing {
 /// How patient a transaction is.
 struct Manner {
     begin: &'static str,
-    /// How long each answer is waited for; nothing is for ever.
+    /// How long its end is waited for, and then that of its commit; nothing is for ever.
     patience: Option<Duration>,
 }
 
@@ -314,9 +348,9 @@ impl Manner {
 }
 
 /// Begins a transaction, locks the lanes and runs the steps. What does not need an answer before the next is sent with it.
-async fn perform(client: &Object, works: &[&Work], manner: &Manner) -> Result<Vec<Applied>, StoreError> {
+async fn perform(client: &Object, works: &[&Work], begin: &str) -> Result<Vec<Applied>, StoreError> {
     let Some(first) = works.first() else { return Ok(Vec::new()) };
-    let lanes = within(manner.patience, begun(client, first, manner.begin)).await?;
+    let lanes = begun(client, first, begin).await?;
     let (steps, applied) = match (works, &*lanes) {
         ([_, _, ..], [lane]) => together(works, *lane)?,
         _ => {
@@ -324,8 +358,7 @@ async fn perform(client: &Object, works: &[&Work], manner: &Manner) -> Result<Ve
             (steps, vec![applied])
         }
     };
-    let preparing = prepared(client, steps.iter().map(|step| &*step.sql));
-    let statements = &within(manner.patience, preparing).await?;
+    let statements = &prepared(client, steps.iter().map(|step| &*step.sql)).await?;
     let run = |step| {
         let step: &Step = step;
         async move {
@@ -341,7 +374,7 @@ async fn perform(client: &Object, works: &[&Work], manner: &Manner) -> Result<Ve
     // error is the one that says why.
     let mut answers: FuturesOrdered<_> = steps.iter().map(run).collect();
     let mut refusal = None;
-    while let Some(answer) = within(manner.patience, async { Ok(answers.next().await) }).await? {
+    while let Some(answer) = answers.next().await {
         refusal = refusal.or(answer.err());
     }
     match refusal {

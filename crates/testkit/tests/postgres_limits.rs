@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId};
-use konverse_store::{Credentials, Field, Filter, Jobs, List, Lists, Order, Scope, Start, Store, StoreError, Window};
+use konverse_store::{
+    Changes, Credentials, Field, Filter, Jobs, List, Lists, NewEvent, Op, Order, Records, Scope, Start, Store,
+    StoreError, Verb, Window,
+};
 use konverse_store_postgres::{Postgres, PostgresStore};
 use konverse_store_sql::{Cost, Driver, Query, Value};
 use konverse_testkit::postgres::{Database, fresh_database};
@@ -41,6 +44,23 @@ async fn store_at(url: &str, connections: usize, options: &str) -> Arc<PostgresS
 async fn read(store: &PostgresStore, sql: &'static str, cost: Cost) -> Result<Value, StoreError> {
     let query = Query { sql: sql.into(), params: Vec::new(), cost, bytes: usize::MAX };
     Ok(store.driver().read(vec![query]).await?.remove(0).remove(0).remove(0))
+}
+
+/// A change of one lane that tells so many events.
+fn told(times: usize) -> Changes {
+    let event = NewEvent {
+        verb: Verb::Update,
+        kind: Kind::Customer,
+        object: ORG.0,
+        customer: Some(CustomerId(ORG.0)),
+        actor: None,
+        rev: 1,
+        changes: None,
+        stamp_at: None,
+    };
+    let mut changes = Changes::new(ORG, Instant::from_millis(0));
+    changes.ops.extend(std::iter::repeat_n(Op::Emit(event), times));
+    changes
 }
 
 async fn write(store: &PostgresStore, name: &str) -> Result<bool, StoreError> {
@@ -340,6 +360,40 @@ async fn a_silent_server_is_not_waited_for_and_a_commit_without_an_answer_is_unc
             .await;
         becomes("it recovers", async || store.ping().await.is_ok()).await;
     }
+
+    // One that shares its transaction is not said to wait for its turn any more.
+    store.apply(told(1)).await.expect("a change");
+    line.turn(SILENT_AFTER_COMMIT);
+    match store.apply(told(1)).await {
+        Err(StoreError::Database(text)) => assert!(text.contains("is not known"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_not_begun_in_time_is_not_made() {
+    let database = fresh_database().await;
+    let mut holder = client(&database).await;
+    let store = store(&database, 4, "-c statement_timeout=1000").await;
+    store.apply(told(1)).await.expect("a change");
+    let lane = holder.transaction().await.expect("a transaction");
+    lane.batch_execute("SELECT FROM lane FOR UPDATE").await.expect("a lock");
+    // An import's, which waits for its lane.
+    let large = tokio::spawn({
+        let (store, large) = (Arc::clone(&store), told(400));
+        async move { store.apply(large).await }
+    });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    becomes("it waits", async || read(&store, waiting, Cost::Bounded).await.expect("a read") == Value::Int(1)).await;
+    // A request's, behind it.
+    let small = tokio::time::timeout(Duration::from_secs(60), store.apply(told(1))).await.expect("it is answered");
+    assert_unavailable(small);
+    lane.commit().await.expect("it ends");
+    large.await.expect("it does not panic").expect("it was only late");
+    store.apply(told(1)).await.expect("a change");
+    let events = read(&store, "SELECT count(*) FROM event", Cost::Bounded).await.expect("a read");
+    assert_eq!(events, Value::Int(402), "what was refused is not made");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

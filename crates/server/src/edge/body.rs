@@ -1,7 +1,7 @@
 //! The bodies that pass: a request's, which has to come at a rate, and an answer's, which is counted until it is sent.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -29,8 +29,8 @@ pub(super) struct Arriving {
 pub(super) struct Rest {
     /// When the body ended, or was given up.
     ended: OnceLock<Instant>,
-    /// Whether the client was ever asked for it.
-    is_wanted: AtomicBool,
+    /// When the client was first asked for it.
+    wanted: OnceLock<Instant>,
     left: Mutex<Option<(Incoming, Pace)>>,
     watch: Arc<Watch>,
     /// Bytes of it that are counted until this is dropped: when the request has ended.
@@ -75,7 +75,7 @@ impl Arriving {
     pub(super) fn new(body: Incoming, limits: &Limits, watch: &Arc<Watch>) -> (Self, Arc<Rest>) {
         let rest = Arc::new(Rest {
             ended: OnceLock::new(),
-            is_wanted: AtomicBool::new(false),
+            wanted: OnceLock::new(),
             left: Mutex::new(None),
             watch: Arc::clone(watch),
             counted: AtomicUsize::new(0),
@@ -98,7 +98,7 @@ impl hyper::body::Body for Arriving {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        this.rest.is_wanted.store(true, Relaxed);
+        this.rest.wanted.get_or_init(Instant::now);
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -152,9 +152,13 @@ impl Drop for Arriving {
 }
 
 impl Rest {
-    /// When the body ended; none while it is being read.
-    pub(super) fn ended_at(&self) -> Option<Instant> {
-        self.ended.get().copied()
+    /// How long it has been waited for, and whether it still is.
+    pub(super) fn coming(&self) -> (Duration, bool) {
+        match (self.wanted.get(), self.ended.get()) {
+            (Some(wanted), Some(ended)) => (*ended - *wanted, false),
+            (Some(wanted), None) => (wanted.elapsed(), true),
+            (None, _) => (Duration::ZERO, false),
+        }
     }
 
     /// Why there was no room for the body, so that nobody has seen the whole of it.
@@ -171,7 +175,7 @@ impl Rest {
     pub(super) async fn drained(&self, waits: bool) -> bool {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((mut body, mut pace)) = left else { return true };
-        if waits && !self.is_wanted.load(Relaxed) {
+        if waits && self.wanted.get().is_none() {
             return false;
         }
         let mut room = DRAINED;

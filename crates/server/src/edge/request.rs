@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -36,6 +37,9 @@ const WRITE_TOO_LONG: Refused = Refused::Unknown(
 
 /// What says whether the process is well. The answers are tiny, and whoever asks would end a process that is only busy.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// How often it is looked whether a body has come, at most.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A request's answer while it is made.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -134,7 +138,8 @@ impl<B: Behind> Front<B> {
         response
     }
 
-    /// Waits for the answer as long as a request may take from when its body is there; the body has its own limits.
+    /// Waits for the answer as long as a request may take, beside the time in which its body comes: that has its own limits.
+    /// What it waits for before it asks for its body (who is calling) counts.
     ///
     /// A read that takes longer is given up, and with it its query. A write is not: it may have been handed to the
     /// database, so nobody could say truthfully that nothing was done. It goes on without the caller, who is told so.
@@ -145,13 +150,17 @@ impl<B: Behind> Front<B> {
         patience: &Patience,
         reads: bool,
     ) -> Response<Body> {
-        let mut until = Instant::now() + self.limits.request;
+        let latest = Instant::now() + self.limits.request;
+        let mut until = latest;
         loop {
             let answered = timeout_at(until, &mut answering).await;
-            if answered.is_err() {
-                // While the body is coming, from now: it ends after this.
-                let begun = rest.map(|rest| rest.ended_at().unwrap_or_else(Instant::now));
-                if let Some(later) = begun.map(|begun| begun + self.limits.request).filter(|later| *later > until) {
+            if answered.is_err()
+                && let Some((coming, still)) = rest.map(|rest| rest.coming())
+            {
+                // However little is left, it is not looked for more often than this while the body comes.
+                let soonest = if still { Instant::now() + LOOK } else { until };
+                let later = (latest + coming).max(soonest);
+                if later > until {
                     until = later;
                     continue;
                 }
