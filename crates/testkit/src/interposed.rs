@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Heads,
-    Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows, Space,
-    Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Found,
+    Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows,
+    Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -363,11 +363,27 @@ impl Checks for Interposed {
         self.inner.lost_orgs().await
     }
 
-    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
-        self.inner.walk(org, walks, limit).await
+    async fn walk(
+        &self,
+        org: OrgId,
+        walks: &[(Walk, Option<Position>)],
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Part>, StoreError> {
+        let parts = self.inner.walk(org, walks, limit, bytes).await?;
+        let found = parts.iter().flat_map(|part| &part.rows);
+        let texts = found.map(|found| if let Found::Row(row) = found { row.doc.len() } else { 0 });
+        self.read.fetch_max(texts.sum(), Ordering::SeqCst);
+        Ok(parts)
     }
 
-    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+    async fn strays(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        after: Option<Id>,
+        limit: u32,
+    ) -> Result<(Vec<Id>, Option<Id>), StoreError> {
         self.inner.strays(org, kind, after, limit).await
     }
 
@@ -381,7 +397,7 @@ impl Checks for Interposed {
         space: Space,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<(String, Id)>, StoreError> {
+    ) -> Result<(Vec<(String, Id)>, Option<String>), StoreError> {
         self.inner.lost_names(org, space, after, limit).await
     }
 
@@ -415,21 +431,22 @@ impl Checks for Interposed {
         self.inner.tally_and_count(org, name).await
     }
 
-    async fn counted_lists(
-        &self,
-        org: OrgId,
-        after: Option<(i64, Id)>,
-        limit: u32,
-    ) -> Result<Vec<(i64, Id)>, StoreError> {
-        self.inner.counted_lists(org, after, limit).await
+    async fn next_counted(&self, org: OrgId, after: Option<(i64, Id)>) -> Result<Option<(i64, Id)>, StoreError> {
+        self.inner.next_counted(org, after).await
     }
 
     fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
         self.inner.counted_list(number, scope)
     }
 
-    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
-        self.inner.wrong_blocks(org, list).await
+    async fn wrong_blocks(
+        &self,
+        org: OrgId,
+        list: &List,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<WrongBlock>, Option<i64>), StoreError> {
+        self.inner.wrong_blocks(org, list, after, limit).await
     }
 
     async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {
