@@ -9,7 +9,8 @@ use konverse_domain::{
     CheckTold, Checked, Domain, Finding, Ids, ImportKind, Importer, Org, Outcome, RowOutcome, Settings,
 };
 use konverse_jobs::{Blocks, Snoozes};
-use konverse_model::{Id, Instant};
+use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind};
+use konverse_store::{Found, Hidden, List, Part, Scope, Space, Walk};
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, from_schema_1, on_both_engines, seeded};
 use serde_json::{Value, json};
 
@@ -919,6 +920,239 @@ on_both_engines!(rows_of_an_org_that_is_gone_are_named_and_kept, |app| async mov
         .expect("it runs");
     assert_eq!(output.status.code(), Some(4));
     assert_eq!(place.number(&format!("SELECT count(*) FROM tally WHERE org = {lost}")).await, 1);
+});
+
+on_both_engines!(parts_go_on_where_they_end, |app| async move {
+    let world = World::new(&app).await;
+    let (place, store, org) = (app.store.place(), app.store.store(), app.org.id);
+    let (lost, of) = (place.id("00000000000000000000beef"), place.id(&org.to_string()));
+    let conversation = ConversationId(world.conversation.parse().expect("an id"));
+    let customer = CustomerId(world.customer.parse().expect("an id"));
+    let walks = [
+        (Walk::Conversations(customer, Hidden::No), None),
+        (Walk::Entries(Kind::Message, conversation), None),
+        (Walk::Entries(Kind::Note, conversation), None),
+        (Walk::All(Kind::Customer), None),
+        (Walk::All(Kind::User), None),
+    ];
+    let whole: Vec<Part> = store.walk(org, &walks, 1_000, usize::MAX).await.expect("they are read");
+    assert_eq!(whole.iter().map(|part| part.rows.len()).collect::<Vec<_>>()[..4], [2, 4, 1, 2]);
+    assert!(whole.iter().all(|part| part.next.is_none()));
+    let length = |found: &Found| if let Found::Row(row) = found { row.doc.len() } else { 0 };
+    let of_two = length(&whole[1].rows[0]) + length(&whole[1].rows[1]);
+    for (limit, bytes) in [(1, usize::MAX), (3, usize::MAX), (1_000, 1), (1_000, of_two), (1_000, of_two + 1), (2, 1)] {
+        let (mut open, mut read) = (walks.to_vec(), vec![Vec::new(); walks.len()]);
+        while !open.is_empty() {
+            let parts = store.walk(org, &open, limit, bytes).await.expect("they are read");
+            let rows: Vec<&Found> = parts.iter().flat_map(|part| &part.rows).collect();
+            let held: usize = rows.iter().map(|found| length(found)).sum();
+            let last = rows.last().map_or(0, |found| length(found));
+            assert!(held - last < bytes, "only the last row may come to the bytes");
+            assert!(parts.iter().all(|part| part.rows.len() <= limit as usize));
+            let mut further = Vec::new();
+            for ((walk, _), part) in open.into_iter().zip(parts) {
+                let n = walks.iter().position(|(one, _)| *one == walk).expect("one of them");
+                read[n].extend(part.rows);
+                further.extend(part.next.map(|next| (walk, Some(next))));
+            }
+            open = further;
+        }
+        let rows: Vec<&Vec<Found>> = whole.iter().map(|part| &part.rows).collect();
+        assert_eq!(read.iter().collect::<Vec<_>>(), rows, "{limit} rows, {bytes} bytes");
+    }
+
+    for n in 0..5 {
+        let sql =
+            format!("INSERT INTO identifier (org, space, value, owner) VALUES ({of}, 'tag.name', 'n{n}', {lost})");
+        place.run(&sql).await;
+    }
+    let strays = format!(
+        "UPDATE message SET conversation = {lost} WHERE id IN ({}, {})",
+        place.id(&world.messages[1]),
+        place.id(&world.messages[3])
+    );
+    place.run(&strays).await;
+    for limit in [1, 2, 1_000] {
+        let (mut names, mut after) = (Vec::new(), Some(String::new()));
+        while let Some(from) = after {
+            let (some, next) = store.lost_names(org, Space::TagName, &from, limit).await.expect("they are read");
+            assert!(some.len() <= limit as usize);
+            names.extend(some.into_iter().map(|(value, _)| value));
+            after = next;
+        }
+        assert_eq!(names, ["n0", "n1", "n2", "n3", "n4"], "{limit}");
+        let (mut strays, mut after) = (Vec::new(), None);
+        loop {
+            let (some, next) = store.strays(org, Kind::Message, after, limit).await.expect("they are read");
+            strays.extend(some.into_iter().map(|id| id.to_string()));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(strays, [&*world.messages[1], &world.messages[3]], "{limit}");
+    }
+
+    // A list of blocks, one of which is wrong by itself, and so is what the next one says lies before it.
+    let list = List::of(Kind::Message, Scope::Conversation(conversation));
+    let blocks = format!("SELECT count(*) FROM block WHERE scope = {}", place.id(&world.conversation));
+    assert!(place.number(&blocks).await >= 2);
+    for limit in [1, 2, 1_000] {
+        let (mut wrong, mut after, mut parts) = (Vec::new(), None, 0);
+        loop {
+            let (some, next) = store.wrong_blocks(org, &list, after, limit).await.expect("they are read");
+            wrong.extend(some);
+            parts += 1;
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        // Two messages lie elsewhere by now, one of each block.
+        assert_eq!(wrong.iter().map(|block| block.kept - block.counted).sum::<i64>(), 2, "{limit}: {wrong:?}");
+        assert!(limit > 2 || parts >= 2, "{parts}");
+    }
+    let (mut lists, mut after) = (Vec::new(), None);
+    while let Some(next) = store.next_counted(org, after).await.expect("they are read") {
+        lists.push(next.0);
+        after = Some(next);
+    }
+    assert!(lists.is_sorted() && [1, 2, 3, 4, 8].iter().all(|number| lists.contains(number)), "{lists:?}");
+});
+
+on_both_engines!(large_rows_are_held_a_few_at_a_time, |app| async move {
+    const MIB: usize = 1 << 20;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let mut conversations = Vec::new();
+    for _ in 0..6 {
+        conversations.push(admin.conversation(&customer, json!({})).await);
+    }
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    // A conversation of ten megabytes, and five that have one large message each.
+    let rows = (0..45).map(|n: usize| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": conversations[n.saturating_sub(39)],
+            "channel": "chat", "app": "x", "direction": "in", "preview": "hello",
+            "sentAt": app.now().plus(-(n as i64 * 7919 % 45) - 1_000), "createdAt": app.now().plus(-(n as i64)),
+            "meta": { "body": "x".repeat(if n < 40 { MIB / 4 } else { MIB }) } });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    let outcomes = importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    assert!(outcomes.iter().all(|outcome| *outcome == RowOutcome::Created), "{outcomes:?}");
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let (checked, findings) = check(&domain, &app.org, false).await;
+    assert_eq!(lines(&findings), [""; 0]);
+    assert_eq!(checked.kinds["message"].checked, 45);
+    let most = store.most_read();
+    assert!((3 * MIB..7 * MIB).contains(&most), "{most}");
+    // Those of the long conversation are read again, since they were not held.
+    assert_eq!(store.looked_up(), 40);
+    // All of them are wrong, and mended in several changes.
+    app.store.place().run("UPDATE message SET rev = rev + 1").await;
+    let (checked, findings) = check(&domain, &app.org, true).await;
+    assert_eq!((checked.remaining(), findings.len()), (0, 45), "{:#?}", lines(&findings));
+    assert!(store.applied() > 2, "{}", store.applied());
+    let (read, written) = (store.most_read(), store.most_written());
+    assert!(read < 7 * MIB && written < 13 * MIB, "{read}, {written}");
+    assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(who_is_written_to_without_pause_is_counted_and_not_accused, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let customer = place.id(&world.customer);
+    place.run(&format!("UPDATE conversation SET rev = rev + 1 WHERE customer = {customer}")).await;
+    for repair in [false, true] {
+        let store = Interposed::new(app.store.store());
+        let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+        store.never_rest();
+        let (checked, findings) = check(&domain, &app.org, repair).await;
+        assert_eq!((checked.unsettled, lines(&findings)), (1, Vec::new()), "{repair}");
+        assert_eq!(store.applied(), 0);
+    }
+    // Others are always faster: the database refuses whatever is written to a customer.
+    let (refuse, take) = match place.backend() {
+        Backend::Sqlite => (
+            "CREATE TRIGGER busy BEFORE UPDATE ON customer BEGIN SELECT RAISE(IGNORE); END".to_owned(),
+            "DROP TRIGGER busy",
+        ),
+        Backend::Postgres => (
+            "CREATE FUNCTION busy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER busy BEFORE UPDATE ON customer FOR EACH ROW EXECUTE FUNCTION busy()"
+                .to_owned(),
+            "DROP TRIGGER busy ON customer; DROP FUNCTION busy()",
+        ),
+    };
+    let run = || {
+        Command::new(env!("CARGO_BIN_EXE_konverse"))
+            .args(["check", "--repair", "--database", &app.store.url()])
+            .env_clear()
+            .output()
+            .expect("it runs")
+    };
+    place.run(&refuse).await;
+    let output = run();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("1 customers were written to without pause") && said.contains("nothing else differs"),
+        "{said}"
+    );
+    place.run(take).await;
+    let output = run();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_clean(&app, "after they rested").await;
+});
+
+on_both_engines!(blocks_of_every_list_are_mended_in_one_pass, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    let rows = (0..200).map(|n: i64| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": world.conversation, "channel": "chat",
+            "app": "x", "direction": "in", "preview": "hello", "createdAt": app.now().plus(-n - 1_000) });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    let scope = place.id(&world.conversation);
+    let of = place.id(&app.org.id.to_string());
+    place
+        .run(&format!(
+            "INSERT INTO block_due (org, list, scope) SELECT {of}, 8, {scope} WHERE NOT EXISTS \
+        (SELECT 1 FROM block_due WHERE scope = {scope})"
+        ))
+        .await;
+    let count = async || {
+        let blocks = Blocks::of_size(app.store.store(), 2);
+        while app.round(&blocks).await.done > 0 {}
+        place.number(&format!("SELECT count(*) FROM block WHERE scope = {scope}")).await
+    };
+    // More than are looked at at once.
+    assert!(count().await > 70);
+    assert_clean(&app, "counted").await;
+    let before = world.answers().await;
+    // The newest block of each list alone, which the last part comes to; then all of them.
+    for (sql, named) in [
+        (
+            "UPDATE block SET n = n + 1 WHERE at = (SELECT max(b.at) FROM block b WHERE b.list = block.list AND b.scope = block.scope)",
+            5,
+        ),
+        ("UPDATE block SET n = n + 1, rows_before = rows_before + 3", 5),
+        ("UPDATE block_change SET n = n + 1", 0),
+        ("DELETE FROM block WHERE rows_before = 2", 3),
+    ] {
+        place.run(sql).await;
+        let lists: std::collections::BTreeSet<String> =
+            check(&app.domain, &app.org, false).await.1.into_iter().map(|finding| finding.id).collect();
+        assert!(lists.len() >= named, "{sql}: {lists:?}");
+        let (checked, _) = check(&app.domain, &app.org, true).await;
+        assert_eq!(checked.remaining(), 0, "{sql}");
+        assert_clean(&app, sql).await;
+        assert!(count().await > 70);
+        assert_eq!(world.answers().await, before, "{sql}");
+        assert_clean(&app, sql).await;
+    }
 });
 
 on_both_engines!(what_a_revocation_takes_away_is_not_put_back, |app| async move {

@@ -33,6 +33,9 @@ pub struct Interposed {
     most_written: AtomicUsize,
     reading_on: AtomicUsize,
     most_reading_on: AtomicUsize,
+    looked_up: AtomicUsize,
+    turns: AtomicUsize,
+    restless: AtomicBool,
 }
 
 /// Bytes of rows' texts.
@@ -59,6 +62,9 @@ impl Interposed {
             most_written: AtomicUsize::default(),
             reading_on: AtomicUsize::default(),
             most_reading_on: AtomicUsize::default(),
+            looked_up: AtomicUsize::default(),
+            turns: AtomicUsize::default(),
+            restless: AtomicBool::default(),
         })
     }
 
@@ -70,6 +76,11 @@ impl Interposed {
     /// Lets every change lose from now on, as if others never paused.
     pub fn lose_all(&self) {
         self.taken.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every look-up of a customer find that others wrote to them since the one before.
+    pub fn never_rest(&self) {
+        self.restless.store(true, Ordering::SeqCst);
     }
 
     /// Applies the next change and says that it failed, as when the connection breaks at the commit.
@@ -100,6 +111,11 @@ impl Interposed {
     /// Bytes of texts that one read gave at most since this was last asked.
     pub fn most_read(&self) -> usize {
         self.read.swap(0, Ordering::SeqCst)
+    }
+
+    /// Records looked up by several ids at once so far.
+    pub fn looked_up(&self) -> usize {
+        self.looked_up.load(Ordering::SeqCst)
     }
 
     /// Bytes of texts, those before and those after, of the changes that were being applied at once, at most.
@@ -157,13 +173,19 @@ impl Blocks for Interposed {
 #[async_trait]
 impl Records for Interposed {
     async fn get(&self, org: OrgId, kind: Kind, id: Id) -> Result<Option<Row>, StoreError> {
-        self.inner.get(org, kind, id).await
+        let mut row = self.inner.get(org, kind, id).await?;
+        if let Some(row) = row.as_mut().filter(|row| row.kind == Kind::Customer && self.restless.load(Ordering::SeqCst))
+        {
+            row.turn += 1 + self.turns.fetch_add(1, Ordering::SeqCst) as i64;
+        }
+        Ok(row)
     }
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
         self.is_there()?;
         let rows = self.inner.get_many(org, kind, ids).await?;
         self.read.fetch_max(bytes(&rows), Ordering::SeqCst);
+        self.looked_up.fetch_add(rows.len(), Ordering::SeqCst);
         Ok(rows)
     }
 
