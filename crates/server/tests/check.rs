@@ -830,11 +830,31 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
     let world = World::new(&app).await;
     let place = app.store.place();
     let (message, lost) = (place.id(&world.messages[2]), place.id("00000000000000000000beef"));
-    let cases = [
+    let unreadable = |table: &str, id: &str| {
+        let row = place.id(id);
         (
-            format!("UPDATE message SET doc = 'x' || doc WHERE id = {message}"),
-            format!("UPDATE message SET doc = substr(doc, 2) WHERE id = {message}"),
-            format!("message {}: the text is not readable", world.messages[2]),
+            format!("UPDATE {table} SET doc = 'x' || doc WHERE id = {row}"),
+            format!("UPDATE {table} SET doc = substr(doc, 2) WHERE id = {row}"),
+            format!("{table} {id}: the text is not readable"),
+        )
+    };
+    let another = place.id(&world.messages[1]);
+    let cases = [
+        unreadable("message", &world.messages[2]),
+        unreadable("note", &world.note),
+        unreadable("conversation", &world.second),
+        unreadable("conversation", &world.conversation),
+        unreadable("customer", &world.other),
+        (
+            format!(
+                "UPDATE message SET doc = replace(doc, '{}', '{}') WHERE id = {another}",
+                world.messages[1], world.note
+            ),
+            format!(
+                "UPDATE message SET doc = replace(doc, '{}', '{}') WHERE id = {another}",
+                world.note, world.messages[1]
+            ),
+            format!("message {}: the id in the text is {}, should be", world.messages[1], world.note),
         ),
         (
             format!("UPDATE message SET conversation = {lost} WHERE id = {message}"),
@@ -851,20 +871,39 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
             format!("UPDATE customer SET hidden = 0 WHERE id = {}", place.id(&world.other)),
             format!("customer {}: the row is unreadable (its column hidden cannot be read", world.other),
         ),
+        (
+            format!("UPDATE credential SET token = {lost} WHERE token = {}", place.id(&world.token.to_string())),
+            format!("UPDATE credential SET token = token WHERE token = {lost}"),
+            format!("auth_token {}: its credential is missing, should be kept", world.token),
+        ),
     ];
+    let texts = async || {
+        let mut texts = Vec::new();
+        for table in ["customer", "conversation", "message", "note"] {
+            texts.extend(place.rows(&format!("SELECT doc FROM {table} ORDER BY id")).await);
+        }
+        texts
+    };
     for (harm, undo, named) in cases {
         place.run(&harm).await;
         // Something that can be mended, in the same customer.
         place.run("UPDATE tally SET amount = amount + 1 WHERE slot = (SELECT max(slot) FROM tally)").await;
+        let before = texts().await;
         let (checked, findings) = check(&app.domain, &app.org, true).await;
         let said = lines(&findings);
         assert!(said.iter().any(|line| line.contains(&named) && line.contains("cannot be mended")), "{said:#?}");
         assert!(said.iter().any(|line| line.starts_with("tally")), "{said:#?}");
         assert!(checked.remaining() > 0, "{checked:?}");
         assert!(checked.kinds["message"].checked >= 3, "the others were looked at: {checked:?}");
-        place.run(&undo).await;
-        check(&app.domain, &app.org, true).await;
-        assert_clean(&app, &harm).await;
+        // What follows from something that cannot be read is not known, and so nothing is made of the rest.
+        if named.contains("text") {
+            assert_eq!(texts().await, before, "{harm}");
+        }
+        if !named.contains("credential") {
+            place.run(&undo).await;
+            check(&app.domain, &app.org, true).await;
+            assert_clean(&app, &harm).await;
+        }
     }
 });
 
@@ -1289,6 +1328,76 @@ on_both_engines!(a_name_that_two_say_is_theirs_is_left_to_people, |app| async mo
     let named = format!("customer {}: a name (customer.email) is held by {}", world.other, world.customer);
     assert!(lines(&findings).iter().any(|line| line.starts_with(&named) && line.contains("both say it is theirs")));
     assert_eq!(checked.remaining(), 1, "{:#?}", lines(&findings));
+});
+
+// The name is taken from one who does not say it is theirs, unless they say so by then.
+on_both_engines!(a_name_that_its_holder_is_given_meanwhile_is_left, |app| async move {
+    let app = Arc::new(app);
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    // So many that the last is looked at after the first is mended.
+    let mut other = String::new();
+    for _ in 0..12 {
+        other = world.admin.customer().await;
+    }
+    let (customer, holder) = (place.id(&world.customer), place.id(&other));
+    place.run(&format!("UPDATE identifier SET owner = {holder} WHERE owner = {customer}")).await;
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let given = format!(
+        "UPDATE customer SET turn = turn + 1, doc = (SELECT replace(c.doc, '{}', '{}') FROM customer c \
+         WHERE c.id = {customer}) WHERE id = {holder}",
+        world.customer, other
+    );
+    let beside = Arc::clone(&app);
+    store.before_apply(async move { beside.store.place().run(&given).await }).await;
+    check(&domain, &app.org, true).await;
+    assert!(store.conflicts() >= 1, "the mend came too late");
+    let held = format!("SELECT count(*) FROM identifier WHERE owner = {holder}");
+    assert_eq!(place.number(&held).await, 1, "who held it says it is theirs");
+});
+
+on_both_engines!(a_deleted_record_says_nothing_of_names, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    // So many that the last is looked at after the first is mended.
+    let body = json!({ "name": "Jane", "emails": [{ "email": "jane2@example.com" }] });
+    let mut last = String::new();
+    for n in 0..12 {
+        last = match n {
+            11 => world.admin.post("/v1/customers", body.clone()).await.created_id(),
+            _ => world.admin.customer().await,
+        };
+    }
+    world.admin.delete(&format!("/v1/customers/{last}")).await;
+    let (customer, last) = (place.id(&world.customer), place.id(&last));
+    for sql in [
+        format!("UPDATE customer SET doc = replace(doc, 'jane2@example.com', 'jane@example.com') WHERE id = {last}"),
+        format!("UPDATE identifier SET owner = {last} WHERE owner = {customer}"),
+    ] {
+        place.run(&sql).await;
+    }
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 0, "{:#?}", lines(&findings));
+    let found = world.admin.get("/v1/customers/email=jane%40example.com").await.ok();
+    assert_eq!(found["data"]["id"], world.customer.as_str());
+    assert_clean(&app, "after it was mended").await;
+});
+
+// A difference is told where it is, and not what would follow if it were right.
+on_both_engines!(a_hidden_message_is_one_difference, |app| async move {
+    let world = World::new(&app).await;
+    for hidden in [1, 2, 4] {
+        let message = app.store.place().id(&world.messages[1]);
+        app.store.place().run(&format!("UPDATE message SET hidden = {hidden} WHERE id = {message}")).await;
+        let (_, findings) = check(&app.domain, &app.org, false).await;
+        let kinds: Vec<&str> =
+            findings.iter().map(|finding| finding.kind).filter(|kind| *kind != "counted list").collect();
+        assert_eq!(kinds, ["message"], "{:#?}", lines(&findings));
+        let (checked, _) = check(&app.domain, &app.org, true).await;
+        assert_eq!(checked.remaining(), 0);
+    }
+    assert_clean(&app, "after it was mended").await;
 });
 
 /// `konverse check | head -1`: who reads along may leave.

@@ -358,15 +358,13 @@ impl Domain {
                     all.whole = false;
                     continue;
                 };
-                if draft.hidden != Hidden::Deleted {
-                    let (sent_at, id) = fold_order(&draft.doc);
-                    all.keys.push((sent_at, id, size));
-                    all.bytes += size;
-                    if all.keys.len() <= HELD && all.bytes <= HELD_BYTES {
-                        all.held.push(draft);
-                    } else {
-                        all.held.clear();
-                    }
+                let (sent_at, id) = fold_order(&draft.doc);
+                all.keys.push((sent_at, id, size));
+                all.bytes += size;
+                if all.keys.len() <= HELD && all.bytes <= HELD_BYTES {
+                    all.held.push(draft);
+                } else {
+                    all.held.clear();
                 }
             }
             let Some(next) = part.next else { return Ok(all) };
