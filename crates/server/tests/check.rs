@@ -225,6 +225,19 @@ on_both_engines!(beside_writers_nothing_is_found, |app| async move {
             })
         })
         .collect();
+    let teams = {
+        let (actor, stop) = (app.bearer(&admin.token), Arc::clone(&stop));
+        let user = admin.post("/v1/users", json!({ "name": "Ada", "email": "ada@example.com" })).await.created_id();
+        tokio::spawn(async move {
+            let mut made = 0;
+            while !stop.load(Ordering::SeqCst) || made < 20 {
+                let body = json!({ "name": format!("Team {made}"), "members": [user] });
+                actor.post("/v1/teams", body).await.created_id();
+                actor.post("/v1/tags", json!({ "name": format!("tag-{made}") })).await.created_id();
+                made += 1;
+            }
+        })
+    };
     for _ in 0..5 {
         let (_, findings) = check(&app.domain, &app.org, false).await;
         assert_eq!(lines(&findings), [""; 0]);
@@ -233,7 +246,7 @@ on_both_engines!(beside_writers_nothing_is_found, |app| async move {
         assert_eq!(lines(&findings), [""; 0]);
     }
     stop.store(true, Ordering::SeqCst);
-    for writer in writers {
+    for writer in writers.into_iter().chain([teams]) {
         writer.await.expect("it ends");
     }
     assert_clean(&app, "after them").await;
@@ -1276,6 +1289,15 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
     assert!(lines(&findings).contains(&line) && checked.remaining() == 0, "{:#?}", lines(&findings));
     assert_clean(&app, "shows again").await;
     assert_eq!(world.admin.get(&format!("{path}/messages")).await.ids().len(), 4);
+    // Of what was hidden and showed along with it nothing is known.
+    place.run(&hide("note", &world.note, 1)).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("note {}: it is Deleted, should be No, or an event there", world.note);
+    assert!(lines(&findings).iter().any(|one| one.starts_with(&line)), "{:#?}", lines(&findings));
+    assert!(checked.remaining() > 0);
+    place.run(&hide("note", &world.note, 0)).await;
+    check(&app.domain, &app.org, true).await;
+    assert_clean(&app, "as before").await;
     world.admin.delete(&path).await;
     place.run(&hide("conversation", &world.conversation, 0)).await;
     let (checked, findings) = check(&app.domain, &app.org, true).await;
@@ -1298,6 +1320,9 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
     }
     assert_clean(&app, "without events").await;
     let id = world.admin.conversation(&world.other, json!({})).await;
+    world.admin.message(&id, json!({ "direction": "in" })).await;
+    let body = json!({ "emails": [{ "email": "named@example.com" }] });
+    let named = world.admin.post("/v1/customers", body).await.created_id();
     for lane in 0..16 {
         app.store
             .store()
@@ -1313,6 +1338,44 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
         place.number(&format!("SELECT count(*) FROM conversation WHERE id = {} AND hidden = 0", place.id(&id))).await,
         1
     );
+    place.run(&hide("customer", &world.other, 0)).await;
+    check(&app.domain, &app.org, true).await;
+    // So do a message that shows, and a name that is held.
+    for (table, id) in [("conversation", &id), ("customer", &named)] {
+        place.run(&hide(table, id, 1)).await;
+        let (_, findings) = check(&app.domain, &app.org, true).await;
+        let line = format!("{table} {id}: it is Deleted, should be No, or");
+        assert!(lines(&findings).iter().any(|one| one.starts_with(&line)), "{:#?}", lines(&findings));
+        assert_eq!(place.number("SELECT count(*) FROM message WHERE hidden = 0").await, 1, "{table}");
+        place.run(&hide(table, id, 0)).await;
+        check(&app.domain, &app.org, true).await;
+        assert_clean(&app, table).await;
+    }
+});
+
+// What is moved goes on in another lane, which may be read first.
+on_both_engines!(the_last_deletion_counts_in_whichever_lane_it_is, |app| async move {
+    let world = World::new(&app).await;
+    for (from, to) in [(&world.customer, &world.other), (&world.other, &world.customer)] {
+        let path = format!("/v1/conversations/{}", world.admin.conversation(from, json!({})).await);
+        world.admin.delete(&path).await;
+        world.admin.patch(&path, json!({ "deleted": false })).await.ok();
+        world.admin.patch(&path, json!({ "customer": to })).await.ok();
+        assert_clean(&app, "restored and moved").await;
+        world.admin.delete(&path).await;
+        assert_clean(&app, "moved and deleted").await;
+    }
+});
+
+on_both_engines!(a_deleted_note_stays_with_whom_it_was, |app| async move {
+    let world = World::new(&app).await;
+    let (note, conversation) =
+        (format!("/v1/notes/{}", world.note), format!("/v1/conversations/{}", world.conversation));
+    world.admin.patch(&note, json!({ "deleted": true })).await.ok();
+    world.admin.patch(&conversation, json!({ "customer": world.other })).await.ok();
+    assert_clean(&app, "deleted, and its conversation moved").await;
+    world.admin.patch(&note, json!({ "deleted": false })).await.ok();
+    assert_clean(&app, "restored").await;
 });
 
 on_both_engines!(a_name_that_two_say_is_theirs_is_left_to_people, |app| async move {
@@ -1397,7 +1460,70 @@ on_both_engines!(a_hidden_message_is_one_difference, |app| async move {
         let (checked, _) = check(&app.domain, &app.org, true).await;
         assert_eq!(checked.remaining(), 0);
     }
+    // The customer shows the newest message, whatever the conversation takes for it.
+    let conversation = app.store.place().id(&world.conversation);
+    app.store.place().run(&format!("UPDATE conversation SET state = NULL WHERE id = {conversation}")).await;
+    let (_, findings) = check(&app.domain, &app.org, false).await;
+    let kinds: Vec<&str> = findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, ["conversation"], "{:#?}", lines(&findings));
+    check(&app.domain, &app.org, true).await;
     assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(more_than_is_kept_is_counted_and_mended, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let conversation = admin.conversation(&customer, json!({})).await;
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    let rows = (0..2_100).map(|n: i64| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": conversation, "channel": "chat",
+            "app": "x", "direction": "in", "createdAt": app.now().plus(-n - 1_000) });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    app.store.place().run("UPDATE message SET rev = rev + 1").await;
+    let (_, findings) = check(&app.domain, &app.org, false).await;
+    assert_eq!(findings.len(), 2_001);
+    assert!(lines(&findings)[2_000].contains("100 more is not as it should be"), "{}", lines(&findings)[2_000]);
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let (checked, findings) = check(&domain, &app.org, true).await;
+    assert_eq!((checked.remaining(), findings.len(), store.applied()), (0, 2_100, 5));
+    assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(what_does_not_stay_mended_is_said_and_left, |app| async move {
+    let world = World::new(&app).await;
+    let sql = match app.store.place().backend() {
+        Backend::Sqlite => {
+            "CREATE TRIGGER spoil AFTER UPDATE ON message BEGIN UPDATE message SET rev = rev + 1 WHERE id = NEW.id; END"
+        }
+        Backend::Postgres => {
+            "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.rev = NEW.rev + 1; RETURN NEW; END'; \
+             CREATE TRIGGER spoil BEFORE UPDATE ON message FOR EACH ROW EXECUTE FUNCTION spoil()"
+        }
+    };
+    app.store.place().run(sql).await;
+    let message = app.store.place().id(&world.messages[1]);
+    app.store.place().run(&format!("UPDATE message SET rev = rev WHERE id = {message}")).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 1, "{:#?}", lines(&findings));
+    assert!(lines(&findings).iter().any(|line| line.ends_with("(cannot be mended: it was mended and is wrong again)")));
+});
+
+on_both_engines!(a_mended_lane_gives_moments_that_are_not_given_yet, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let conversation = format!("/v1/conversations/{}", world.conversation);
+    world.admin.patch(&conversation, json!({ "name": "One" })).await.ok();
+    let newest = "SELECT max(at) FROM event";
+    let (before, of) = (place.number(newest).await, place.id(&app.org.id.to_string()));
+    place.run(&format!("UPDATE lane SET at = at - 500 WHERE org = {of} AND seq > 0")).await;
+    let (checked, _) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 0);
+    world.admin.patch(&conversation, json!({ "name": "Two" })).await.ok();
+    assert!(place.number(newest).await > before);
+    assert_clean(&app, "after it").await;
 });
 
 /// `konverse check | head -1`: who reads along may leave.
