@@ -1150,6 +1150,12 @@ on_both_engines!(who_is_written_to_without_pause_is_counted_and_not_accused, |ap
             .expect("it runs")
     };
     place.run(&refuse).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(
+        (checked.unsettled, lines(&findings)),
+        (1, Vec::new()),
+        "what is theirs is mended with them or not at all"
+    );
     let output = run();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
