@@ -9,7 +9,8 @@ use konverse_domain::{
     CheckTold, Checked, Domain, Finding, Ids, ImportKind, Importer, Org, Outcome, RowOutcome, Settings,
 };
 use konverse_jobs::{Blocks, Snoozes};
-use konverse_model::Id;
+use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind};
+use konverse_store::{Found, Hidden, List, Part, Scope, Space, Walk};
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, from_schema_1, on_both_engines, seeded};
 use serde_json::{Value, json};
 
@@ -224,6 +225,19 @@ on_both_engines!(beside_writers_nothing_is_found, |app| async move {
             })
         })
         .collect();
+    let teams = {
+        let (actor, stop) = (app.bearer(&admin.token), Arc::clone(&stop));
+        let user = admin.post("/v1/users", json!({ "name": "Ada", "email": "ada@example.com" })).await.created_id();
+        tokio::spawn(async move {
+            let mut made = 0;
+            while made < 20 || made < 100 && !stop.load(Ordering::SeqCst) {
+                let body = json!({ "name": format!("Team {made}"), "members": [user] });
+                actor.post("/v1/teams", body).await.created_id();
+                actor.post("/v1/tags", json!({ "name": format!("tag-{made}") })).await.created_id();
+                made += 1;
+            }
+        })
+    };
     for _ in 0..5 {
         let (_, findings) = check(&app.domain, &app.org, false).await;
         assert_eq!(lines(&findings), [""; 0]);
@@ -232,7 +246,7 @@ on_both_engines!(beside_writers_nothing_is_found, |app| async move {
         assert_eq!(lines(&findings), [""; 0]);
     }
     stop.store(true, Ordering::SeqCst);
-    for writer in writers {
+    for writer in writers.into_iter().chain([teams]) {
         writer.await.expect("it ends");
     }
     assert_clean(&app, "after them").await;
@@ -249,6 +263,7 @@ struct World {
     note: String,
     user: String,
     team: String,
+    tag: String,
     token: Id,
 }
 
@@ -274,6 +289,7 @@ impl World {
         admin.patch(&format!("/v1/conversations/{second}"), snooze).await.ok();
         let user = admin.post("/v1/users", json!({ "name": "Ada", "email": "ada@example.com" })).await.created_id();
         let team = admin.post("/v1/teams", json!({ "name": "Blue", "members": [user] })).await.created_id();
+        let tag = admin.post("/v1/tags", json!({ "name": "late" })).await.created_id();
         let new = konverse_domain::NewToken {
             name: "reader".into(),
             roles: vec!["org.permission.conversation.read".parse().expect("a role")],
@@ -287,7 +303,7 @@ impl World {
         place.run(&format!("INSERT INTO block_due (org, list, scope) VALUES ({org}, 8, {scope})")).await;
         let blocks = Blocks::of_size(app.store.store(), 2);
         while app.round(&blocks).await.done > 0 {}
-        Self { admin, customer, other, conversation, second, messages, note, user, team, token }
+        Self { admin, customer, other, conversation, second, messages, note, user, team, tag, token }
     }
 
     /// What the API answers of it, without what every change moves.
@@ -304,7 +320,10 @@ impl World {
             "/v1/messages?page=4&pageSize=1".to_owned(),
             format!("/v1/messages/{}", self.messages[1]),
             format!("/v1/notes/{}", self.note),
+            format!("/v1/users/{}", self.user),
             format!("/v1/users/{}/teams", self.user),
+            format!("/v1/teams/{}", self.team),
+            format!("/v1/tags/{}", self.tag),
             "/v1/customers?pageSize=1".to_owned(),
         ] {
             let mut answer = self.admin.get(&path).await.json();
@@ -332,7 +351,158 @@ fn still(value: &mut Value) {
 /// A damage: what is done, what must be said of it.
 struct Damage {
     sql: String,
-    named: &'static str,
+    named: String,
+}
+
+/// What follows from something else, by the attributes that show it.
+const DERIVED: [(&str, &[&str]); 3] = [
+    (
+        "conversation",
+        &[
+            "name",
+            "preview",
+            "channels",
+            "direction",
+            "messageCount",
+            "inboundMessageCount",
+            "outboundMessageCount",
+            "noteCount",
+            "firstMessageIn",
+            "lastMessageIn",
+            "firstMessageOut",
+            "lastMessageOut",
+            "lastMessageAt",
+            "lastMessageDirection",
+            "lastReceivedAt",
+            "lastMessageUnrespondedTo",
+            "lastMessageUnrespondedToSinceLastDone",
+            "firstResponse",
+            "firstResponseSinceLastDone",
+            "lastResponse",
+            "lastActivityAt",
+        ],
+    ),
+    (
+        "customer",
+        &[
+            "displayName",
+            "displayColor",
+            "displayIcon",
+            "firstName",
+            "lastName",
+            "lastMessageIn",
+            "lastMessageOut",
+            "lastMessageAt",
+            "lastMessageUnrespondedTo",
+            "lastConversation",
+            "conversationCounts/all",
+            "conversationCounts/open",
+            "conversationCounts/snoozed",
+            "conversationCounts/done",
+            "progressiveStatus",
+            "preview",
+        ],
+    ),
+    ("message", &["directionType", "responseTime", "responseBusinessTime"]),
+];
+
+/// Another value than this one of an attribute; where there is none, such as one may be.
+fn spoilt(value: &Value, one: &Value) -> Value {
+    match value {
+        Value::Null => one.clone(),
+        Value::Bool(is) => (!is).into(),
+        Value::Number(number) => (number.as_i64().expect("an integer") + 7).into(),
+        Value::String(text) => match text.as_str() {
+            "in" => "out".into(),
+            "out" => "in".into(),
+            "open" => "done".into(),
+            "response-out" => "initial-out".into(),
+            text if text.parse::<Instant>().is_ok() => "2001-01-01T00:00:00.000Z".into(),
+            _ => "spoilt".into(),
+        },
+        Value::Array(all) if all.is_empty() => json!(["spoilt"]),
+        Value::Array(_) => json!([]),
+        Value::Object(members) => {
+            let mut members = members.clone();
+            let can_be = |(name, value): &(&String, &mut Value)| *name != "id" && **value != json!([]);
+            if let Some((_, member)) = members.iter_mut().find(can_be) {
+                *member = spoilt(member, one);
+            }
+            members.into()
+        }
+    }
+}
+
+/// One damage for each attribute that follows from something else.
+async fn derived(app: &TestApp, world: &World) -> Vec<Damage> {
+    let place = app.store.place();
+    let mut damages = Vec::new();
+    for (kind, names) in DERIVED {
+        let id = match kind {
+            "conversation" => &world.conversation,
+            "customer" => &world.customer,
+            _ => &world.messages[1],
+        };
+        let row = place.id(id);
+        let stored = place.rows(&format!("SELECT doc FROM {kind} WHERE id = {row}")).await.remove(0);
+        let doc: Value = serde_json::from_str(stored["doc"].as_str().expect("a text")).expect("a document");
+        let mark = match kind {
+            "message" => json!(5),
+            _ => doc["attributes"]["lastMessageIn"].clone(),
+        };
+        assert!(!mark.is_null());
+        for name in names {
+            let mut doc = doc.clone();
+            let mut attribute = &mut doc["attributes"];
+            for part in name.split('/') {
+                attribute = &mut attribute[part];
+            }
+            *attribute = spoilt(attribute, &mark);
+            let sql = format!("UPDATE {kind} SET doc = '{doc}' WHERE id = {row}");
+            let attribute = name.split('/').next().expect("a name");
+            damages.push(Damage { sql, named: format!("{kind} {id}: {attribute} is ") });
+        }
+    }
+    damages
+}
+
+/// One damage for each column beside each kind of text, and for what each text says of its org.
+fn columns(app: &TestApp, world: &World) -> Vec<Damage> {
+    let place = app.store.place();
+    let token = world.token.to_string();
+    let mut damages = Vec::new();
+    for (kind, id) in [
+        ("customer", &world.customer),
+        ("conversation", &world.conversation),
+        ("message", &world.messages[1]),
+        ("note", &world.note),
+        ("user", &world.user),
+        ("team", &world.team),
+        ("tag", &world.tag),
+        ("auth_token", &token),
+    ] {
+        let table = if ["user", "team", "tag", "auth_token"].contains(&kind) { "record" } else { kind };
+        let mut changes =
+            vec![("created_at", "created_at = created_at - 5"), ("updated_at", "updated_at = updated_at - 5")];
+        // The directory's texts show none: there the column is all there is.
+        if table != "record" {
+            changes.push(("rev", "rev = rev + 7"));
+        }
+        match kind {
+            "conversation" => changes.extend([("external_id", "external_id = 'x'"), ("wake_at", "wake_at = 5")]),
+            "message" | "note" => changes.push(("external_id", "external_id = 'x'")),
+            _ if table == "record" => changes.push(("label", "label = 'x'")),
+            _ => {}
+        }
+        for (column, change) in changes {
+            let sql = format!("UPDATE {table} SET {change} WHERE id = {}", place.id(id));
+            damages.push(Damage { sql, named: format!("{kind} {id}: the column {column} is ") });
+        }
+        let (org, nobody) = (app.org.id.to_string(), "00000000000000000000beef");
+        let sql = format!("UPDATE {table} SET doc = replace(doc, '{org}', '{nobody}') WHERE id = {}", place.id(id));
+        damages.push(Damage { sql, named: format!("{kind} {id}: org is {nobody}, should be {org}") });
+    }
+    damages
 }
 
 fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
@@ -342,11 +512,11 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
     let message = |n: usize| place.id(&world.messages[n]);
     let (note, org, user) = (place.id(&world.note), place.id(&app.org.id.to_string()), place.id(&world.user));
     let (team, nobody) = (place.id(&world.team), place.id("00000000000000000000beef"));
-    let token = place.id(&world.token.to_string());
+    let (token, tag) = (place.id(&world.token.to_string()), place.id(&world.tag));
     let replace = |table: &str, id: &str, from: &str, to: &str| {
         format!("UPDATE {table} SET doc = replace(doc, '{from}', '{to}') WHERE id = {id}")
     };
-    let damage = |sql: String, named| Damage { sql, named };
+    let damage = |sql: String, named: &str| Damage { sql, named: named.to_owned() };
     vec![
         damage(
             replace("conversation", &conversation, r#""messageCount":4"#, r#""messageCount":9"#),
@@ -493,6 +663,68 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
             "membership 00000000000000000000beef: of user {user} is kept of a record that is not there",
         ),
         damage(
+            format!("UPDATE conversation SET state = '{{}}' WHERE id = {conversation}"),
+            "conversation {conversation}: what is kept beside its text is not what",
+        ),
+        damage(
+            replace("customer", &customer, &world.conversation, &world.second),
+            "customer {customer}: lastConversation is {id {second}",
+        ),
+        damage(
+            replace("conversation", &conversation, &world.customer, &world.other),
+            "conversation {conversation}: customer is {other}, should be {customer}",
+        ),
+        damage(
+            format!("UPDATE note SET customer = {other} WHERE id = {note}"),
+            "note {note}: the column customer is {other}, should be {customer}",
+        ),
+        damage(
+            format!("UPDATE note SET hidden = 2 WHERE id = {note}"),
+            "note {note}: it is WithConversation, should be No",
+        ),
+        damage(
+            format!("UPDATE message SET hidden = 4 WHERE id = {}", message(1)),
+            "message {message}: it is WithCustomer, should be No",
+        ),
+        damage(
+            format!("UPDATE identifier SET value = 'elsewhere@example.com' WHERE owner = {customer}"),
+            "customer {customer}: a name (customer.email) is held, should be free",
+        ),
+        damage(
+            format!("DELETE FROM identifier WHERE owner = {team}"),
+            "team {team}: a name (team.name) is free, should be held",
+        ),
+        damage(
+            format!("DELETE FROM identifier WHERE owner = {tag}"),
+            "tag {tag}: a name (tag.name) is free, should be held",
+        ),
+        damage(
+            format!(
+                "INSERT INTO identifier (org, space, value, owner) VALUES ({org}, 'customer.email', 'gone', {nobody})"
+            ),
+            "name 00000000000000000000beef: a name (customer.email) is kept of a record that is not there",
+        ),
+        damage(
+            format!("UPDATE credential SET user_id = {user} WHERE token = {token}"),
+            "auth_token {token}: the user it lets in is {user}, should be ",
+        ),
+        damage(
+            format!("UPDATE credential SET cidr = '10.0.0.0/8' WHERE token = {token}"),
+            "auth_token {token}: where it lets in from is another, should be as its record says",
+        ),
+        damage(
+            format!("UPDATE credential SET expires_at = 5 WHERE token = {token}"),
+            "auth_token {token}: until when it lets in is 1970-01-01T00:00:00.005Z, should be nothing",
+        ),
+        damage(
+            format!(
+                "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
+                 SELECT {}, {org}, {nobody}, {user}, 'org', NULL, NULL",
+                place.id("00000000000000000000beef").replace("beef", &"beef".repeat(11))
+            ),
+            "credential 00000000000000000000beef: it is kept of a record that is not there",
+        ),
+        damage(
             format!("UPDATE credential SET roles = 'org' WHERE token = {token}"),
             "auth_token {token}: what it lets do is org, should be org.permission.conversation.read",
         ),
@@ -503,6 +735,24 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
         damage(
             format!("UPDATE block SET n = n + 3 WHERE org = {org} AND list = 3"),
             "counted list of messages of the org {org}: the block from",
+        ),
+        damage(
+            format!("UPDATE block SET n = n - 1 WHERE scope = {conversation} AND rows_before = 2"),
+            "counted list of messages of conversation {conversation}: the block from",
+        ),
+        damage(
+            format!("DELETE FROM block WHERE scope = {conversation} AND rows_before = 0"),
+            "counted list of messages of conversation {conversation}: the block from",
+        ),
+        damage(
+            format!(
+                "INSERT INTO block (org, list, scope, at, n, rows_before) VALUES ({org}, 8, {conversation}, 7, 1, 0)"
+            ),
+            "counted list of messages of conversation {conversation}: the block from",
+        ),
+        damage(
+            format!("INSERT INTO block_change (org, list, scope, at, lane, n) VALUES ({org}, 6, {customer}, 7, 0, 1)"),
+            "counted list of messages of customer {customer}: the block from 7 is 1, should be 0",
         ),
         damage(
             format!("UPDATE block SET rows_before = rows_before + 1 WHERE scope = {conversation}"),
@@ -551,6 +801,7 @@ impl World {
             ("note", &self.note),
             ("user", &self.user),
             ("team", &self.team),
+            ("tag", &self.tag),
             ("token", &self.token.to_string()),
             ("org", &app.org.id.to_string()),
         ] {
@@ -564,9 +815,10 @@ on_both_engines!(every_damage_is_named_and_mended, |app| async move {
     let world = World::new(&app).await;
     let (checked, before) = (assert_clean(&app, "at first").await, world.answers().await);
     assert_eq!(checked.remaining(), 0);
-    for Damage { sql, named } in damages(&app, &world) {
+    let all = [derived(&app, &world).await, columns(&app, &world), damages(&app, &world)];
+    for Damage { sql, named } in all.into_iter().flatten() {
         app.store.place().run(&sql).await;
-        let named = world.named(&app, named);
+        let named = world.named(&app, &named);
         let (checked, findings) = check(&app.domain, &app.org, false).await;
         let said = lines(&findings);
         assert!(said.iter().any(|line| line.contains(&named)), "{sql}: {said:#?}");
@@ -591,11 +843,41 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
     let world = World::new(&app).await;
     let place = app.store.place();
     let (message, lost) = (place.id(&world.messages[2]), place.id("00000000000000000000beef"));
-    let cases = [
+    let unreadable = |table: &str, id: &str| {
+        let row = place.id(id);
         (
-            format!("UPDATE message SET doc = 'x' || doc WHERE id = {message}"),
-            format!("UPDATE message SET doc = substr(doc, 2) WHERE id = {message}"),
-            format!("message {}: the text is not readable", world.messages[2]),
+            format!("UPDATE {table} SET doc = 'x' || doc WHERE id = {row}"),
+            format!("UPDATE {table} SET doc = substr(doc, 2) WHERE id = {row}"),
+            format!("{table} {id}: the text is not readable"),
+        )
+    };
+    let nowhere = |table: &str, id: &str| {
+        let row = place.id(id);
+        (
+            format!("UPDATE {table} SET hidden = 9 WHERE id = {row}"),
+            format!("UPDATE {table} SET hidden = 0 WHERE id = {row}"),
+            format!("{table} {id}: the row is unreadable (its column hidden cannot be read"),
+        )
+    };
+    let another = place.id(&world.messages[1]);
+    let cases = [
+        unreadable("message", &world.messages[2]),
+        unreadable("note", &world.note),
+        nowhere("message", &world.messages[2]),
+        nowhere("note", &world.note),
+        unreadable("conversation", &world.second),
+        unreadable("conversation", &world.conversation),
+        unreadable("customer", &world.other),
+        (
+            format!(
+                "UPDATE message SET doc = replace(doc, '{}', '{}') WHERE id = {another}",
+                world.messages[1], world.note
+            ),
+            format!(
+                "UPDATE message SET doc = replace(doc, '{}', '{}') WHERE id = {another}",
+                world.note, world.messages[1]
+            ),
+            format!("message {}: the id in the text is {}, should be", world.messages[1], world.note),
         ),
         (
             format!("UPDATE message SET conversation = {lost} WHERE id = {message}"),
@@ -607,25 +889,40 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
             format!("UPDATE conversation SET hidden = 0 WHERE id = {}", place.id(&world.second)),
             format!("conversation {}: what it belongs to is missing", world.second),
         ),
+        nowhere("customer", &world.other),
         (
-            format!("UPDATE customer SET hidden = 9 WHERE id = {}", place.id(&world.other)),
-            format!("UPDATE customer SET hidden = 0 WHERE id = {}", place.id(&world.other)),
-            format!("customer {}: the row is unreadable (its column hidden cannot be read", world.other),
+            format!("UPDATE credential SET token = {lost} WHERE token = {}", place.id(&world.token.to_string())),
+            format!("UPDATE credential SET token = token WHERE token = {lost}"),
+            format!("auth_token {}: its credential is missing, should be kept", world.token),
         ),
     ];
+    let texts = async || {
+        let mut texts = Vec::new();
+        for table in ["customer", "conversation", "message", "note"] {
+            texts.extend(place.rows(&format!("SELECT doc FROM {table} ORDER BY id")).await);
+        }
+        texts
+    };
     for (harm, undo, named) in cases {
         place.run(&harm).await;
         // Something that can be mended, in the same customer.
         place.run("UPDATE tally SET amount = amount + 1 WHERE slot = (SELECT max(slot) FROM tally)").await;
+        let before = texts().await;
         let (checked, findings) = check(&app.domain, &app.org, true).await;
         let said = lines(&findings);
         assert!(said.iter().any(|line| line.contains(&named) && line.contains("cannot be mended")), "{said:#?}");
         assert!(said.iter().any(|line| line.starts_with("tally")), "{said:#?}");
         assert!(checked.remaining() > 0, "{checked:?}");
         assert!(checked.kinds["message"].checked >= 3, "the others were looked at: {checked:?}");
-        place.run(&undo).await;
-        check(&app.domain, &app.org, true).await;
-        assert_clean(&app, &harm).await;
+        // What follows from something that cannot be read is not known, and so nothing is made of the rest.
+        if named.contains("text") || named.contains("unreadable") {
+            assert_eq!(texts().await, before, "{harm}");
+        }
+        if !named.contains("credential") {
+            place.run(&undo).await;
+            check(&app.domain, &app.org, true).await;
+            assert_clean(&app, &harm).await;
+        }
     }
 });
 
@@ -681,6 +978,245 @@ on_both_engines!(rows_of_an_org_that_is_gone_are_named_and_kept, |app| async mov
         .expect("it runs");
     assert_eq!(output.status.code(), Some(4));
     assert_eq!(place.number(&format!("SELECT count(*) FROM tally WHERE org = {lost}")).await, 1);
+});
+
+on_both_engines!(parts_go_on_where_they_end, |app| async move {
+    let world = World::new(&app).await;
+    let (place, store, org) = (app.store.place(), app.store.store(), app.org.id);
+    let (lost, of) = (place.id("00000000000000000000beef"), place.id(&org.to_string()));
+    let conversation = ConversationId(world.conversation.parse().expect("an id"));
+    let customer = CustomerId(world.customer.parse().expect("an id"));
+    let walks = [
+        (Walk::Conversations(customer, Hidden::No), None),
+        (Walk::Entries(Kind::Message, conversation), None),
+        (Walk::Entries(Kind::Note, conversation), None),
+        (Walk::All(Kind::Customer), None),
+        (Walk::All(Kind::User), None),
+    ];
+    let whole: Vec<Part> = store.walk(org, &walks, 1_000, usize::MAX).await.expect("they are read");
+    assert_eq!(whole.iter().map(|part| part.rows.len()).collect::<Vec<_>>()[..4], [2, 4, 1, 2]);
+    assert!(whole.iter().all(|part| part.next.is_none()));
+    let length = |found: &Found| if let Found::Row(row) = found { row.doc.len() } else { 0 };
+    let of_two = length(&whole[1].rows[0]) + length(&whole[1].rows[1]);
+    for (limit, bytes) in [(1, usize::MAX), (3, usize::MAX), (1_000, 1), (1_000, of_two), (1_000, of_two + 1), (2, 1)] {
+        let (mut open, mut read) = (walks.to_vec(), vec![Vec::new(); walks.len()]);
+        while !open.is_empty() {
+            let parts = store.walk(org, &open, limit, bytes).await.expect("they are read");
+            let rows: Vec<&Found> = parts.iter().flat_map(|part| &part.rows).collect();
+            let held: usize = rows.iter().map(|found| length(found)).sum();
+            let last = rows.last().map_or(0, |found| length(found));
+            assert!(held - last < bytes, "only the last row may come to the bytes");
+            assert!(parts.iter().all(|part| part.rows.len() <= limit as usize));
+            let mut further = Vec::new();
+            for ((walk, _), part) in open.into_iter().zip(parts) {
+                let n = walks.iter().position(|(one, _)| *one == walk).expect("one of them");
+                read[n].extend(part.rows);
+                further.extend(part.next.map(|next| (walk, Some(next))));
+            }
+            open = further;
+        }
+        let rows: Vec<&Vec<Found>> = whole.iter().map(|part| &part.rows).collect();
+        assert_eq!(read.iter().collect::<Vec<_>>(), rows, "{limit} rows, {bytes} bytes");
+    }
+
+    for n in 0..5 {
+        let sql =
+            format!("INSERT INTO identifier (org, space, value, owner) VALUES ({of}, 'tag.name', 'n{n}', {lost})");
+        place.run(&sql).await;
+    }
+    let strays = format!(
+        "UPDATE message SET conversation = {lost} WHERE id IN ({}, {})",
+        place.id(&world.messages[1]),
+        place.id(&world.messages[3])
+    );
+    place.run(&strays).await;
+    for limit in [1, 2, 1_000] {
+        let (mut names, mut after) = (Vec::new(), Some(String::new()));
+        while let Some(from) = after {
+            let (some, next) = store.lost_names(org, Space::TagName, &from, limit).await.expect("they are read");
+            assert!(some.len() <= limit as usize);
+            names.extend(some.into_iter().map(|(value, _)| value));
+            after = next;
+        }
+        assert_eq!(names, ["n0", "n1", "n2", "n3", "n4"], "{limit}");
+        let (mut strays, mut after) = (Vec::new(), None);
+        loop {
+            let (some, next) = store.strays(org, Kind::Message, after, limit).await.expect("they are read");
+            strays.extend(some.into_iter().map(|id| id.to_string()));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(strays, [&*world.messages[1], &world.messages[3]], "{limit}");
+    }
+
+    // A list of blocks, one of which is wrong by itself, and so is what the next one says lies before it.
+    let list = List::of(Kind::Message, Scope::Conversation(conversation));
+    let blocks = format!("SELECT count(*) FROM block WHERE scope = {}", place.id(&world.conversation));
+    assert!(place.number(&blocks).await >= 2);
+    for limit in [1, 2, 1_000] {
+        let (mut wrong, mut after, mut parts) = (Vec::new(), None, 0);
+        loop {
+            let (some, next) = store.wrong_blocks(org, &list, after, limit).await.expect("they are read");
+            wrong.extend(some);
+            parts += 1;
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        // Two messages lie elsewhere by now, one of each block.
+        assert_eq!(wrong.iter().map(|block| block.kept - block.counted).sum::<i64>(), 2, "{limit}: {wrong:?}");
+        assert!(limit > 2 || parts >= 2, "{parts}");
+    }
+    let (mut lists, mut after) = (Vec::new(), None);
+    while let Some(next) = store.next_counted(org, after).await.expect("they are read") {
+        lists.push(next.0);
+        after = Some(next);
+    }
+    assert!(lists.is_sorted() && [1, 2, 3, 4, 8].iter().all(|number| lists.contains(number)), "{lists:?}");
+});
+
+on_both_engines!(large_rows_are_held_a_few_at_a_time, |app| async move {
+    const MIB: usize = 1 << 20;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let mut conversations = Vec::new();
+    for _ in 0..6 {
+        conversations.push(admin.conversation(&customer, json!({})).await);
+    }
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    // A conversation of ten megabytes, and five that have one large message each.
+    let rows = (0..45).map(|n: usize| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": conversations[n.saturating_sub(39)],
+            "channel": "chat", "app": "x", "direction": "in", "preview": "hello",
+            "sentAt": app.now().plus(-(n as i64 * 7919 % 45) - 1_000), "createdAt": app.now().plus(-(n as i64)),
+            "meta": { "body": "x".repeat(if n < 40 { MIB / 4 } else { MIB }) } });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    let outcomes = importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    assert!(outcomes.iter().all(|outcome| *outcome == RowOutcome::Created), "{outcomes:?}");
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let (checked, findings) = check(&domain, &app.org, false).await;
+    assert_eq!(lines(&findings), [""; 0]);
+    assert_eq!(checked.kinds["message"].checked, 45);
+    let most = store.most_read();
+    assert!((3 * MIB..7 * MIB).contains(&most), "{most}");
+    // Those of the long conversation are read again, since they were not held.
+    assert_eq!(store.looked_up(), 40);
+    // All of them are wrong, and mended in several changes.
+    app.store.place().run("UPDATE message SET rev = rev + 1").await;
+    let (checked, findings) = check(&domain, &app.org, true).await;
+    assert_eq!((checked.remaining(), findings.len()), (0, 45), "{:#?}", lines(&findings));
+    assert!(store.applied() > 2, "{}", store.applied());
+    let (read, written) = (store.most_read(), store.most_written());
+    assert!(read < 7 * MIB && written < 13 * MIB, "{read}, {written}");
+    assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(who_is_written_to_without_pause_is_counted_and_not_accused, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let customer = place.id(&world.customer);
+    place.run(&format!("UPDATE conversation SET rev = rev + 1 WHERE customer = {customer}")).await;
+    for repair in [false, true] {
+        let store = Interposed::new(app.store.store());
+        let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+        store.never_rest();
+        let (checked, findings) = check(&domain, &app.org, repair).await;
+        assert_eq!((checked.unsettled, lines(&findings)), (1, Vec::new()), "{repair}");
+        assert_eq!(store.applied(), 0);
+    }
+    // Others are always faster: the database refuses whatever is written to a customer.
+    let (refuse, take) = match place.backend() {
+        Backend::Sqlite => (
+            "CREATE TRIGGER busy BEFORE UPDATE ON customer BEGIN SELECT RAISE(IGNORE); END".to_owned(),
+            "DROP TRIGGER busy",
+        ),
+        Backend::Postgres => (
+            "CREATE FUNCTION busy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER busy BEFORE UPDATE ON customer FOR EACH ROW EXECUTE FUNCTION busy()"
+                .to_owned(),
+            "DROP TRIGGER busy ON customer; DROP FUNCTION busy()",
+        ),
+    };
+    let run = || {
+        Command::new(env!("CARGO_BIN_EXE_konverse"))
+            .args(["check", "--repair", "--database", &app.store.url()])
+            .env_clear()
+            .output()
+            .expect("it runs")
+    };
+    place.run(&refuse).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(
+        (checked.unsettled, lines(&findings)),
+        (1, Vec::new()),
+        "what is theirs is mended with them or not at all"
+    );
+    let output = run();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("1 customers were written to without pause") && said.contains("nothing else differs"),
+        "{said}"
+    );
+    place.run(take).await;
+    let output = run();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_clean(&app, "after they rested").await;
+});
+
+on_both_engines!(blocks_of_every_list_are_mended_in_one_pass, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    let rows = (0..200).map(|n: i64| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": world.conversation, "channel": "chat",
+            "app": "x", "direction": "in", "preview": "hello", "createdAt": app.now().plus(-n - 1_000) });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    let scope = place.id(&world.conversation);
+    let of = place.id(&app.org.id.to_string());
+    place
+        .run(&format!(
+            "INSERT INTO block_due (org, list, scope) SELECT {of}, 8, {scope} WHERE NOT EXISTS \
+        (SELECT 1 FROM block_due WHERE scope = {scope})"
+        ))
+        .await;
+    let count = async || {
+        let blocks = Blocks::of_size(app.store.store(), 2);
+        while app.round(&blocks).await.done > 0 {}
+        place.number(&format!("SELECT count(*) FROM block WHERE scope = {scope}")).await
+    };
+    // More than are looked at at once.
+    assert!(count().await > 70);
+    assert_clean(&app, "counted").await;
+    let before = world.answers().await;
+    // The newest block of each list alone, which the last part comes to; then all of them.
+    for (sql, named) in [
+        (
+            "UPDATE block SET n = n + 1 WHERE at = (SELECT max(b.at) FROM block b WHERE b.list = block.list AND b.scope = block.scope)",
+            5,
+        ),
+        ("UPDATE block SET n = n + 1, rows_before = rows_before + 3", 5),
+        ("UPDATE block_change SET n = n + 1", 0),
+        ("DELETE FROM block WHERE rows_before = 2", 3),
+    ] {
+        place.run(sql).await;
+        let lists: std::collections::BTreeSet<String> =
+            check(&app.domain, &app.org, false).await.1.into_iter().map(|finding| finding.id).collect();
+        assert!(lists.len() >= named, "{sql}: {lists:?}");
+        let (checked, _) = check(&app.domain, &app.org, true).await;
+        assert_eq!(checked.remaining(), 0, "{sql}");
+        assert_clean(&app, sql).await;
+        assert!(count().await > 70);
+        assert_eq!(world.answers().await, before, "{sql}");
+        assert_clean(&app, sql).await;
+    }
 });
 
 on_both_engines!(what_a_revocation_takes_away_is_not_put_back, |app| async move {
@@ -765,6 +1301,15 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
     assert!(lines(&findings).contains(&line) && checked.remaining() == 0, "{:#?}", lines(&findings));
     assert_clean(&app, "shows again").await;
     assert_eq!(world.admin.get(&format!("{path}/messages")).await.ids().len(), 4);
+    // Of what was hidden and showed along with it nothing is known.
+    place.run(&hide("note", &world.note, 1)).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    let line = format!("note {}: it is Deleted, should be No, or an event there", world.note);
+    assert!(lines(&findings).iter().any(|one| one.starts_with(&line)), "{:#?}", lines(&findings));
+    assert!(checked.remaining() > 0);
+    place.run(&hide("note", &world.note, 0)).await;
+    check(&app.domain, &app.org, true).await;
+    assert_clean(&app, "as before").await;
     world.admin.delete(&path).await;
     place.run(&hide("conversation", &world.conversation, 0)).await;
     let (checked, findings) = check(&app.domain, &app.org, true).await;
@@ -787,6 +1332,9 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
     }
     assert_clean(&app, "without events").await;
     let id = world.admin.conversation(&world.other, json!({})).await;
+    world.admin.message(&id, json!({ "direction": "in" })).await;
+    let body = json!({ "emails": [{ "email": "named@example.com" }] });
+    let named = world.admin.post("/v1/customers", body).await.created_id();
     for lane in 0..16 {
         app.store
             .store()
@@ -802,6 +1350,44 @@ on_both_engines!(who_was_deleted_is_what_the_sequence_tells, |app| async move {
         place.number(&format!("SELECT count(*) FROM conversation WHERE id = {} AND hidden = 0", place.id(&id))).await,
         1
     );
+    place.run(&hide("customer", &world.other, 0)).await;
+    check(&app.domain, &app.org, true).await;
+    // So do a message that shows, and a name that is held.
+    for (table, id) in [("conversation", &id), ("customer", &named)] {
+        place.run(&hide(table, id, 1)).await;
+        let (_, findings) = check(&app.domain, &app.org, true).await;
+        let line = format!("{table} {id}: it is Deleted, should be No, or");
+        assert!(lines(&findings).iter().any(|one| one.starts_with(&line)), "{:#?}", lines(&findings));
+        assert_eq!(place.number("SELECT count(*) FROM message WHERE hidden = 0").await, 1, "{table}");
+        place.run(&hide(table, id, 0)).await;
+        check(&app.domain, &app.org, true).await;
+        assert_clean(&app, table).await;
+    }
+});
+
+// What is moved goes on in another lane, which may be read first.
+on_both_engines!(the_last_deletion_counts_in_whichever_lane_it_is, |app| async move {
+    let world = World::new(&app).await;
+    for (from, to) in [(&world.customer, &world.other), (&world.other, &world.customer)] {
+        let path = format!("/v1/conversations/{}", world.admin.conversation(from, json!({})).await);
+        world.admin.delete(&path).await;
+        world.admin.patch(&path, json!({ "deleted": false })).await.ok();
+        world.admin.patch(&path, json!({ "customer": to })).await.ok();
+        assert_clean(&app, "restored and moved").await;
+        world.admin.delete(&path).await;
+        assert_clean(&app, "moved and deleted").await;
+    }
+});
+
+on_both_engines!(a_deleted_note_stays_with_whom_it_was, |app| async move {
+    let world = World::new(&app).await;
+    let (note, conversation) =
+        (format!("/v1/notes/{}", world.note), format!("/v1/conversations/{}", world.conversation));
+    world.admin.patch(&note, json!({ "deleted": true })).await.ok();
+    world.admin.patch(&conversation, json!({ "customer": world.other })).await.ok();
+    assert_clean(&app, "deleted, and its conversation moved").await;
+    world.admin.patch(&note, json!({ "deleted": false })).await.ok();
+    assert_clean(&app, "restored").await;
 });
 
 on_both_engines!(a_name_that_two_say_is_theirs_is_left_to_people, |app| async move {
@@ -817,6 +1403,139 @@ on_both_engines!(a_name_that_two_say_is_theirs_is_left_to_people, |app| async mo
     let named = format!("customer {}: a name (customer.email) is held by {}", world.other, world.customer);
     assert!(lines(&findings).iter().any(|line| line.starts_with(&named) && line.contains("both say it is theirs")));
     assert_eq!(checked.remaining(), 1, "{:#?}", lines(&findings));
+});
+
+// The name is taken from one who does not say it is theirs, unless they say so by then.
+on_both_engines!(a_name_that_its_holder_is_given_meanwhile_is_left, |app| async move {
+    let app = Arc::new(app);
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    // So many that the last is looked at after the first is mended.
+    let mut other = String::new();
+    for _ in 0..12 {
+        other = world.admin.customer().await;
+    }
+    let (customer, holder) = (place.id(&world.customer), place.id(&other));
+    place.run(&format!("UPDATE identifier SET owner = {holder} WHERE owner = {customer}")).await;
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let given = format!(
+        "UPDATE customer SET turn = turn + 1, doc = (SELECT replace(c.doc, '{}', '{}') FROM customer c \
+         WHERE c.id = {customer}) WHERE id = {holder}",
+        world.customer, other
+    );
+    let beside = Arc::clone(&app);
+    store.before_apply(async move { beside.store.place().run(&given).await }).await;
+    check(&domain, &app.org, true).await;
+    assert!(store.conflicts() >= 1, "the mend came too late");
+    let held = format!("SELECT count(*) FROM identifier WHERE owner = {holder}");
+    assert_eq!(place.number(&held).await, 1, "who held it says it is theirs");
+});
+
+on_both_engines!(a_deleted_record_says_nothing_of_names, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    // So many that the last is looked at after the first is mended.
+    let body = json!({ "name": "Jane", "emails": [{ "email": "jane2@example.com" }] });
+    let mut last = String::new();
+    for n in 0..12 {
+        last = match n {
+            11 => world.admin.post("/v1/customers", body.clone()).await.created_id(),
+            _ => world.admin.customer().await,
+        };
+    }
+    world.admin.delete(&format!("/v1/customers/{last}")).await;
+    let (customer, last) = (place.id(&world.customer), place.id(&last));
+    for sql in [
+        format!("UPDATE customer SET doc = replace(doc, 'jane2@example.com', 'jane@example.com') WHERE id = {last}"),
+        format!("UPDATE identifier SET owner = {last} WHERE owner = {customer}"),
+    ] {
+        place.run(&sql).await;
+    }
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 0, "{:#?}", lines(&findings));
+    let found = world.admin.get("/v1/customers/email=jane%40example.com").await.ok();
+    assert_eq!(found["data"]["id"], world.customer.as_str());
+    assert_clean(&app, "after it was mended").await;
+});
+
+// A difference is told where it is, and not what would follow if it were right.
+on_both_engines!(a_hidden_message_is_one_difference, |app| async move {
+    let world = World::new(&app).await;
+    for hidden in [1, 2, 4] {
+        let message = app.store.place().id(&world.messages[1]);
+        app.store.place().run(&format!("UPDATE message SET hidden = {hidden} WHERE id = {message}")).await;
+        let (_, findings) = check(&app.domain, &app.org, false).await;
+        let kinds: Vec<&str> =
+            findings.iter().map(|finding| finding.kind).filter(|kind| *kind != "counted list").collect();
+        assert_eq!(kinds, ["message"], "{:#?}", lines(&findings));
+        let (checked, _) = check(&app.domain, &app.org, true).await;
+        assert_eq!(checked.remaining(), 0);
+    }
+    // The customer shows the newest message, whatever the conversation takes for it.
+    let conversation = app.store.place().id(&world.conversation);
+    app.store.place().run(&format!("UPDATE conversation SET state = NULL WHERE id = {conversation}")).await;
+    let (_, findings) = check(&app.domain, &app.org, false).await;
+    let kinds: Vec<&str> = findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, ["conversation"], "{:#?}", lines(&findings));
+    check(&app.domain, &app.org, true).await;
+    assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(more_than_is_kept_is_counted_and_mended, |app| async move {
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
+    let conversation = admin.conversation(&customer, json!({})).await;
+    let mut importer = Importer::new(&app.domain, app.org.id).await.expect("it begins");
+    let rows = (0..2_100).map(|n: i64| {
+        let row = json!({ "id": format!("65f0000000000000{n:08x}"), "conversation": conversation, "channel": "chat",
+            "app": "x", "direction": "in", "createdAt": app.now().plus(-n - 1_000) });
+        ImportKind::Messages.read(&row.to_string()).expect("a row")
+    });
+    importer.take(ImportKind::Messages, rows.collect()).await.expect("they are taken");
+    app.store.place().run("UPDATE message SET rev = rev + 1").await;
+    let (_, findings) = check(&app.domain, &app.org, false).await;
+    assert_eq!(findings.len(), 2_001);
+    assert!(lines(&findings)[2_000].contains("100 more is not as it should be"), "{}", lines(&findings)[2_000]);
+    let store = Interposed::new(app.store.store());
+    let domain = Domain::new(store.clone(), app.clock.clone(), Ids::new(seeded(5)), Settings::default()).shared();
+    let (checked, findings) = check(&domain, &app.org, true).await;
+    assert_eq!((checked.remaining(), findings.len(), store.applied()), (0, 2_100, 5));
+    assert_clean(&app, "after it was mended").await;
+});
+
+on_both_engines!(what_does_not_stay_mended_is_said_and_left, |app| async move {
+    let world = World::new(&app).await;
+    let sql = match app.store.place().backend() {
+        Backend::Sqlite => {
+            "CREATE TRIGGER spoil AFTER UPDATE ON message BEGIN UPDATE message SET rev = rev + 1 WHERE id = NEW.id; END"
+        }
+        Backend::Postgres => {
+            "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.rev = NEW.rev + 1; RETURN NEW; END'; \
+             CREATE TRIGGER spoil BEFORE UPDATE ON message FOR EACH ROW EXECUTE FUNCTION spoil()"
+        }
+    };
+    app.store.place().run(sql).await;
+    let message = app.store.place().id(&world.messages[1]);
+    app.store.place().run(&format!("UPDATE message SET rev = rev WHERE id = {message}")).await;
+    let (checked, findings) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 1, "{:#?}", lines(&findings));
+    assert!(lines(&findings).iter().any(|line| line.ends_with("(cannot be mended: it was mended and is wrong again)")));
+});
+
+on_both_engines!(a_mended_lane_gives_moments_that_are_not_given_yet, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let conversation = format!("/v1/conversations/{}", world.conversation);
+    world.admin.patch(&conversation, json!({ "name": "One" })).await.ok();
+    let newest = "SELECT max(at) FROM event";
+    let (before, of) = (place.number(newest).await, place.id(&app.org.id.to_string()));
+    place.run(&format!("UPDATE lane SET at = at - 500 WHERE org = {of} AND seq > 0")).await;
+    let (checked, _) = check(&app.domain, &app.org, true).await;
+    assert_eq!(checked.remaining(), 0);
+    world.admin.patch(&conversation, json!({ "name": "Two" })).await.ok();
+    assert!(place.number(newest).await > before);
+    assert_clean(&app, "after it").await;
 });
 
 /// `konverse check | head -1`: who reads along may leave.

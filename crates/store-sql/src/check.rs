@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Walk,
-    WrongBlock,
+    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Verb,
+    Walk, WrongBlock,
 };
 
 use crate::block::{self, Counted};
@@ -21,12 +21,14 @@ const LAST: (i64, Id) = (1 << 62, Id::from_bytes([0xff; 12]));
 /// What SQLite finds wrong is told up to so many lines; it stops there.
 const INTEGRITY: &str = "SELECT integrity_check FROM pragma_integrity_check";
 const NAMES: &str = "SELECT space, value FROM identifier WHERE org = $1 AND owner = $2 ORDER BY space, value";
-const LOST_CUSTOMER_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
-    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = i.owner) \
-    ORDER BY i.value LIMIT $4";
-const LOST_NAMES: &str = "SELECT i.value, i.owner FROM identifier i WHERE i.org = $1 AND i.space = $2 \
-    AND i.value > $3 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.org = $1 AND r.kind = $4 AND r.id = i.owner) \
-    ORDER BY i.value LIMIT $5";
+/// The next names of a space, each with whether its holder is missing. What is read is bounded by the limit, not by how many
+/// are lost.
+const LOST_CUSTOMER_NAMES: &str = "SELECT i.value, i.owner, CAST(CASE WHEN EXISTS (SELECT 1 FROM customer c \
+    WHERE c.org = $1 AND c.id = i.owner) THEN 0 ELSE 1 END AS bigint) FROM (SELECT value, owner FROM identifier \
+    WHERE org = $1 AND space = $2 AND value > $3 ORDER BY value LIMIT $4) i ORDER BY i.value";
+const LOST_NAMES: &str = "SELECT i.value, i.owner, CAST(CASE WHEN EXISTS (SELECT 1 FROM record r \
+    WHERE r.org = $1 AND r.kind = $2 AND r.id = i.owner) THEN 0 ELSE 1 END AS bigint) FROM (SELECT value, owner \
+    FROM identifier WHERE org = $1 AND space = $3 AND value > $4 ORDER BY value LIMIT $5) i ORDER BY i.value";
 const FORGET_NAME: &str = "DELETE FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
 const NEXT_SPACE: &str = "SELECT space FROM identifier WHERE org = $1 AND space > $2 ORDER BY space LIMIT 1";
 const NAMES_OF_SPACE: &str = "SELECT value, owner FROM identifier WHERE org = $1 AND space = $2 AND value > $3 \
@@ -55,16 +57,20 @@ const MEMBERSHIPS: &str = "SELECT user_id, team FROM membership WHERE org = $1 A
     ORDER BY user_id, team LIMIT $4";
 const TALLY_AND_COUNT: &str = "SELECT (SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally \
     WHERE org = $1 AND name = $2), count(*) FROM customer WHERE org = $1 AND hidden = 0";
-const COUNTED_LISTS: &str = "SELECT DISTINCT list, scope FROM (SELECT list, scope FROM block WHERE org = $1 \
-    AND (list, scope) > ($2, $3) UNION SELECT list, scope FROM block_change WHERE org = $1 AND (list, scope) > ($2, $3)) x \
-    ORDER BY list, scope LIMIT $4";
+const NEXT_COUNTED: [&str; 2] = [
+    "SELECT list, scope FROM block WHERE org = $1 AND (list, scope) > ($2, $3) ORDER BY list, scope LIMIT 1",
+    "SELECT list, scope FROM block_change WHERE org = $1 AND (list, scope) > ($2, $3) ORDER BY list, scope LIMIT 1",
+];
+/// Lanes of which only events are left are found from one to the next by the key.
 const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce(l.gone, 0), \
-    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 \
-    UNION SELECT DISTINCT lane FROM event WHERE org = $1) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
+    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 UNION \
+    SELECT t.n FROM (WITH RECURSIVE told(n) AS (SELECT min(lane) FROM event WHERE org = $1 UNION ALL \
+    SELECT (SELECT min(e.lane) FROM event e WHERE e.org = $1 AND e.lane > told.n) FROM told WHERE told.n IS NOT NULL) \
+    SELECT n FROM told WHERE n IS NOT NULL) t) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
 const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
-const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END AS bigint), \
-    CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $1 AND lane = $2 AND seq > $3 AND seq <= $4 \
-    AND (verb = 'restore' OR verb = 'delete' AND changes IS NOT NULL) ORDER BY seq";
+const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = $1 THEN 1 ELSE 0 END AS bigint), \
+    CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $2 AND lane = $3 AND seq > $4 \
+    AND seq <= $5 AND (verb = $6 OR verb = $1 AND changes IS NOT NULL) ORDER BY seq";
 const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
     UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
@@ -87,8 +93,9 @@ const fn credentials(dialect: Dialect) -> &'static str {
 static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| {
     let known: Vec<String> = Table::HIDDEN.iter().map(i64::to_string).collect();
     format!(
-        "SELECT v.id FROM conversation v WHERE v.org = $1 AND v.id > $2 AND (v.hidden NOT IN ({}) OR NOT EXISTS \
-         (SELECT 1 FROM customer c WHERE c.org = $1 AND c.id = v.customer)) ORDER BY v.id LIMIT $3",
+        "SELECT x.id, CAST(CASE WHEN x.hidden IN ({}) AND EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 \
+         AND c.id = x.customer) THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, customer, hidden FROM conversation \
+         WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3) x ORDER BY x.id",
         known.join(", ")
     )
 });
@@ -97,44 +104,51 @@ static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| stray_entries("note"));
 
 fn stray_entries(table: &str) -> String {
     format!(
-        "SELECT e.id FROM {table} e WHERE e.org = $1 AND e.id > $2 AND NOT EXISTS (SELECT 1 FROM conversation v \
-         WHERE v.org = $1 AND v.id = e.conversation) ORDER BY e.id LIMIT $3"
+        "SELECT x.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM conversation v WHERE v.org = $1 AND v.id = x.conversation) \
+         THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, conversation FROM {table} WHERE org = $1 AND id > $2 \
+         ORDER BY id LIMIT $3) x ORDER BY x.id"
     )
 }
 
-fn walk(org: OrgId, walk: Walk, after: Option<Position>, limit: u32) -> Query {
-    let limit = Value::Int(limit.into());
+/// A walk from one of its places on: which rows, in which order, with the parameters but for the limit.
+fn tail(org: OrgId, walk: Walk, after: Position) -> (&'static str, Vec<Value>) {
+    let (at, id) = (Value::from(after.at), Value::from(after.id));
     match walk {
-        Walk::All(kind) => {
-            let (select, after) = (&table::of(kind).select, after.map_or(FIRST.1, |after| after.id));
-            if table::is_shared(kind) {
-                let sql = format!("{select} WHERE org = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4");
-                Query::bounded(sql, vec![org.0.into(), text(kind.name()), after.into(), limit])
-            } else {
-                let sql = format!("{select} WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3");
-                Query::bounded(sql, vec![org.0.into(), after.into(), limit])
-            }
-        }
-        Walk::Conversations(customer, hidden) => {
-            let (select, after) =
-                (&table::of(Kind::Conversation).select, after.map_or(LAST, |after| (after.at.millis(), after.id)));
-            let sql = format!(
-                "{select} WHERE org = $1 AND customer = $2 AND hidden = $3 AND (created_at, id) < ($4, $5) \
-                 ORDER BY created_at DESC, id DESC LIMIT $6"
-            );
-            let hidden = Value::Int(table::hidden_code(hidden));
-            let params = vec![org.0.into(), customer.0.into(), hidden, Value::Int(after.0), after.1.into(), limit];
-            Query::bounded(sql, params)
-        }
-        Walk::Entries(kind, conversation) => {
-            let (select, after) = (&table::of(kind).select, after.map_or(FIRST, |after| (after.at.millis(), after.id)));
-            let sql = format!(
-                "{select} WHERE org = $1 AND conversation = $2 AND (created_at, id) > ($3, $4) \
-                 ORDER BY created_at, id LIMIT $5"
-            );
-            Query::bounded(sql, vec![org.0.into(), conversation.0.into(), Value::Int(after.0), after.1.into(), limit])
-        }
+        Walk::All(kind) if table::is_shared(kind) => (
+            " WHERE org = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
+            vec![org.0.into(), text(kind.name()), id],
+        ),
+        Walk::All(_) => (" WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3", vec![org.0.into(), id]),
+        Walk::Conversations(customer, hidden) => (
+            " WHERE org = $1 AND customer = $2 AND hidden = $3 AND (created_at, id) < ($4, $5) \
+             ORDER BY created_at DESC, id DESC LIMIT $6",
+            vec![org.0.into(), customer.0.into(), Value::Int(table::hidden_code(hidden)), at, id],
+        ),
+        Walk::Entries(_, conversation) => (
+            " WHERE org = $1 AND conversation = $2 AND (created_at, id) > ($3, $4) ORDER BY created_at, id LIMIT $5",
+            vec![org.0.into(), conversation.0.into(), at, id],
+        ),
     }
+}
+
+/// Before the first row of a walk.
+fn start(walk: Walk) -> Position {
+    let (at, id) = if matches!(walk, Walk::Conversations(..)) { LAST } else { FIRST };
+    Position { at: Instant::from_millis(at), id }
+}
+
+fn walk(org: OrgId, walk: Walk, after: Position, limit: usize) -> Query {
+    let (tail, mut params) = tail(org, walk, after);
+    params.push(Value::Int(limit as i64));
+    Query::bounded(format!("{}{tail}", table::of(kind_of(walk)).select), params)
+}
+
+/// How large the texts of a walk's next rows are. No text is read for that.
+fn sizes(org: OrgId, walk: Walk, after: Position, limit: u32) -> Query {
+    let (tail, mut params) = tail(org, walk, after);
+    params.push(Value::Int(limit.into()));
+    let table = table::of(kind_of(walk)).name;
+    Query::bounded(format!("SELECT CAST(coalesce(octet_length(doc), 0) AS bigint) FROM {table}{tail}"), params)
 }
 
 fn kind_of(walk: Walk) -> Kind {
@@ -144,12 +158,12 @@ fn kind_of(walk: Walk) -> Kind {
     }
 }
 
-fn part(walk: Walk, rows: Vec<Vec<Value>>, limit: u32) -> Part {
+/// Rows from a place on, and whether the walk goes on after them.
+fn part(walk: Walk, after: Position, rows: Vec<Vec<Value>>, goes_on: bool) -> Part {
     let (kind, table) = (kind_of(walk), table::of(kind_of(walk)));
-    let is_full = rows.len() == limit as usize;
     let mut part = Part::default();
-    if let Some(last) = rows.last().filter(|_| is_full) {
-        part.next = table.position(last);
+    if goes_on {
+        part.next = rows.last().map_or(Some(after), |last| table.position(last));
         if part.next.is_none() {
             part.rows.push(Found::Unreadable(None, "its place cannot be read, and so not what follows it".into()));
         }
@@ -164,26 +178,35 @@ fn part(walk: Walk, rows: Vec<Vec<Value>>, limit: u32) -> Part {
     part
 }
 
-/// Where the blocks of a list and its rows disagree, in one picture. Changes of a block that is not there stand alone.
-fn wrong_blocks(org: OrgId, list: Counted) -> Query {
+/// Where the next few blocks of a list end, and how many they are.
+const SOME_BLOCKS: &str = "SELECT max(x.at), count(*) FROM (SELECT at FROM block WHERE org = $1 AND list = $2 \
+    AND scope = $3 AND at > $4 ORDER BY at LIMIT $5) x";
+
+/// Where blocks of a list, after one and up to another, and its rows disagree, in one picture. Each is held against the one
+/// before it. Changes of a block that is not there stand alone.
+fn wrong_blocks(org: OrgId, list: Counted, after: i64, upto: i64) -> Query {
     let of = |alias: &str| format!("{alias}.org = $1 AND {alias}.list = $2 AND {alias}.scope = $3");
     let (table, condition) = (list.table(), list.condition("$3"));
     let sql = format!(
         "SELECT x.at, x.kept, x.counted, x.off FROM (SELECT b.at, b.n + coalesce((SELECT CAST(sum(m.n) AS bigint) \
          FROM block_change m WHERE {} AND m.at = b.at), 0) AS kept, (SELECT count(*) FROM {table} r WHERE r.org = $1 \
          AND {condition} AND r.created_at >= b.at AND r.created_at < coalesce((SELECT min(a.at) FROM block a WHERE {} \
-         AND a.at > b.at), {last})) AS counted, b.rows_before - b.above AS off FROM (SELECT b.*, \
-         CAST(sum(b.n) OVER (ORDER BY b.at) AS bigint) - b.n AS above FROM block b WHERE {}) b UNION ALL SELECT m.at, m.n, 0, 0 FROM block_change m \
-         WHERE {} AND NOT EXISTS (SELECT 1 FROM block b WHERE {} AND b.at = m.at)) x \
+         AND a.at > b.at), {last})) AS counted, b.rows_before - coalesce((SELECT p.rows_before + p.n FROM block p \
+         WHERE {} AND p.at < b.at ORDER BY p.at DESC LIMIT 1), 0) AS off FROM block b WHERE {} AND b.at > $4 \
+         AND b.at <= $5 UNION ALL SELECT m.at, m.n, 0, 0 FROM block_change m WHERE {} AND m.at > $4 AND m.at <= $5 \
+         AND NOT EXISTS (SELECT 1 FROM block b WHERE {} AND b.at = m.at)) x \
          WHERE x.kept <> x.counted OR x.off <> 0 ORDER BY x.at LIMIT 10",
         of("m"),
         of("a"),
+        of("p"),
         of("b"),
         of("m"),
         of("b"),
         last = LAST.0,
     );
-    Query::unbounded(sql, list.params(org))
+    let mut params = list.params(org);
+    params.extend([Value::Int(after), Value::Int(upto)]);
+    Query::unbounded(sql, params)
 }
 
 fn numbers<const N: usize>(row: Vec<Value>) -> Result<[i64; N], StoreError> {
@@ -255,20 +278,59 @@ impl<D: Driver> Checks for SqlStore<D> {
         Ok(lost)
     }
 
-    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
-        let queries = walks.iter().map(|(one, after)| walk(org, *one, *after, limit)).collect();
-        let found = self.driver().read(queries).await?;
-        Ok(walks.iter().zip(found).map(|((one, _), rows)| part(*one, rows, limit)).collect())
+    async fn walk(
+        &self,
+        org: OrgId,
+        walks: &[(Walk, Option<Position>)],
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Part>, StoreError> {
+        let walks: Vec<_> = walks.iter().map(|(one, after)| (*one, after.unwrap_or_else(|| start(*one)))).collect();
+        let queries = walks.iter().map(|(one, after)| sizes(org, *one, *after, limit)).collect();
+        let (mut queries_left, mut taken, mut held) = (Vec::new(), Vec::new(), 0);
+        for ((one, after), sizes) in walks.iter().zip(self.driver().read(queries).await?) {
+            let all = sizes.len();
+            let mut rows = 0;
+            for size in sizes {
+                if held >= bytes {
+                    break;
+                }
+                held += usize::try_from(Columns::new(size).int()?).unwrap_or(0);
+                rows += 1;
+            }
+            if rows > 0 {
+                queries_left.push(walk(org, *one, *after, rows));
+            }
+            taken.push((rows, rows < all || all == limit as usize));
+        }
+        let mut found = self.driver().read(queries_left).await?.into_iter();
+        let parts = walks.into_iter().zip(taken).map(|((one, after), (rows, goes_on))| {
+            let rows = if rows > 0 { found.next().unwrap_or_default() } else { Vec::new() };
+            part(one, after, rows, goes_on)
+        });
+        Ok(parts.collect())
     }
 
-    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+    async fn strays(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        after: Option<Id>,
+        limit: u32,
+    ) -> Result<(Vec<Id>, Option<Id>), StoreError> {
         let sql: &'static str = match kind {
             Kind::Message => &STRAY_MESSAGES,
             Kind::Note => &STRAY_NOTES,
             _ => &STRAY_CONVERSATIONS,
         };
         let params = vec![org.0.into(), after.unwrap_or(FIRST.1).into(), Value::Int(limit.into())];
-        self.one(Query::unbounded(sql, params)).await?.into_iter().map(|row| Columns::new(row).id()).collect()
+        let found = self.one(Query::bounded(sql, params)).await?.into_iter().map(|row| {
+            let mut columns = Columns::new(row);
+            Ok((columns.id()?, columns.int()? == 1))
+        });
+        let found: Vec<(Id, bool)> = found.collect::<Result<_, StoreError>>()?;
+        let next = found.last().map(|last| last.0).filter(|_| found.len() == limit as usize);
+        Ok((found.into_iter().filter(|(_, is_stray)| *is_stray).map(|(id, _)| id).collect(), next))
     }
 
     async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError> {
@@ -289,21 +351,23 @@ impl<D: Driver> Checks for SqlStore<D> {
         space: Space,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<(String, Id)>, StoreError> {
-        let mut params = vec![org.0.into(), text(space.name()), text(after)];
+    ) -> Result<(Vec<(String, Id)>, Option<String>), StoreError> {
+        let mut params = vec![org.0.into(), text(space.name()), text(after), Value::Int(limit.into())];
         let sql = match space.kind() {
             Kind::Customer => LOST_CUSTOMER_NAMES,
             kind => {
-                params.push(text(kind.name()));
+                params.insert(1, text(kind.name()));
                 LOST_NAMES
             }
         };
-        params.push(Value::Int(limit.into()));
-        let name = |row| {
+        let found = self.one(Query::bounded(sql, params)).await?.into_iter().map(|row| {
             let mut columns = Columns::new(row);
-            Ok((columns.text()?, columns.id()?))
-        };
-        self.one(Query::unbounded(sql, params)).await?.into_iter().map(name).collect()
+            Ok((columns.text()?, columns.id()?, columns.int()? == 1))
+        });
+        let found: Vec<(String, Id, bool)> = found.collect::<Result<_, StoreError>>()?;
+        let next = found.last().map(|last| last.0.clone()).filter(|_| found.len() == limit as usize);
+        let lost = found.into_iter().filter(|(_, _, is_lost)| *is_lost).map(|(value, owner, _)| (value, owner));
+        Ok((lost.collect(), next))
     }
 
     async fn unknown_names(
@@ -373,32 +437,44 @@ impl<D: Driver> Checks for SqlStore<D> {
         Ok((kept, counted))
     }
 
-    async fn counted_lists(
-        &self,
-        org: OrgId,
-        after: Option<(i64, Id)>,
-        limit: u32,
-    ) -> Result<Vec<(i64, Id)>, StoreError> {
+    async fn next_counted(&self, org: OrgId, after: Option<(i64, Id)>) -> Result<Option<(i64, Id)>, StoreError> {
         let (number, scope) = after.unwrap_or((i64::MIN, FIRST.1));
-        let params = vec![org.0.into(), Value::Int(number), scope.into(), Value::Int(limit.into())];
+        let params = vec![org.0.into(), Value::Int(number), scope.into()];
+        let queries = NEXT_COUNTED.map(|sql| Query::bounded(sql, params.clone())).into();
         let list = |row| {
             let mut columns = Columns::new(row);
             Ok((columns.int()?, columns.id()?))
         };
-        self.one(Query::unbounded(COUNTED_LISTS, params)).await?.into_iter().map(list).collect()
+        let found = self.driver().read(queries).await?.into_iter().flatten().map(list);
+        Ok(found.collect::<Result<Vec<_>, StoreError>>()?.into_iter().min())
     }
 
     fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
         Counted::list(number, scope)
     }
 
-    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
+    async fn wrong_blocks(
+        &self,
+        org: OrgId,
+        list: &List,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<WrongBlock>, Option<i64>), StoreError> {
         let counted = Counted::of(org, list).ok_or_else(|| not_counted(list))?;
+        let after = after.unwrap_or(i64::MIN);
+        let mut params = counted.params(org);
+        params.extend([Value::Int(after), Value::Int(limit.into())]);
+        let mut some = self.one(Query::bounded(SOME_BLOCKS, params)).await?;
+        let mut end = Columns::new(some.pop().unwrap_or_default());
+        let (last, blocks) = (end.optional_int()?, end.int()?);
+        // The last ones come with whatever is left.
+        let next = last.filter(|_| blocks == i64::from(limit));
         let wrong = |row| {
             let [at, kept, counted, off] = numbers(row)?;
             Ok(WrongBlock { at, kept, counted, off })
         };
-        self.one(wrong_blocks(org, counted)).await?.into_iter().map(wrong).collect()
+        let found = self.one(wrong_blocks(org, counted, after, next.unwrap_or(i64::MAX))).await?;
+        Ok((found.into_iter().map(wrong).collect::<Result<_, StoreError>>()?, next))
     }
 
     async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {
@@ -431,7 +507,8 @@ impl<D: Driver> Checks for SqlStore<D> {
     }
 
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
-        let params = vec![org.0.into(), Value::Int(lane.into()), Value::Int(after), Value::Int(upto)];
+        let (delete, restore) = (text(Verb::Delete.name()), text(Verb::Restore.name()));
+        let params = vec![delete, org.0.into(), Value::Int(lane.into()), Value::Int(after), Value::Int(upto), restore];
         let mut deletions = Vec::new();
         for row in self.one(Query::unbounded(DELETIONS, params)).await? {
             let mut columns = Columns::new(row);

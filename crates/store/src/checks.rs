@@ -97,24 +97,37 @@ pub trait Checks: Send + Sync + 'static {
     /// Tables that have rows of an org nobody has founded, each with the org's id.
     async fn lost_orgs(&self) -> Result<Vec<(&'static str, Id)>, StoreError>;
 
-    /// The next part of each of these walks, of at most `limit` rows each.
-    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError>;
+    /// The next part of each of these walks, of at most `limit` rows each. All of them together end when their texts come to
+    /// so many bytes: the row that brings them there is the last, and walks after its own go on where they are.
+    async fn walk(
+        &self,
+        org: OrgId,
+        walks: &[(Walk, Option<Position>)],
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Part>, StoreError>;
 
-    /// Conversations, messages or notes after an id that no walk comes to, because what they belong to is not there or nobody
-    /// knows how they are hidden.
-    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError>;
+    /// Of the next `limit` conversations, messages or notes after an id those that no walk comes to, because what they belong
+    /// to is not there or nobody knows how they are hidden; and where to go on.
+    async fn strays(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        after: Option<Id>,
+        limit: u32,
+    ) -> Result<(Vec<Id>, Option<Id>), StoreError>;
 
     /// The names each of these records of a kind holds, in the order asked.
     async fn names(&self, org: OrgId, kind: Kind, owners: &[Id]) -> Result<Vec<Vec<(Space, String)>>, StoreError>;
 
-    /// Names of a space after one, whose holder is not there at all.
+    /// Of the next `limit` names of a space after one those whose holder is not there at all; and where to go on.
     async fn lost_names(
         &self,
         org: OrgId,
         space: Space,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<(String, Id)>, StoreError>;
+    ) -> Result<(Vec<(String, Id)>, Option<String>), StoreError>;
 
     /// Names of an org after one, by space and value, of spaces nobody knows; each with its holder.
     async fn unknown_names(
@@ -141,19 +154,21 @@ pub trait Checks: Send + Sync + 'static {
     /// A kept count, and how many customers show, both of one moment.
     async fn tally_and_count(&self, org: OrgId, name: &str) -> Result<(i64, i64), StoreError>;
 
-    /// Lists with counted blocks, after the one with this number and scope, each with both.
-    async fn counted_lists(
-        &self,
-        org: OrgId,
-        after: Option<(i64, Id)>,
-        limit: u32,
-    ) -> Result<Vec<(i64, Id)>, StoreError>;
+    /// The list with counted blocks after the one with this number and scope.
+    async fn next_counted(&self, org: OrgId, after: Option<(i64, Id)>) -> Result<Option<(i64, Id)>, StoreError>;
 
     /// The list behind a number and a scope; none for a number nobody knows.
     fn counted_list(&self, number: i64, scope: Id) -> Option<List>;
 
-    /// The blocks of a list that do not say what there is, at one moment.
-    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError>;
+    /// Of the next `limit` blocks of a list after one those that do not say what there is, at one moment, a few at most; and
+    /// where to go on.
+    async fn wrong_blocks(
+        &self,
+        org: OrgId,
+        list: &List,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<WrongBlock>, Option<i64>), StoreError>;
 
     /// Forgets what was counted of a list and marks it to be counted anew.
     async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError>;

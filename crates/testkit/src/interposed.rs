@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Heads,
-    Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows, Space,
-    Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Found,
+    Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows,
+    Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -33,6 +33,9 @@ pub struct Interposed {
     most_written: AtomicUsize,
     reading_on: AtomicUsize,
     most_reading_on: AtomicUsize,
+    looked_up: AtomicUsize,
+    turns: AtomicUsize,
+    restless: AtomicBool,
 }
 
 /// Bytes of rows' texts.
@@ -59,6 +62,9 @@ impl Interposed {
             most_written: AtomicUsize::default(),
             reading_on: AtomicUsize::default(),
             most_reading_on: AtomicUsize::default(),
+            looked_up: AtomicUsize::default(),
+            turns: AtomicUsize::default(),
+            restless: AtomicBool::default(),
         })
     }
 
@@ -70,6 +76,11 @@ impl Interposed {
     /// Lets every change lose from now on, as if others never paused.
     pub fn lose_all(&self) {
         self.taken.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every look-up of a customer find that others wrote to them since the one before.
+    pub fn never_rest(&self) {
+        self.restless.store(true, Ordering::SeqCst);
     }
 
     /// Applies the next change and says that it failed, as when the connection breaks at the commit.
@@ -100,6 +111,11 @@ impl Interposed {
     /// Bytes of texts that one read gave at most since this was last asked.
     pub fn most_read(&self) -> usize {
         self.read.swap(0, Ordering::SeqCst)
+    }
+
+    /// Records looked up by several ids at once so far.
+    pub fn looked_up(&self) -> usize {
+        self.looked_up.load(Ordering::SeqCst)
     }
 
     /// Bytes of texts, those before and those after, of the changes that were being applied at once, at most.
@@ -157,13 +173,19 @@ impl Blocks for Interposed {
 #[async_trait]
 impl Records for Interposed {
     async fn get(&self, org: OrgId, kind: Kind, id: Id) -> Result<Option<Row>, StoreError> {
-        self.inner.get(org, kind, id).await
+        let mut row = self.inner.get(org, kind, id).await?;
+        if let Some(row) = row.as_mut().filter(|row| row.kind == Kind::Customer && self.restless.load(Ordering::SeqCst))
+        {
+            row.turn += 1 + self.turns.fetch_add(1, Ordering::SeqCst) as i64;
+        }
+        Ok(row)
     }
 
     async fn get_many(&self, org: OrgId, kind: Kind, ids: &[Id]) -> Result<Vec<Row>, StoreError> {
         self.is_there()?;
         let rows = self.inner.get_many(org, kind, ids).await?;
         self.read.fetch_max(bytes(&rows), Ordering::SeqCst);
+        self.looked_up.fetch_add(rows.len(), Ordering::SeqCst);
         Ok(rows)
     }
 
@@ -363,11 +385,27 @@ impl Checks for Interposed {
         self.inner.lost_orgs().await
     }
 
-    async fn walk(&self, org: OrgId, walks: &[(Walk, Option<Position>)], limit: u32) -> Result<Vec<Part>, StoreError> {
-        self.inner.walk(org, walks, limit).await
+    async fn walk(
+        &self,
+        org: OrgId,
+        walks: &[(Walk, Option<Position>)],
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Part>, StoreError> {
+        let parts = self.inner.walk(org, walks, limit, bytes).await?;
+        let found = parts.iter().flat_map(|part| &part.rows);
+        let texts = found.map(|found| if let Found::Row(row) = found { row.doc.len() } else { 0 });
+        self.read.fetch_max(texts.sum(), Ordering::SeqCst);
+        Ok(parts)
     }
 
-    async fn strays(&self, org: OrgId, kind: Kind, after: Option<Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
+    async fn strays(
+        &self,
+        org: OrgId,
+        kind: Kind,
+        after: Option<Id>,
+        limit: u32,
+    ) -> Result<(Vec<Id>, Option<Id>), StoreError> {
         self.inner.strays(org, kind, after, limit).await
     }
 
@@ -381,7 +419,7 @@ impl Checks for Interposed {
         space: Space,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<(String, Id)>, StoreError> {
+    ) -> Result<(Vec<(String, Id)>, Option<String>), StoreError> {
         self.inner.lost_names(org, space, after, limit).await
     }
 
@@ -415,21 +453,22 @@ impl Checks for Interposed {
         self.inner.tally_and_count(org, name).await
     }
 
-    async fn counted_lists(
-        &self,
-        org: OrgId,
-        after: Option<(i64, Id)>,
-        limit: u32,
-    ) -> Result<Vec<(i64, Id)>, StoreError> {
-        self.inner.counted_lists(org, after, limit).await
+    async fn next_counted(&self, org: OrgId, after: Option<(i64, Id)>) -> Result<Option<(i64, Id)>, StoreError> {
+        self.inner.next_counted(org, after).await
     }
 
     fn counted_list(&self, number: i64, scope: Id) -> Option<List> {
         self.inner.counted_list(number, scope)
     }
 
-    async fn wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, StoreError> {
-        self.inner.wrong_blocks(org, list).await
+    async fn wrong_blocks(
+        &self,
+        org: OrgId,
+        list: &List,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<WrongBlock>, Option<i64>), StoreError> {
+        self.inner.wrong_blocks(org, list, after, limit).await
     }
 
     async fn forget_blocks(&self, org: OrgId, list: &List) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! What is kept beside the records: names, kept counts, counted blocks, the sequence.
 
 use konverse_model::{Kind, OrgId};
-use konverse_store::{Changes, EventPlace, LaneFacts, Op, Scope, Space};
+use konverse_store::{Changes, EventPlace, LaneFacts, List, Op, Scope, Space, WrongBlock};
 
 use super::report::Difference;
 use super::{Finding, Outcome, Report};
@@ -13,6 +13,9 @@ const MANY: u32 = 1_000;
 
 /// Events read at once.
 const EVENTS: u32 = 5_000;
+
+/// Blocks counted at once, of 256 rows each.
+const BLOCKS: u32 = 64;
 
 fn finding(
     kind: &'static str,
@@ -29,13 +32,13 @@ impl Domain {
         for kind in [Kind::Conversation, Kind::Message, Kind::Note] {
             let mut after = None;
             loop {
-                let some = self.store.strays(org, kind, after, MANY).await?;
-                for id in &some {
+                let (some, next) = self.store.strays(org, kind, after, MANY).await?;
+                for id in some {
                     let found = Difference("what it belongs to".into(), "missing".into(), "there".into());
                     let why = "nothing says what it belonged to".to_owned();
                     report.found(&finding(kind.name(), id, found, Outcome::Beyond(why)));
                 }
-                after = some.last().copied().filter(|_| some.len() == MANY as usize);
+                after = next;
                 if after.is_none() {
                     break;
                 }
@@ -55,17 +58,14 @@ impl Domain {
         for space in Space::ALL {
             let mut after = String::new();
             loop {
-                let some = self.store.lost_names(org, space, &after, MANY).await?;
-                let is_last = some.len() < MANY as usize;
+                let (some, next) = self.store.lost_names(org, space, &after, MANY).await?;
                 for (value, owner) in some {
-                    after.clone_from(&value);
                     let what = format!("a name ({})", space.name());
                     let mend = Op::Release(space, value, owner);
                     self.lost(org, ("name", owner), &what, mend, repair, report).await?;
                 }
-                if is_last {
-                    break;
-                }
+                let Some(next) = next else { break };
+                after = next;
             }
         }
         let mut after = None;
@@ -117,41 +117,48 @@ impl Domain {
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
         let mut after = None;
-        loop {
-            let some = self.store.counted_lists(org, after, MANY).await?;
-            for (number, scope) in &some {
-                report.checked.seen("counted list", 1);
-                // One of a newer program is not ours to judge.
-                let Some(list) = self.store.counted_list(*number, *scope) else { continue };
-                let wrong = self.store.wrong_blocks(org, &list).await?;
-                if wrong.is_empty() {
-                    continue;
-                }
-                let mut outcome = Outcome::Found;
-                if repair {
-                    self.store.forget_blocks(org, &list).await?;
-                    outcome = Outcome::Mended;
-                }
-                let of = match list.scope {
-                    Scope::Org => "the org",
-                    Scope::Customer(_) => "customer",
-                    Scope::Conversation(_) => "conversation",
+        while let Some((number, scope)) = self.store.next_counted(org, after).await? {
+            after = Some((number, scope));
+            report.checked.seen("counted list", 1);
+            // One of a newer program is not ours to judge.
+            let Some(list) = self.store.counted_list(number, scope) else { continue };
+            let wrong = self.first_wrong_blocks(org, &list).await?;
+            if wrong.is_empty() {
+                continue;
+            }
+            let mut outcome = Outcome::Found;
+            if repair {
+                self.store.forget_blocks(org, &list).await?;
+                outcome = Outcome::Mended;
+            }
+            let of = match list.scope {
+                Scope::Org => "the org",
+                Scope::Customer(_) => "customer",
+                Scope::Conversation(_) => "conversation",
+            };
+            let id = format!("of {}s of {of} {scope}", list.kind.name());
+            for block in wrong {
+                let what = format!("the block from {}", block.at);
+                let found = if block.kept == block.counted {
+                    Difference(format!("{what}, rows before it"), format!("{} off", block.off), "exact".into())
+                } else {
+                    Difference::of(&what, block.kept, block.counted)
                 };
-                let id = format!("of {}s of {of} {scope}", list.kind.name());
-                for block in wrong {
-                    let what = format!("the block from {}", block.at);
-                    let found = if block.kept == block.counted {
-                        Difference(format!("{what}, rows before it"), format!("{} off", block.off), "exact".into())
-                    } else {
-                        Difference::of(&what, block.kept, block.counted)
-                    };
-                    report.found(&finding("counted list", &id, found, outcome.clone()));
-                }
+                report.found(&finding("counted list", &id, found, outcome.clone()));
             }
-            after = some.last().copied().filter(|_| some.len() == MANY as usize);
-            if after.is_none() {
-                return Ok(());
+        }
+        Ok(())
+    }
+
+    /// The first blocks of a list that are wrong: one is enough to forget what was counted of it.
+    async fn first_wrong_blocks(&self, org: OrgId, list: &List) -> Result<Vec<WrongBlock>, DomainError> {
+        let mut after = None;
+        loop {
+            let (wrong, next) = self.store.wrong_blocks(org, list, after, BLOCKS).await?;
+            if !wrong.is_empty() || next.is_none() {
+                return Ok(wrong);
             }
+            after = next;
         }
     }
 

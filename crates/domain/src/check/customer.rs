@@ -14,16 +14,19 @@ use super::report::{Difference, differences};
 use super::told::{Own, Told};
 use super::{AT_ONCE, alone, unreadable};
 use crate::customers::{name_customer, names_of};
-use crate::timeline::{Reassessment, Refold, fold_order};
+use crate::timeline::{Reassessment, Refold, again, fold_order};
 use crate::unit::Draft;
+use crate::unit::READ_BYTES;
 use crate::{Domain, DomainError};
 
 /// Conversations whose messages and notes are asked for at once, and how many of each come with the first answer.
 const ABREAST: usize = 25;
 const FIRST: u32 = 30;
 
-/// Messages of a conversation that are held until all of it is read; of longer ones only times and ids are.
+/// Messages of a conversation that are held until all of it is read, and bytes of their texts; of longer ones only times,
+/// ids and sizes are.
 const HELD: usize = 500;
+const HELD_BYTES: usize = 2 << 20;
 
 /// How a conversation is hidden, given its customer and whether it was deleted itself.
 fn conversation_in(customer: Hidden, stored: Hidden, own: Own) -> Hidden {
@@ -49,7 +52,9 @@ fn entry_in(conversation: Hidden, stored: Hidden, own: Own) -> Hidden {
 /// The messages of a conversation as they were read.
 #[derive(Default)]
 struct Messages {
-    keys: Vec<(Instant, Id)>,
+    /// When each was sent, and the bytes of its text.
+    keys: Vec<(Instant, Id, usize)>,
+    bytes: usize,
     held: Vec<Draft<MessageAttributes>>,
     /// All of them could be read.
     whole: bool,
@@ -100,7 +105,7 @@ impl Domain {
         let mut walks: Vec<(Walk, Option<Position>)> =
             Hidden::ALL.map(|hidden| (Walk::Conversations(id, hidden), None)).into();
         while !walks.is_empty() {
-            let parts = self.store.walk(org, &walks, AT_ONCE).await?;
+            let parts = self.store.walk(org, &walks, AT_ONCE, READ_BYTES).await?;
             let mut rows = Vec::new();
             let mut further = Vec::new();
             for ((walk, _), part) in walks.iter().zip(parts) {
@@ -263,7 +268,7 @@ impl Domain {
             .iter()
             .flat_map(|row| [Kind::Message, Kind::Note].map(|kind| (Walk::Entries(kind, ConversationId(row.id)), None)))
             .collect();
-        let mut parts = self.store.walk(org, &walks, FIRST).await?.into_iter();
+        let mut parts = self.store.walk(org, &walks, FIRST, READ_BYTES).await?.into_iter();
         let mut seen = Vec::with_capacity(rows.len());
         for row in rows {
             let (messages, of_notes) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -338,32 +343,32 @@ impl Domain {
         loop {
             notes.checked.seen(Kind::Message.name(), part.rows.len() as u64);
             for found in part.rows {
-                let draft = match found {
+                let (draft, size) = match found {
                     Found::Row(row) => {
                         // A message is never deleted by itself.
-                        let own = Own::Known(false);
-                        look::<MessageAttributes>(notes, *row.clone(), &of.place(org, &row, own))?
+                        let (place, size) = (of.place(org, &row, Own::Known(false)), row.doc.len());
+                        (look::<MessageAttributes>(notes, *row, &place)?, size)
                     }
                     Found::Unreadable(id, why) => {
                         note_unreadable(notes, Kind::Message, id, &why);
-                        None
+                        (None, 0)
                     }
                 };
                 let Some(draft) = draft else {
                     all.whole = false;
                     continue;
                 };
-                if draft.hidden != Hidden::Deleted {
-                    all.keys.push(fold_order(&draft.doc));
-                    if all.keys.len() <= HELD {
-                        all.held.push(draft);
-                    } else {
-                        all.held.clear();
-                    }
+                let (sent_at, id) = fold_order(&draft.doc);
+                all.keys.push((sent_at, id, size));
+                all.bytes += size;
+                if all.keys.len() <= HELD && all.bytes <= HELD_BYTES {
+                    all.held.push(draft);
+                } else {
+                    all.held.clear();
                 }
             }
             let Some(next) = part.next else { return Ok(all) };
-            part = self.further(org, Walk::Entries(Kind::Message, of.id), next).await?;
+            part = self.walk(org, Walk::Entries(Kind::Message, of.id), Some(next)).await?;
         }
     }
 
@@ -400,12 +405,8 @@ impl Domain {
                 }
             }
             let Some(next) = part.next else { return Ok(whole.then_some((count, newest))) };
-            part = self.further(org, Walk::Entries(Kind::Note, of.id), next).await?;
+            part = self.walk(org, Walk::Entries(Kind::Note, of.id), Some(next)).await?;
         }
-    }
-
-    async fn further(&self, org: OrgId, walk: Walk, next: Position) -> Result<Part, DomainError> {
-        Ok(self.store.walk(org, &[(walk, Some(next))], AT_ONCE).await?.pop().unwrap_or_default())
     }
 
     /// Folds all messages in the order they were sent, and notes those of which something follows that they do not say.
@@ -419,12 +420,15 @@ impl Domain {
         keys.sort_unstable();
         let mut held: HashMap<Id, Draft<MessageAttributes>> =
             held.into_iter().map(|message| (message.doc.id, message)).collect();
-        for part in keys.chunks(HELD) {
-            let wanted: Vec<Id> = part.iter().map(|(_, id)| *id).filter(|id| !held.contains_key(id)).collect();
+        let mut rest = &*keys;
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(again(rest));
+            rest = later;
+            let wanted: Vec<Id> = part.iter().map(|(_, id, _)| *id).filter(|id| !held.contains_key(id)).collect();
             for row in self.store.get_many(org, Kind::Message, &wanted).await? {
                 held.insert(row.id, Draft::read(row)?);
             }
-            for (_, id) in part {
+            for (_, id, _) in part {
                 let Some(message) = held.remove(id) else { continue };
                 let mut folded = message.clone();
                 refold.fold(&mut folded.doc);

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use konverse_model::{CustomerId, Id, Kind, OrgId, Position};
-use konverse_store::{Applied, Changes, Conflict, Found, Hidden, Op, Put, Row, StoreError, Walk};
+use konverse_store::{Applied, Changes, Conflict, Found, Hidden, Op, Part, Put, Row, StoreError, Walk};
 use tokio::task::JoinHandle;
 
+use crate::unit::READ_BYTES;
 use crate::{Domain, DomainError, Org};
 
 use directory::Directory;
@@ -28,7 +29,7 @@ use notes::Notes;
 pub use report::{Checked, Finding, Outcome};
 use told::{Own, Told as Sequence};
 
-/// Rows read at once where each is looked at with much that belongs to it.
+/// Rows read at once where each is looked at with much that belongs to it; fewer when they are large.
 const AT_ONCE: u32 = 100;
 
 /// How often a customer is looked at before it is given up as written to without pause.
@@ -193,7 +194,7 @@ impl Domain {
         let (mut looked, mut failures) = (0, 0);
         let mut after: Option<Position> = None;
         loop {
-            let part = self.store.walk(org, &[(Walk::All(kind), after)], AT_ONCE).await?.pop().unwrap_or_default();
+            let part = self.walk(org, Walk::All(kind), after).await?;
             for found in part.rows {
                 let row = match found {
                     Found::Row(row) => row,
@@ -227,6 +228,11 @@ impl Domain {
             settle(kind, &mut running, report, &mut failures).await?;
         }
         Ok(())
+    }
+
+    /// The next part of one walk.
+    async fn walk(&self, org: OrgId, walk: Walk, after: Option<Position>) -> Result<Part, DomainError> {
+        Ok(self.store.walk(org, &[(walk, after)], AT_ONCE, READ_BYTES).await?.pop().unwrap_or_default())
     }
 
     /// Looks at one record with what belongs to it until what was seen is of one moment, and mends it.

@@ -1,7 +1,7 @@
 //! What one look at a customer or a record finds, and the change that would mend it.
 
 use konverse_model::OrgId;
-use konverse_store::{Changes, Row};
+use konverse_store::{Changes, Op, Row};
 
 use super::report::{Checked, Difference, Finding, Outcome};
 use crate::DomainError;
@@ -10,8 +10,10 @@ use crate::unit::{Draft, Tracked};
 /// Findings kept of one customer. Memory has a bound; what is beyond is counted.
 const MOST: usize = 2_000;
 
-/// Parts of a change that mends: what is left is found and mended by the next one.
+/// Parts of a change that mends, and bytes of the texts it holds, before and after: what is left is found and mended by the
+/// next one.
 const PARTS: usize = 500;
+const BYTES: usize = 8 << 20;
 
 /// What can be mended together. What follows from others is worked out when those are right, so only the lowest level that
 /// something was found on is mended; then there is another look.
@@ -41,12 +43,14 @@ pub(super) struct Notes {
     noted: Vec<Noted>,
     beyond: u64,
     level: Option<Level>,
+    /// Of the change's texts.
+    bytes: usize,
     pub(super) changes: Changes,
 }
 
 impl Notes {
     pub(super) fn new(changes: Changes) -> Self {
-        Self { checked: Checked::default(), noted: Vec::new(), beyond: 0, level: None, changes }
+        Self { checked: Checked::default(), noted: Vec::new(), beyond: 0, level: None, bytes: 0, changes }
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -83,10 +87,13 @@ impl Notes {
         if self.level.is_none_or(|lowest| level < lowest) {
             self.level = Some(level);
             self.changes.truncate(0);
+            self.bytes = 0;
         }
-        let taken = self.level == Some(level) && self.changes.ops.len() < PARTS && self.noted.len() < MOST;
+        let parts = self.changes.ops.len();
+        let taken = self.level == Some(level) && parts < PARTS && self.bytes < BYTES && self.noted.len() < MOST;
         if taken {
             mend(&mut self.changes)?;
+            self.bytes += self.changes.ops[parts..].iter().map(bytes).sum::<usize>();
         }
         let id = id.to_string();
         for Difference(what, stored, expected) in found {
@@ -123,6 +130,14 @@ impl Notes {
             left.push(more);
         }
         left
+    }
+}
+
+/// Bytes of a part's texts.
+fn bytes(op: &Op) -> usize {
+    match op {
+        Op::Put(put) => put.now.doc.len() + put.was.as_ref().map_or(0, |was| was.doc.len()),
+        _ => 0,
     }
 }
 

@@ -36,6 +36,16 @@ pub(crate) use status::{Cause, begin_done, change_status, move_restored_closing}
 const READ_AGAIN: usize = 500;
 const BYTES_AGAIN: usize = 4 << 20;
 
+/// How many of these messages, each with the bytes of its text, are read again at once.
+pub(crate) fn again(messages: &[(Instant, Id, usize)]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, _, size): &&(Instant, Id, usize)| {
+        bytes += size;
+        bytes <= BYTES_AGAIN
+    };
+    messages.iter().take(READ_AGAIN).take_while(fits).count().max(1)
+}
+
 /// How far ahead of this clock a message may say it was sent, in milliseconds: clocks differ by as much.
 const SKEW_MS: i64 = 5 * 60_000;
 
@@ -433,13 +443,7 @@ impl<'a> Timeline<'a> {
         messages::forget_messages(&mut conversation.doc, &mut conversation.state);
         let mut rest = &*order;
         while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |(_, _, size): &&(Instant, Id, usize)| {
-                bytes += size;
-                bytes <= BYTES_AGAIN
-            };
-            let few = rest.iter().take(READ_AGAIN).take_while(fits).count().max(1);
-            let (part, later) = rest.split_at(few);
+            let (part, later) = rest.split_at(again(rest));
             rest = later;
             let wanted: Vec<Id> = part
                 .iter()

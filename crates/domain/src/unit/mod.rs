@@ -38,7 +38,7 @@ const LONGEST_WAIT: u64 = 40;
 
 /// Rows read at once when every row of a list must be looked at, and bytes of their texts.
 const READ_AT_ONCE: u32 = 500;
-const READ_BYTES: usize = 4 << 20;
+pub(crate) const READ_BYTES: usize = 4 << 20;
 
 /// Locks that keep writers of one customer from computing against each other in this process. They only save work: the
 /// customer's turn decides, also between processes.
