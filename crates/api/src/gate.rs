@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Instant as Stopwatch;
+use std::time::{Duration, Instant as Stopwatch};
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
 use konverse_model::{CustomerId, Id, OrgId};
 use metrics::{Counter, Histogram, counter, histogram};
+use parking_lot::Mutex;
 use tower::{Service, ServiceExt};
 use tracing::Span;
 
@@ -89,21 +90,38 @@ pub enum Refused {
     Unknown(&'static str),
 }
 
-/// How long a request is waited for: among its extensions, where its caller may be answered before it has ended.
+/// How long a request is waited for: among its extensions, where its caller may be answered otherwise than by its handler.
 ///
 /// A request that is dropped before its end was given up by its caller, who gets no answer, and so it is not counted. When
-/// this has ended, its caller was answered all the same: 503.
+/// this has ended, its caller was answered all the same: 503. It is counted when the last of these is gone.
 #[derive(Clone, Debug, Default)]
-pub struct Patience(Arc<AtomicBool>);
+pub struct Patience(Arc<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    has_ended: AtomicBool,
+    /// A request that has ended, and whose caller may still be told something else.
+    ended: Mutex<Option<Counted>>,
+}
 
 impl Patience {
-    /// Its caller is answered now, whatever becomes of it.
+    /// Its caller is answered now, or will be, whatever becomes of it.
     pub fn end(&self) {
-        self.0.store(true, Relaxed);
+        self.0.has_ended.store(true, Relaxed);
     }
 
     fn has_ended(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.has_ended.load(Relaxed)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(counted) = self.ended.get_mut()
+            && *self.has_ended.get_mut()
+        {
+            counted.told(StatusCode::SERVICE_UNAVAILABLE);
+        }
     }
 }
 
@@ -221,6 +239,7 @@ fn address(app: &App, request: &Request) -> Option<IpAddr> {
 }
 
 /// What the gate knows of the operation behind it.
+#[derive(Debug)]
 struct Passage {
     key: &'static str,
     meter: Meter,
@@ -275,16 +294,19 @@ const CUSTOMERS: &str = "/v1/customers/";
 
 /// The passages, by route and method.
 struct Passages {
-    by_route: matchit::Router<Vec<(Method, Passage)>>,
+    by_route: matchit::Router<Vec<(Method, Arc<Passage>)>>,
     /// Of requests that no operation answers.
-    other: Passage,
+    other: Arc<Passage>,
 }
 
 impl Passages {
     fn new(operations: &[Operation]) -> Self {
-        let mut routes: BTreeMap<String, Vec<(Method, Passage)>> = BTreeMap::new();
+        let mut routes: BTreeMap<String, Vec<(Method, Arc<Passage>)>> = BTreeMap::new();
         for operation in operations {
-            routes.entry(operation.route()).or_default().push((operation.method.clone(), Passage::of(operation)));
+            routes
+                .entry(operation.route())
+                .or_default()
+                .push((operation.method.clone(), Arc::new(Passage::of(operation))));
         }
         let mut by_route = matchit::Router::new();
         for (route, passages) in routes {
@@ -293,7 +315,7 @@ impl Passages {
                 tracing::error!(%error, "an operation is not counted");
             }
         }
-        let other = Passage {
+        let other = Arc::new(Passage {
             key: "other",
             meter: Meter::new("other"),
             path: "unknown",
@@ -301,11 +323,11 @@ impl Passages {
             needs_token: true,
             of_timeline: false,
             tagged: false,
-        };
+        });
         Self { by_route, other }
     }
 
-    fn of(&self, method: &Method, path: &str) -> &Passage {
+    fn of(&self, method: &Method, path: &str) -> &Arc<Passage> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let found = self.by_route.at(path).ok();
         let found = found.and_then(|found| found.value.iter().find(|(one, _)| one == method));
@@ -330,12 +352,20 @@ impl Served {
             return finish(preflight(), app.0.budget.untouched(now));
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let passage = self.passages.of(&method, uri.path());
+        let passage = Arc::clone(self.passages.of(&method, uri.path()));
         let headers = request.headers();
         let span = app.0.process.span.as_ref().map(|begin| begin(&method, headers));
         let patience = request.extensions().get::<Patience>().cloned();
-        let mut counted =
-            Counted { passage, method: &method, path: uri.path(), stopwatch, span, org: None, patience, status: None };
+        let mut counted = Counted {
+            passage: Arc::clone(&passage),
+            method: method.clone(),
+            uri: uri.clone(),
+            stopwatch,
+            span,
+            org: None,
+            patience,
+            end: None,
+        };
         let wish = Wish {
             has: headers.get_all(IF_NONE_MATCH).iter().filter(|_| passage.tagged).cloned().collect(),
             coding: app.0.settings.compress.then(|| Coding::accepted(headers)),
@@ -381,32 +411,44 @@ impl Served {
 }
 
 /// A request that is counted and logged once, when it ends or is given up, with the status its caller was told.
-struct Counted<'a> {
-    passage: &'a Passage,
-    method: &'a Method,
-    path: &'a str,
+#[derive(Debug)]
+struct Counted {
+    passage: Arc<Passage>,
+    method: Method,
+    uri: Uri,
     stopwatch: Stopwatch,
     span: Option<Span>,
     org: Option<OrgId>,
     patience: Option<Patience>,
-    status: Option<StatusCode>,
+    /// Its status, and how long it took.
+    end: Option<(StatusCode, Duration)>,
 }
 
-impl Counted<'_> {
+impl Counted {
+    /// It has been answered. Where its caller may still be told something else, that decides.
     fn end(mut self, status: StatusCode) {
-        self.status = Some(status);
+        self.told(status);
+        if let Some(patience) = self.patience.take() {
+            *patience.0.ended.lock() = Some(self);
+        }
+    }
+
+    fn told(&mut self, status: StatusCode) {
+        let elapsed = self.end.map_or_else(|| self.stopwatch.elapsed(), |(_, elapsed)| elapsed);
+        self.end = Some((status, elapsed));
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        let told = self.patience.as_ref().is_some_and(Patience::has_ended).then_some(StatusCode::SERVICE_UNAVAILABLE);
-        // Nobody was told anything when neither is there.
-        let Some(status) = told.or(self.status) else { return };
-        let elapsed = self.stopwatch.elapsed();
+        if self.patience.as_ref().is_some_and(Patience::has_ended) {
+            self.told(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        // Nobody was told anything when there is none.
+        let Some((status, elapsed)) = self.end else { return };
         let Self { passage, method, org, .. } = self;
         let path = passage.path;
-        let id = id_in(self.path).map(tracing::field::display);
+        let id = id_in(self.uri.path()).map(tracing::field::display);
         passage.meter.count(status, elapsed.as_secs_f64());
         if let Some(span) = &self.span {
             passage.tell(span, status, *org);
@@ -512,6 +554,7 @@ fn finish(mut response: Response, left: Left) -> Response {
 }
 
 /// What is counted of an operation.
+#[derive(Debug)]
 struct Meter {
     by_class: [Counter; 3],
     seconds: Histogram,

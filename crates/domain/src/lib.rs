@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
 use konverse_store::Store;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
@@ -68,7 +68,7 @@ pub struct Domain {
     clock: Arc<dyn Clock>,
     ids: Ids,
     settings: Settings,
-    locks: Vec<Mutex<()>>,
+    queues: unit::Queues,
     looking_through: Semaphore,
     moving: Semaphore,
     waiting: messages::Waiting,
@@ -80,14 +80,13 @@ pub struct Domain {
 impl Domain {
     /// The rules over `store`, with time and randomness handed in.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Ids, settings: Settings) -> Self {
-        let locks = (0..unit::LOCKS).map(|_| Mutex::new(())).collect();
         let (changed, _) = watch::channel(0);
         Self {
             store,
             clock,
             ids,
             settings,
-            locks,
+            queues: unit::Queues::default(),
             looking_through: Semaphore::new(unit::LOOKING_THROUGH),
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),

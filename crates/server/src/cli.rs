@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use konverse_api::ApiSettings;
 use konverse_domain::{Domain, Field, ImportReport, NewToken, Settings};
 use konverse_model::{Role, TokenId};
@@ -24,6 +24,7 @@ use crate::database::{Database, Sizes};
 use crate::edge::EdgeOptions;
 #[cfg(feature = "otel")]
 use crate::otel;
+use crate::redact::{is_secret, redacted};
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{backup, check, conversations, demo, import, orgs, serve, telemetry};
@@ -50,7 +51,7 @@ struct Cli {
     log_format: LogFormat,
     /// Where spans of requests go: an OpenTelemetry collector that speaks OTLP over HTTP, such as http://127.0.0.1:4318.
     #[cfg(feature = "otel")]
-    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, env = "KONVERSE_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -106,7 +107,7 @@ enum Command {
 struct DatabaseOption {
     /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. In a password, write @ / ? & = as %40 %2F
     /// %3F %26 %3D.
-    #[arg(long, env = "KONVERSE_DATABASE", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "KONVERSE_DATABASE", value_name = "URL")]
     database: Database,
     /// Connections to hold to a PostgreSQL server.
     #[arg(long, env = "KONVERSE_POSTGRES_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -341,7 +342,12 @@ struct RestoreOptions {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| without_urls(error).exit());
+    let mut command = without_values(Cli::command());
+    let matched = command.try_get_matches_from_mut(std::env::args_os());
+    let cli = match matched.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return complain(&without_secrets(error.format(&mut command))),
+    };
     let run = || -> anyhow::Result<ExitCode> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -354,36 +360,37 @@ pub fn main() -> ExitCode {
         runtime.block_on(run(cli.command))
     };
     run().unwrap_or_else(|error| {
-        eprintln!("konverse: {}", without_passwords(&format!("{error:#}")));
+        eprintln!("konverse: {}", redacted(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }
 
-/// Takes out of a complaint what stands in URLs before the host, and parameters where a password is among them: a
-/// database's URL may have been given in place of a file or a name.
-fn without_passwords(text: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c)).unwrap_or(after.len());
-        let (url, later) = after.split_at(end);
-        let (user, place) = url.rsplit_once('@').map_or(("", url), |(_, place)| ("…@", place));
-        let place = if place.contains("password") { place.split('?').next().unwrap_or_default() } else { place };
-        shown.extend([before, "://", user, place]);
-        rest = later;
-    }
-    shown + rest
+/// The command line, whose help does not repeat what the environment's variables say.
+fn without_values(command: clap::Command) -> clap::Command {
+    command.mut_args(|option| option.hide_env_values(true)).mut_subcommands(without_values)
+}
+
+/// Shows a complaint about the command line, or the help that was asked for.
+fn complain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let shown = redacted(&text);
+    let _ = match (shown == text, error.use_stderr()) {
+        (true, _) => error.print(),
+        (false, true) => write!(std::io::stderr(), "{shown}"),
+        (false, false) => write!(std::io::stdout(), "{shown}"),
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
 
 /// Takes out of a complaint about the command line what it repeats of it: a database's URL may hold a password, also when
-/// it is misspelt or stands in the wrong place.
-fn without_urls(mut error: clap::Error) -> clap::Error {
+/// it is misspelt or stands in the wrong place, and lists are taken apart.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
     let of_database = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--database"));
     let secret = |kind, value: &ContextValue| match value {
-        ContextValue::String(text) => text.contains("://") || (of_database && kind == ContextKind::InvalidValue),
-        ContextValue::Strings(texts) => texts.iter().any(|text| text.contains("://")),
-        ContextValue::StyledStr(text) => text.to_string().contains("://"),
-        ContextValue::StyledStrs(texts) => texts.iter().any(|text| text.to_string().contains("://")),
+        ContextValue::String(text) => is_secret(text) || (of_database && kind == ContextKind::InvalidValue),
+        ContextValue::Strings(texts) => texts.iter().any(|text| is_secret(text)),
+        ContextValue::StyledStr(text) => is_secret(&text.to_string()),
+        ContextValue::StyledStrs(texts) => texts.iter().any(|text| is_secret(&text.to_string())),
         _ => false,
     };
     let secrets: Vec<_> = error
@@ -402,12 +409,12 @@ fn without_urls(mut error: clap::Error) -> clap::Error {
 
 /// Tells a line on standard output. Whoever read it may have ended; the work and its exit status do not depend on them.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(std::io::stdout(), "{}", redacted(line));
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Demo(options) => demo::demo(options.listen, &options.file, &|text| println!("{text}")).await?,
+        Command::Demo(options) => demo::demo(options.listen, &options.file, &|text| say(&text)).await?,
         Command::Serve(options) => serve(*options).await?,
         Command::Org(OrgCommand::Create { name, database }) => {
             let org = database.domain(Settings::default()).await?.create_org(&name).await?;
@@ -423,7 +430,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Conversations(options) => {
             let domain = options.org.database.domain(Settings::default()).await?;
             let org = orgs::org_named(&domain, &options.org.org).await?;
-            conversations::show(&domain, &org, &options.customer, options.json, &|text| println!("{text}")).await?;
+            conversations::show(&domain, &org, &options.customer, options.json, &say).await?;
         }
         Command::Check(options) => {
             // Other commands make a file that is missing; that one would be found to be right.
@@ -515,7 +522,7 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
     let started = std::time::Instant::now();
     let sources = import::sources(&options.paths)?;
     let mut report = ImportReport::default();
-    let ended = import::import(&domain, &org, &sources, &mut report, &|line| eprintln!("{line}")).await;
+    let ended = import::import(&domain, &org, &sources, &mut report, &|line| eprintln!("{}", redacted(&line))).await;
     println!(
         "{} created, {} already there, {} refused, in {:.1} s",
         report.created,
@@ -530,7 +537,6 @@ async fn import_files(options: ImportOptions) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_an_environment_variable() {

@@ -13,6 +13,7 @@ mod import;
 mod orgs;
 #[cfg(feature = "otel")]
 mod otel;
+mod redact;
 mod serve;
 mod systemd;
 mod telemetry;

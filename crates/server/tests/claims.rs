@@ -2,8 +2,10 @@
 //! long to compute gets done beside others that do not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use konverse_model::{CustomerId, Id};
+use konverse_model::{Clock as _, CustomerId, Id};
 use konverse_store::{CLAIM_MS, claim_on};
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, on_both_engines};
 use serde_json::{Value, json};
@@ -59,9 +61,13 @@ async fn claimed(app: &TestApp, customer: &str, millis: i64) {
 
 /// Nobody holds a claim, once those who have been answered have given theirs back.
 async fn no_claim_is_left(app: &TestApp) {
-    while app.store.place().number(CLAIMS).await != 0 {
-        tokio::task::yield_now().await;
+    for _ in 0..6_000 {
+        if app.store.place().number(CLAIMS).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    panic!("a claim is left");
 }
 
 on_both_engines!(a_change_that_takes_long_is_done_beside_writers_who_never_pause, |app| async move {
@@ -109,6 +115,51 @@ on_both_engines!(a_change_that_takes_long_is_done_beside_writers_who_never_pause
     dear.patch(&format!("/v1/messages/{}", messages[0]), json!({ "preview": "again" })).await.ok();
     assert_eq!(dear_store.conflicts(), 1);
     assert!(claims.lock().await.is_some(), "it was claimed");
+});
+
+on_both_engines!(a_claim_is_renewed_while_its_change_is_computed, |app| async move {
+    let admin = app.admin().await;
+    let (dear_store, dear) = process(&app, &admin).await;
+    let (cheap_store, cheap) = process(&app, &admin).await;
+    let (customer, conversation, messages) = talk(&admin).await;
+    let name = claim_on(app.org.id, CustomerId(customer.parse().expect("an id")));
+    let (reading, clock, looked_at) = (app.store.reopened().await, Arc::clone(&app.clock), Arc::clone(&dear_store));
+    let path = format!("/v1/conversations/{conversation}");
+    let (slow, begun) = (Arc::clone(&app.clock), Begun::default());
+    // The first attempt takes long and loses, so the second one has a claim; that takes long, too.
+    let sending = async move {
+        slow.advance(100);
+        drop(cheap.patch(&path, json!({ "priority": 2 })).await.ok());
+    };
+    let renewed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&renewed);
+    dear_store
+        .before_apply(async move {
+            between(cheap_store, sending, begun).await;
+            let computing = async move {
+                let claimed_until = clock.now().plus(CLAIM_MS);
+                clock.advance(1_000);
+                for _ in 0..6_000 {
+                    // Who asks when the claim would have ended finds it all the same.
+                    if reading
+                        .holder(&name, claimed_until, claimed_until.plus(CLAIM_MS))
+                        .await
+                        .expect("a read")
+                        .is_some()
+                    {
+                        seen.store(true, Ordering::SeqCst);
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            looked_at.before_look(computing).await;
+        })
+        .await;
+    dear.patch(&format!("/v1/messages/{}", messages[0]), json!({ "preview": "changed" })).await.ok();
+    assert_eq!(dear_store.conflicts(), 1);
+    assert!(renewed.load(Ordering::SeqCst), "it was renewed");
+    no_claim_is_left(&app).await;
 });
 
 on_both_engines!(who_dies_with_a_claim_holds_up_that_customer_for_seconds_and_nobody_else, |app| async move {

@@ -309,6 +309,11 @@ fn metric(server: &Running, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("{name} is no number in {text}"))
 }
 
+/// How many requests were counted.
+fn requests(server: &Running, operation: &str, status: &str) -> f64 {
+    metric(server, &format!("konverse_requests_total{{operation=\"{operation}\",status=\"{status}\"}}"))
+}
+
 fn get(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
     let request = axum::http::Request::get(format!("http://konverse{path}"))
         .header("authorization", format!("Bearer {token}"))
@@ -397,6 +402,12 @@ async fn one_address_leaves_half_of_what_may_be_unread_to_others() {
         clients.push((client, connection));
     }
     assert!((450_000.0..524_288.0).contains(&held(&server)), "{}", held(&server));
+    // Those thrown away are counted once, as what their callers were told.
+    let counted = |operation, status| requests(&server, operation, status);
+    assert_eq!(
+        [counted("read-customer", "2xx"), counted("read-customer", "5xx"), counted("other", "5xx")],
+        [5.0, 3.0, 0.0]
+    );
     // When all of its half is spent it is not served at all, but for what says that the process is well.
     let answer = put(&clients[0].0, &large, &admin.token).await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -438,7 +449,10 @@ async fn half_bodies_of_an_address_are_bounded() {
 
 /// Sends 50 of them on two connections, of which no more than some find room.
 async fn half_bodies_are_refused(app: &TestApp, admin: &Actor, more: &[&str], room: usize) {
-    let server = serve(app, &[&["--unread-answers", "1", "--body-seconds", "86400"], more].concat());
+    let server = serve(
+        app,
+        &[&["--unread-answers", "1", "--body-seconds", "86400", "--metrics-listen", "127.0.0.1:0"], more].concat(),
+    );
     let body = large().to_string();
     let half = Bytes::from(body.as_bytes()[..body.len() / 2].to_vec());
     let mut connections = Vec::new();
@@ -463,6 +477,11 @@ async fn half_bodies_are_refused(app: &TestApp, admin: &Actor, more: &[&str], ro
         .await;
     let (refused, waiting): (Vec<_>, Vec<_>) = answers.into_iter().partition(tokio::task::JoinHandle::is_finished);
     assert!(!waiting.is_empty(), "some have room");
+    // Each is counted once. Who comes while all is spent is not even asked what it wants.
+    let [begun, not_begun, misread] = [("create-customer", "5xx"), ("other", "5xx"), ("create-customer", "4xx")]
+        .map(|(operation, status)| requests(&server, operation, status));
+    assert!(begun > 0.0 && misread == 0.0, "{begun} {misread}");
+    assert_eq!(begun + not_begun, refused.len() as f64);
     for answer in refused {
         let answer = answer.await.expect("no panic").expect("an answer");
         assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));
@@ -722,8 +741,7 @@ async fn who_hangs_up_is_answered_nothing_and_not_counted() {
     drop(client);
     becomes("it is gone", || metric(&server, "konverse_connections_open{listener=\"api\"}") == 0.0).await;
     for (status, count) in [("2xx", 1.0), ("4xx", 0.0), ("5xx", 0.0)] {
-        let name = format!("konverse_requests_total{{operation=\"read-customer\",status=\"{status}\"}}");
-        assert_eq!(metric(&server, &name), count, "{status}");
+        assert_eq!(requests(&server, "read-customer", status), count, "{status}");
     }
     lock.release().await;
     assert_eq!(Client::new(&server).get(&path, &admin.token).status, 200);
@@ -747,12 +765,9 @@ on_both_engines!(a_write_that_takes_too_long_is_not_said_to_have_failed, |app| a
     assert!(!answer.head.contains("\r\nretry-after:"), "nobody is told to do it twice: {answer:?}");
     assert!(answer.body["error"].as_str().expect("a text").contains("may have been done"), "{answer:?}");
     // It is counted when it ends, once, as what its caller was told.
-    let counted = |server: &Running, operation: &str, status: &str| {
-        metric(server, &format!("konverse_requests_total{{operation=\"{operation}\",status=\"{status}\"}}"))
-    };
     let all = |server: &Running| {
         [("create-customer", "2xx"), ("create-customer", "5xx"), ("other", "5xx")]
-            .map(|(operation, status)| counted(server, operation, status))
+            .map(|(operation, status)| requests(server, operation, status))
     };
     assert_eq!(all(&server), [0.0; 3]);
     // It is waited for like any other that runs.

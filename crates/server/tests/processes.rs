@@ -549,7 +549,9 @@ async fn a_long_conversation_is_folded_anew_without_being_held() {
     let path = format!("/v1/messages/{}", message_named(&admin, "m650").await);
     let text = admin.attributes(&path).await["preview"].clone();
     // What only the first and the last message tell others of is no reason to look at the rest.
-    counted.patch(&path, json!({ "subject": "changed" })).await.ok();
+    for change in [json!({ "subject": "changed" }), json!({ "preview": "changed" }), json!({ "preview": text })] {
+        counted.patch(&path, change).await.ok();
+    }
     assert_eq!(store.rows_read(Kind::Message), (0, 0));
     counted.patch(&path, json!({ "meta": { "to": "changed" } })).await.ok();
     let (all, most) = store.rows_read(Kind::Message);

@@ -20,6 +20,7 @@ type Act = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Interposed {
     inner: Arc<dyn Store>,
     before_apply: Mutex<Vec<Act>>,
+    before_look: Mutex<Option<Act>>,
     conflicts: AtomicUsize,
     refused: AtomicUsize,
     applied: AtomicUsize,
@@ -49,6 +50,7 @@ impl Interposed {
         Arc::new(Self {
             inner,
             before_apply: Mutex::default(),
+            before_look: Mutex::default(),
             conflicts: AtomicUsize::default(),
             refused: AtomicUsize::default(),
             applied: AtomicUsize::default(),
@@ -71,6 +73,11 @@ impl Interposed {
     /// Does this once, before the next change is applied. Several are done one before each.
     pub async fn before_apply(&self, act: impl Future<Output = ()> + Send + 'static) {
         self.before_apply.lock().await.insert(0, Box::pin(act));
+    }
+
+    /// Does this once, before what surrounds a record is looked at next: while a change is computed, after its first attempt.
+    pub async fn before_look(&self, act: impl Future<Output = ()> + Send + 'static) {
+        *self.before_look.lock().await = Some(Box::pin(act));
     }
 
     /// Lets every change lose from now on, as if others never paused.
@@ -217,6 +224,10 @@ impl Records for Interposed {
         id: Id,
         user: Option<UserId>,
     ) -> Result<Option<Surroundings>, StoreError> {
+        let act = self.before_look.lock().await.take();
+        if let Some(act) = act {
+            act.await;
+        }
         let found = self.inner.surroundings(org, kind, id, user).await;
         self.looks.fetch_add(1, Ordering::SeqCst);
         found

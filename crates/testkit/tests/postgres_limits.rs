@@ -82,6 +82,25 @@ fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
 }
 
+/// Begins reads that wait for the lock.
+fn begin(reads: &mut JoinSet<Result<Value, StoreError>>, store: &Arc<PostgresStore>, count: usize) {
+    for _ in 0..count {
+        let store = Arc::clone(store);
+        reads.spawn(async move { read(&store, LOCKED, Cost::Unbounded).await });
+    }
+}
+
+/// Waits until so many of them run.
+async fn run(store: &PostgresStore, count: usize) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let count = Value::Int(i64::try_from(count).expect("it is small"));
+    becomes("all of the share is used", async || {
+        read(store, waiting, Cost::Bounded).await.expect("a bounded read") == count
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dear_reads_have_a_share_and_a_queue_and_leave_the_rest_alone() {
     let database = fresh_database().await;
@@ -91,25 +110,47 @@ async fn dear_reads_have_a_share_and_a_queue_and_leave_the_rest_alone() {
     // A quarter of eight, and the queue.
     let (running, queue) = (2, 32);
     let mut reads = JoinSet::new();
-    for _ in 0..running + queue + 5 {
-        let store = Arc::clone(&store);
-        reads.spawn(async move { read(&store, LOCKED, Cost::Unbounded).await });
-    }
+    begin(&mut reads, &store, running + queue + 5);
     for _ in 0..5 {
         assert_unavailable(reads.join_next().await.expect("one is refused").expect("it does not panic"));
     }
+    run(&store, running).await;
     // Nothing else waits for them.
     store.ping().await.expect("a bounded read");
     assert!(write(&store, "a").await.expect("a write"));
+
+    // Callers who hang up, while they wait or while it runs, take nothing of either along.
+    reads.shutdown().await;
+    begin(&mut reads, &store, running);
+    run(&store, running).await;
+    begin(&mut reads, &store, queue + 5);
+    for _ in 0..5 {
+        assert_unavailable(reads.join_next().await.expect("one is refused").expect("it does not panic"));
+    }
     holder.batch_execute("SELECT pg_advisory_unlock(42)").await.expect("it was held");
-    let outcomes = reads.join_all().await;
+    let outcomes = std::mem::take(&mut reads).join_all().await;
     assert_eq!(outcomes.len(), running + queue);
+    let read_at_last = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(read_at_last > running, "the queue has room again: {outcomes:?}");
     for outcome in outcomes {
         // On a slow machine one may have waited for its turn for too long.
         if let Err(error) = outcome {
             assert_unavailable::<()>(Err(error));
         }
     }
+
+    // Nor does what fails, also where the connection is not used again.
+    for _ in 0..running {
+        let failed = read(&store, "SELECT 1::bigint / 0", Cost::Unbounded).await;
+        assert!(matches!(failed, Err(StoreError::Database(_))), "{failed:?}");
+        let cancelled = "SELECT 1::bigint FROM pg_cancel_backend(pg_backend_pid()), pg_sleep(100)";
+        assert_unavailable(read(&store, cancelled, Cost::Unbounded).await);
+    }
+    holder.batch_execute("SELECT pg_advisory_lock(42)").await.expect("a lock");
+    begin(&mut reads, &store, running);
+    run(&store, running).await;
+    holder.batch_execute("SELECT pg_advisory_unlock(42)").await.expect("it was held");
+    assert!(reads.join_all().await.iter().all(Result::is_ok));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,21 +6,23 @@
 mod custom;
 mod draft;
 mod events;
+mod queue;
 mod turn;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use konverse_model::{CustomerId, Id, Kind, OrgId};
+use konverse_model::{Id, Kind, OrgId};
 use konverse_store::{Applied, Changes, Conflict, List, Order, Row, Rows, Scope, Start, StoreError, Window};
-use tokio::sync::{MutexGuard, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinHandle;
 
 use crate::{Domain, DomainError};
 
 pub(crate) use custom::{merge_custom, object, without_nulls};
 pub(crate) use draft::{Draft, Stored, Told, Tracked, needed};
+pub(crate) use queue::Queues;
 pub(crate) use turn::Turn;
 
 /// How often a change is computed again after losing against others. A write without a condition waits its turn: it is
@@ -40,10 +42,6 @@ const LONGEST_WAIT: u64 = 40;
 const READ_AT_ONCE: u32 = 500;
 pub(crate) const READ_BYTES: usize = 4 << 20;
 
-/// Locks that keep writers of one customer from computing against each other in this process. They only save work: the
-/// customer's turn decides, also between processes.
-pub(crate) const LOCKS: usize = 256;
-
 /// Changes that may look through something long at once (a conversation's messages, a customer's conversations), however
 /// many customers they are of: it bounds the memory they take together, and leaves processors to the others.
 pub(crate) const LOOKING_THROUGH: usize = 2;
@@ -51,35 +49,7 @@ pub(crate) const LOOKING_THROUGH: usize = 2;
 /// Long conversations that may be moved at once.
 pub(crate) const MOVING: usize = 1;
 
-fn lock_of(org: OrgId, customer: CustomerId) -> usize {
-    let bytes = org.0.bytes().iter().chain(customer.0.bytes());
-    bytes.fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte))) % LOCKS
-}
-
 impl Domain {
-    pub(crate) async fn lock(&self, org: OrgId, customer: CustomerId) -> MutexGuard<'_, ()> {
-        self.locks[lock_of(org, customer)].lock().await
-    }
-
-    /// The same, unless somebody has it.
-    pub(crate) fn try_lock(&self, org: OrgId, customer: CustomerId) -> Option<MutexGuard<'_, ()>> {
-        self.locks[lock_of(org, customer)].try_lock().ok()
-    }
-
-    /// Both customers' locks, always in the same order, so that two moves cannot wait for each other.
-    pub(crate) async fn lock_both(
-        &self,
-        org: OrgId,
-        a: CustomerId,
-        b: CustomerId,
-    ) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
-        let (first, second) = (lock_of(org, a), lock_of(org, b));
-        let (low, high) = (first.min(second), first.max(second));
-        let low_guard = self.locks[low].lock().await;
-        let high_guard = if high == low { None } else { Some(self.locks[high].lock().await) };
-        (low_guard, high_guard)
-    }
-
     /// Computes a change and applies it; computes it again when another change came between.
     ///
     /// A unique key that turns out to be taken is met again by the computation's own look-ups, which can name the

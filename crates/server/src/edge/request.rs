@@ -23,11 +23,9 @@ use super::budget::{Budget, Spent};
 use super::watch::Watch;
 
 const AMBIGUOUS: Refused = Refused::Malformed("The request must not have both Content-Length and Transfer-Encoding");
-const SPENT: Refused =
-    Refused::Unavailable("Too many requests and answers are on their way and not read yet; try again");
-const ADDRESS_SPENT: Refused = Refused::Unavailable(
-    "Too many requests and answers from and to this address are on their way and not read yet; try again",
-);
+const SPENT: &str = "Too many requests and answers are on their way and not read yet; try again";
+const ADDRESS_SPENT: &str =
+    "Too many requests and answers from and to this address are on their way and not read yet; try again";
 const CONNECTION_SPENT: Refused =
     Refused::Unavailable("Too many answers on this connection are not read yet; read them and try again");
 const READ_TOO_LONG: Refused = Refused::GivenUp("The answer took too long to make and was given up; try again");
@@ -86,19 +84,29 @@ impl<B: Behind> Front<B> {
         async move {
             let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
             let probes = reads && PROBES.contains(&request.uri().path().trim_end_matches('/'));
-            let response = front.respond(request, number, reads, probes).await;
-            Ok(front.counted(response, open, reads && !probes))
+            // Until it is known what the caller is told.
+            let patience = Patience::default();
+            let response = front.respond(request, &patience, number, reads, probes).await;
+            Ok(front.counted(response, open, &patience, reads && !probes))
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, number: u64, reads: bool, probes: bool) -> Response<Body> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        patience: &Patience,
+        number: u64,
+        reads: bool,
+        probes: bool,
+    ) -> Response<Body> {
         if self.watch.ambiguous(number) {
             self.watch.linger();
             return self.behind.refusal(AMBIGUOUS);
         }
         if !probes {
             if let Some(spent) = self.watch.share.spent() {
-                return self.closing(&request, self.no_room(spent));
+                let refusal = self.behind.refusal(Refused::Unavailable(self.no_room(spent)));
+                return self.closing(&request, refusal);
             }
             if !self.watch.share.has_room() && timeout(self.limits.request, self.watch.share.room()).await.is_err() {
                 return self.closing(&request, self.behind.refusal(CONNECTION_SPENT));
@@ -106,7 +114,6 @@ impl<B: Behind> Front<B> {
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(ConnectInfo(self.peer));
-        let patience = Patience::default();
         parts.extensions.insert(patience.clone());
         let is_http1 = parts.version <= Version::HTTP_11;
         let waits = is_http1 && parts.headers.contains_key(EXPECT);
@@ -121,10 +128,10 @@ impl<B: Behind> Front<B> {
         let now = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
         let mut response = match now {
             Poll::Ready(response) => response.unwrap_or_else(|never| match never {}),
-            Poll::Pending => self.in_time(answering, rest.as_ref(), &patience, reads).await,
+            Poll::Pending => self.in_time(answering, rest.as_ref(), patience, reads).await,
         };
         if let Some(spent) = rest.as_ref().and_then(|rest| rest.refused()) {
-            response = self.no_room(spent);
+            response = self.given_up(patience, spent);
             if is_http1 {
                 self.close(&mut response);
             }
@@ -187,13 +194,19 @@ impl<B: Behind> Front<B> {
         }
     }
 
-    /// The answer for want of room.
-    fn no_room(&self, spent: Spent) -> Response<Body> {
+    /// What is said for want of room.
+    fn no_room(&self, spent: Spent) -> &'static str {
         self.budget.refuses(spent);
-        self.behind.refusal(match spent {
+        match spent {
             Spent::All => SPENT,
             Spent::Address => ADDRESS_SPENT,
-        })
+        }
+    }
+
+    /// The same, to a request that has been answered otherwise.
+    fn given_up(&self, patience: &Patience, spent: Spent) -> Response<Body> {
+        patience.end();
+        self.behind.refusal(Refused::GivenUp(self.no_room(spent)))
     }
 
     /// A refusal before the body was looked at: where one was coming, the connection ends.
@@ -210,7 +223,7 @@ impl<B: Behind> Front<B> {
     }
 
     /// The answer with its bytes counted. One that was read is thrown away when there is no room for it.
-    fn counted(&self, response: Response<Body>, open: Open, reads: bool) -> Response<Sending> {
+    fn counted(&self, response: Response<Body>, open: Open, patience: &Patience, reads: bool) -> Response<Sending> {
         let bytes =
             |response: &Response<Body>| usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         let share = &self.watch.share;
@@ -223,7 +236,7 @@ impl<B: Behind> Front<B> {
             size
         } else {
             if let Err(spent) = share.try_take(size) {
-                response = self.no_room(spent);
+                response = self.given_up(patience, spent);
                 size = bytes(&response);
                 share.take(size);
             }
