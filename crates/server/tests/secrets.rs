@@ -130,7 +130,7 @@ on_both_engines!(nothing_of_people_and_no_secret_is_logged_however_much_is, |app
 });
 
 /// Ways to write a database's URL, right and wrong, with its password in it. Nobody listens at port 1.
-const URLS: [&str; 34] = [
+const URLS: [&str; 35] = [
     "postgres://ada:PW@127.0.0.1:1/x",
     "postgres:/ada:PW@127.0.0.1:1/x",
     "postgres//ada:PW@db/x",
@@ -165,6 +165,7 @@ const URLS: [&str; 34] = [
     "postgres://ada:PW/x",
     "postgres://127.0.0.1:1/x?user=ada&password=PW",
     "host=127.0.0.1 password=PW",
+    "127.0.0.0/8,ada:PW@db/x",
 ];
 
 /// The program, in a folder of its own: what is taken for a file's name stays there.
