@@ -14,6 +14,7 @@ mod fresh;
 mod health;
 mod open;
 mod read;
+mod whole;
 mod write;
 
 use std::path::Path;
