@@ -30,6 +30,9 @@ const PAGE: usize = 14;
 const LAST_FRAME: usize = 16;
 const PAGES: usize = 20;
 
+/// Where behind both copies the number of frames is that are copied back.
+const COPIED_BACK: usize = 2 * COPY;
+
 /// Bytes of the log from which on it is to begin anew. An import rewrites the same index pages in every transaction, and
 /// each copy back that it can skip is saved.
 const LOG: u64 = 128 << 20;
@@ -37,10 +40,10 @@ const LOG: u64 = 128 << 20;
 /// Customers share this many places: one that is written to makes answers about the others of its place old as well.
 const PLACES: usize = 4096;
 
-type Header = [u8; COPY];
+pub(crate) type Header = [u8; COPY];
 
-/// Index files that were opened, by device and inode. They are never closed: closing any descriptor of a file drops
-/// every lock this process holds on it, also those SQLite relies on.
+/// Databases and index files that were opened, by device and inode. They are never closed: closing any descriptor of a file
+/// drops every lock this process holds on it, also those SQLite relies on.
 static OPENED: LazyLock<Mutex<HashMap<(u64, u64), &'static File>>> = LazyLock::new(Mutex::default);
 
 /// What is known of the commits to a file.
@@ -64,25 +67,34 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(number)
 }
 
-/// Bytes of so many pages as stand at a place of the header.
-fn bytes(header: &Header, at: usize) -> u64 {
+/// Bytes of a page.
+fn page(header: &Header) -> u64 {
     // 65,536 does not fit and is written as 1.
-    let page = match u16::from_ne_bytes([header[PAGE], header[PAGE + 1]]) {
+    match u16::from_ne_bytes([header[PAGE], header[PAGE + 1]]) {
         1 => 1 << 16,
         page => u64::from(page),
-    };
-    u64::from(number(header, at)) * page
+    }
 }
 
 /// Bytes of the log, as its header tells.
 fn log(header: &Header) -> u64 {
-    bytes(header, LAST_FRAME)
+    u64::from(number(header, LAST_FRAME)) * page(header)
 }
 
-fn opened(database: &Path) -> std::io::Result<&'static File> {
-    let mut path = OsString::from(database);
-    path.push("-shm");
-    let path = Path::new(&path);
+/// How large the database is, and what of it is in the log.
+pub(crate) struct Extent {
+    pub(crate) header: Header,
+    /// Bytes of a page.
+    pub(crate) page: u64,
+    /// Pages as of the last commit; 0 where nobody has committed since the log was made.
+    pub(crate) pages: u64,
+    /// Frames of the log up to the last commit.
+    pub(crate) frames: u64,
+    /// How many of these, at least, are in the file as well.
+    pub(crate) copied_back: u64,
+}
+
+pub(crate) fn opened(path: &Path) -> std::io::Result<&'static File> {
     let data = path.metadata()?;
     let mut known = OPENED.lock();
     if let Some(file) = known.get(&(data.dev(), data.ino())) {
@@ -98,7 +110,9 @@ impl Freshness {
     /// Of a database in which a connection is open that stays open, so that the index stays the same file. Where the
     /// index cannot be read nothing is ever known to be fresh.
     pub(crate) fn of(database: &Path) -> Self {
-        let index = opened(database)
+        let mut index = OsString::from(database);
+        index.push("-shm");
+        let index = opened(Path::new(&index))
             .inspect_err(
                 |error| tracing::warn!(%error, "the log's index cannot be read: nothing will be kept in memory"),
             )
@@ -194,10 +208,20 @@ impl Freshness {
         }
     }
 
-    /// Bytes of the database as of the last commit; 0 where nobody has committed since the log was made. The file is shorter
-    /// while some of that is in the log alone. None while a commit is being written into the index.
-    pub(crate) fn size(&self) -> Option<u64> {
-        self.header().map(|header| bytes(&header, PAGES))
+    /// None while a commit is being written into the index.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        let header = self.header()?;
+        let mut copied_back = [0; 4];
+        self.index?.read_exact_at(&mut copied_back, COPIED_BACK as u64).ok()?;
+        let extent = Extent {
+            header,
+            page: page(&header),
+            pages: number(&header, PAGES).into(),
+            frames: number(&header, LAST_FRAME).into(),
+            copied_back: u32::from_ne_bytes(copied_back).into(),
+        };
+        // Never without a size of pages, unless there are none.
+        (extent.page > 0 || extent.pages == 0).then_some(extent)
     }
 
     /// Whether the log waits to begin anew. It does so with the next write after all of it was copied back, if then nobody

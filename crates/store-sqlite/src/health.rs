@@ -9,12 +9,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use konverse_store::{StoreError, Unready};
 
 use crate::fresh::Freshness;
+use crate::whole::Whole;
 
 /// What is beside the database and belongs to it: its log, and the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -25,9 +25,7 @@ type Identity = (u64, u64);
 /// What is known of a database's files.
 pub(crate) struct Health {
     files: Vec<(PathBuf, Identity)>,
-    /// Bytes of the database's file when it was last looked at.
-    seen: AtomicU64,
-    fresh: Arc<Freshness>,
+    whole: Whole,
     /// Bytes that must be free beside them.
     least_free: u64,
     /// Set once one of the files is no longer at its path. It stays: what others did to the files meanwhile cannot be known.
@@ -39,24 +37,20 @@ pub(crate) struct Health {
 impl Health {
     /// Of a database in which a connection is open that stays open, so that the log and its index stay the same files.
     pub(crate) fn of(database: &Path, fresh: Arc<Freshness>, least_free: u64) -> Result<Self, StoreError> {
-        let file = |suffix: &str| {
+        let beside = |suffix: &str| {
             let mut path = OsString::from(database);
             path.push(suffix);
-            let path = PathBuf::from(path);
-            let data = fs::metadata(&path)
-                .map_err(|error| StoreError::Database(format!("cannot look at {}: {error}", path.display())))?;
-            Ok(((path, (data.dev(), data.ino())), data.len()))
+            PathBuf::from(path)
         };
-        let (files, lengths): (_, Vec<u64>) =
-            SUFFIXES.into_iter().map(file).collect::<Result<Vec<_>, StoreError>>()?.into_iter().unzip();
-        Ok(Self {
-            files,
-            seen: AtomicU64::new(lengths.first().copied().unwrap_or(0)),
-            fresh,
-            least_free,
-            lost: OnceLock::new(),
-            damaged: OnceLock::new(),
-        })
+        let failed = |path: &Path, error| StoreError::Database(format!("cannot look at {}: {error}", path.display()));
+        let file = |suffix: &str| {
+            let path = beside(suffix);
+            let data = fs::metadata(&path).map_err(|error| failed(&path, error))?;
+            Ok((path, (data.dev(), data.ino())))
+        };
+        let files = SUFFIXES.into_iter().map(file).collect::<Result<Vec<_>, StoreError>>()?;
+        let whole = Whole::of(database, &beside("-wal"), fresh).map_err(|error| failed(database, error))?;
+        Ok(Self { files, whole, least_free, lost: OnceLock::new(), damaged: OnceLock::new() })
     }
 
     /// Whether the paths still lead to the files that are open, and the database's is whole. After the first time it is not
@@ -64,19 +58,20 @@ impl Health {
     pub(crate) fn is_in_place(&self) -> Result<(), StoreError> {
         self.was_in_place()?;
         for (n, (path, identity)) in self.files.iter().enumerate() {
+            let unseen = |error| StoreError::Unavailable(format!("cannot look at {}: {error}", path.display()));
             let what = match fs::metadata(path) {
-                Ok(data) if (data.dev(), data.ino()) == *identity => match n == 0 && self.is_cut_short(data.len()) {
-                    true => "was cut short",
-                    false => continue,
-                },
+                Ok(data) if (data.dev(), data.ino()) == *identity => {
+                    match n == 0 && self.whole.is_cut_short().map_err(unseen)? {
+                        true => "was cut short",
+                        false => continue,
+                    }
+                }
                 Ok(_) => "was replaced by another file",
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                     "was moved or deleted"
                 }
                 // It may be there all the same, so it is asked for again.
-                Err(error) => {
-                    return Err(StoreError::Unavailable(format!("cannot look at {}: {error}", path.display())));
-                }
+                Err(error) => return Err(unseen(error)),
             };
             let lost = format!("{} {what} while it was open", path.display());
             if self.lost.set(lost.clone()).is_ok() {
@@ -95,22 +90,16 @@ impl Health {
         self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Stopped(lost.clone())))
     }
 
-    /// Whether the file has become shorter than what was committed to it. `VACUUM` makes it shorter, too, but commits that
-    /// first.
-    fn is_cut_short(&self, length: u64) -> bool {
-        let before = self.seen.swap(length, Ordering::Relaxed);
-        if length >= before {
-            return false;
+    /// Why a write failed: where the file is not whole, SQLite finds it damaged.
+    pub(crate) fn of_write(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Corrupt(_)) {
+            return error;
         }
-        match self.fresh.size() {
-            Some(0) => true,
-            Some(committed) => length < committed,
-            // It is being written this moment. The next look tells.
-            None => {
-                self.seen.store(before, Ordering::Relaxed);
-                false
-            }
+        if let Err(lost @ StoreError::Stopped(_)) = self.is_in_place() {
+            return lost;
         }
+        self.note(&error);
+        error
     }
 
     /// Looks at an error for damage of the file, which is said loudly once and remembered.
