@@ -170,6 +170,11 @@ impl From<DomainError> for ApiError {
                 tracing::debug!(location = %report.location, "stopped: {}", report.text);
                 Self::new(Code::Unavailable, &text, Source::Nowhere)
             }
+            // 503 would invite to try again what may have been done.
+            DomainError::Unclear(report) => {
+                tracing::warn!(location = %report.location, "a write may or may not have been done: {}", report.text);
+                Self::new(Code::InternalError, &text, Source::Nowhere)
+            }
             DomainError::Internal(report) => {
                 tracing::error!(location = %report.location, "internal error: {}", report.text);
                 Self::new(Code::InternalError, "konverse failed; its log says how", Source::Nowhere)

@@ -4,7 +4,7 @@ use konverse_model::{FieldError, Kind};
 use konverse_store::{Conflict, StoreError};
 use serde_json::error::Category;
 
-/// Why an operation was not done. Nothing of it was stored.
+/// Why an operation was not done. Nothing of it was stored, unless it is said to be unclear.
 #[derive(Debug, thiserror::Error)]
 pub enum DomainError {
     /// No valid credential; the text says what was wrong with it.
@@ -45,6 +45,9 @@ pub enum DomainError {
     /// The database takes no writes until its owner has looked after it. Nothing was stored, and trying again does not help.
     #[error("the database takes no writes until konverse is started anew; its log says why")]
     Stopped(Report),
+    /// The database did not say whether it stored it. Done again, it may be done twice.
+    #[error("the database did not say whether it was done; it may have been done: look before you try again")]
+    Unclear(Report),
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),
@@ -89,6 +92,15 @@ impl DomainError {
         Self::Conflict { pointer: None, message }
     }
 
+    /// What went wrong, for those who may see it.
+    pub fn told(self) -> String {
+        match self {
+            Self::Internal(report) | Self::Unavailable(report) | Self::Stopped(report) => report.text,
+            Self::Unclear(report) => StoreError::Unclear(report.text).to_string(),
+            other => other.to_string(),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn internal(text: impl Into<String>) -> Self {
         Self::Internal(Report::here(text))
@@ -102,6 +114,7 @@ impl From<StoreError> for DomainError {
             StoreError::Conflict(conflict) => Self::lost(&conflict),
             StoreError::Unavailable(text) => Self::Unavailable(Report::here(text)),
             StoreError::Stopped(text) => Self::Stopped(Report::here(text)),
+            StoreError::Unclear(text) => Self::Unclear(Report::here(text)),
             other => Self::internal(other.to_string()),
         }
     }

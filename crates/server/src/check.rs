@@ -65,12 +65,7 @@ pub(crate) async fn check(
 
 /// Whoever checks a database is the one for whom the reason was kept.
 fn told(error: DomainError) -> anyhow::Error {
-    match error {
-        DomainError::Internal(report) | DomainError::Unavailable(report) | DomainError::Stopped(report) => {
-            anyhow::anyhow!(report.text)
-        }
-        other => other.into(),
-    }
+    anyhow::anyhow!(error.told())
 }
 
 fn table(checked: &Checked) -> String {

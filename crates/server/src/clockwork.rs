@@ -6,7 +6,6 @@ use std::time::Duration;
 use konverse_domain::Domain;
 use konverse_jobs::{Blocks, Job, Rerender, Runner, Snoozes, Tasks};
 use konverse_store::Looked;
-use metrics::gauge;
 use tokio::sync::watch;
 
 /// How often the uses of tokens are stored.
@@ -43,16 +42,9 @@ pub(crate) async fn look_through(domain: Arc<Domain>, stopped: watch::Receiver<b
         looked = store.look_through() => looked,
         () = ended(stopped) => return,
     };
-    let damaged = gauge!("konverse_database_damaged");
     match looked {
-        Ok(Looked::Whole) => {
-            damaged.set(0.0);
-            tracing::info!("the database was looked through: no damage was found");
-        }
-        Ok(Looked::Damaged) => {
-            damaged.set(1.0);
-            tracing::error!("the database was looked through: it is DAMAGED");
-        }
+        Ok(Looked::Whole) => tracing::info!("the database was looked through: no damage was found"),
+        Ok(Looked::Damaged) => tracing::error!("the database was looked through: it is DAMAGED"),
         Ok(Looked::Left) => {}
         Err(error) => tracing::error!(%error, "the database could not be looked through for damage"),
     }

@@ -53,6 +53,7 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
     let (stop, stopped) = watch::channel(false);
     let tasks = Tasks::new(stopped.clone());
     clockwork::start(&tasks, &domain, serving.keep_events, &stopped);
+    let (store, ..) = domain.ground();
     let mut metrics = None;
     if let Some(address) = serving.metrics_listen {
         let listener = bind(address, "--metrics-listen").await?;
@@ -69,7 +70,7 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
         tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
         let edge = Edge {
             name: "metrics",
-            behind: Metrics::new(handle, tasks.clone()),
+            behind: Metrics::new(handle, tasks.clone(), store),
             limits: Limits { connections: METRICS_CONNECTIONS, ..Limits::default() },
             trusted_proxies: Vec::new(),
             tls: None,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use anyhow::Context as _;
@@ -13,7 +14,8 @@ use axum::routing::get;
 use clap::ValueEnum;
 use konverse_api::Refused;
 use konverse_jobs::Tasks;
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use konverse_store::Store;
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tower::Service;
 use tracing::{Level, Metadata, Subscriber};
@@ -125,7 +127,7 @@ fn describe() {
     );
     describe_gauge!(
         "konverse_database_damaged",
-        "Whether the look after the start found damage in the SQLite file: 1 when it did."
+        "Whether damage was found in the database since the start, by looking or by any request: 1 when it was."
     );
 }
 
@@ -144,9 +146,10 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
 pub(crate) struct Metrics(Router);
 
 impl Metrics {
-    pub(crate) fn new(handle: PrometheusHandle, tasks: Tasks) -> Self {
+    pub(crate) fn new(handle: PrometheusHandle, tasks: Tasks, store: Arc<dyn Store>) -> Self {
         let render = async move || {
             tasks.measure();
+            gauge!("konverse_database_damaged").set(f64::from(u8::from(store.is_damaged())));
             handle.render()
         };
         Self(Router::new().route("/metrics", get(render)))

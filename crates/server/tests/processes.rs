@@ -284,7 +284,11 @@ async fn an_unclear_commit(app: TestApp) {
     assert!(leader.await.is_err(), "it was still waiting");
     store.lose_answer();
     gates.next().expect("a gate").send(()).expect("it waits");
-    assert_eq!(follower.await.expect("the task ends").status, 500);
+    let told = follower.await.expect("the task ends");
+    assert_eq!((told.error().0, &*told.error().1), (500, "internal_error"));
+    assert!(!told.headers.contains_key("retry-after"));
+    let said = "the database did not say whether it was done; it may have been done: look before you try again";
+    assert_eq!((&told.json()["error"], &told.json()["errors"][0]["detail"]), (&json!(said), &json!(said)));
     assert_eq!(admin.attributes(&format!("/v1/conversations/{conversation}")).await["messageCount"], 2 + 3);
 }
 

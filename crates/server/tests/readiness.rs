@@ -31,6 +31,14 @@ fn unavailable(reply: &Reply) -> String {
     text
 }
 
+/// The refusal of `/readyz` that waiting does not help; gives what is said.
+#[track_caller]
+fn needs_somebody(reply: &Reply) -> String {
+    assert_eq!(reply.error().0, 503, "{}", String::from_utf8_lossy(&reply.body));
+    assert!(!reply.headers.contains_key("retry-after"));
+    reply.json()["error"].as_str().expect("a text").to_owned()
+}
+
 /// The refusal of a write that only a restart helps: it invites nobody to try again.
 #[track_caller]
 fn stopped(reply: &Reply) {
@@ -55,18 +63,110 @@ on_both_engines!(it_is_proven_by_a_write_once_a_second_whoever_asks, |app| async
     let nobody = app.nobody();
     let begun = app.now().millis();
     let ask = async || assert_eq!(nobody.get("/readyz").await.ok(), json!({ "status": "ready" }));
-    for (passed, proven) in [(0, 0), (999, 0), (1, 1_000), (500, 1_000), (60_000, 61_500)] {
+    // On SQLite a commit would make old what other processes keep, so most writes are taken back.
+    let kept: [i64; 7] = match app.store.place().backend() {
+        Backend::Sqlite => [0, 0, 0, 0, 0, 30_000, 90_000],
+        Backend::Postgres => [0, 0, 1_000, 1_000, 28_999, 30_000, 90_000],
+    };
+    for (passed, kept) in [0, 999, 1, 500, 27_499, 1_001, 60_000].into_iter().zip(kept) {
         app.clock.advance(passed);
         for _ in 0..5 {
             ask().await;
         }
-        assert_eq!(app.store.place().number(PROVEN).await, begun + proven);
+        assert_eq!(app.store.place().number(PROVEN).await, begun + kept, "after {passed} more");
     }
     // A clock that was put back does not make the last proof last.
     app.clock.advance(-10_000);
     ask().await;
-    assert_eq!(app.store.place().number(PROVEN).await, begun + 51_500);
+    assert_eq!(app.store.place().number(PROVEN).await, begun + 80_000);
 });
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_lock_is_noticed_within_a_second_though_nothing_is_committed() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let admin = app.admin().await;
+    let options = Options { longest_wait: Duration::from_millis(200), ..Options::default() };
+    let (admin, _store) = process(&app, &admin, options);
+    admin.get("/readyz").await.ok();
+    let other = rusqlite::Connection::open(file(&app)).expect("it opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    admin.get("/readyz").await.ok();
+    app.clock.advance(1_000);
+    assert_eq!(unavailable(&admin.get("/readyz").await), "The database takes no writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_process_that_is_asked_leaves_what_others_keep_alone() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let owner = app.admin().await;
+    let customer = owner.customer().await;
+    let ((here, _), (there, theirs)) =
+        (process(&app, &owner, Options::default()), process(&app, &owner, Options::default()));
+    there.get("/readyz").await.ok();
+    let about = konverse_model::CustomerId(customer.parse().expect("an id"));
+    let plain = rusqlite::Connection::open(file(&app)).expect("it opens");
+    let hash: [u8; 32] = plain.query_row("SELECT hash FROM credential", [], |row| row.get(0)).expect("a token");
+    drop(plain);
+    let version = async || {
+        let entrance = theirs.enter(hash, Some(about)).await.expect("a read").expect("a token");
+        entrance.version.expect("a version")
+    };
+    let before = version().await;
+    for _ in 0..20 {
+        app.clock.advance(1_000);
+        here.get("/readyz").await.ok();
+    }
+    assert_eq!(version().await, before, "what it keeps is fresh");
+    here.patch(&format!("/v1/customers/{customer}"), json!({ "name": "Jane" })).await.ok();
+    assert_ne!(version().await, before);
+}
+
+/// Once a write has failed, only one that is committed says that the database takes writes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_write_that_failed_is_followed_by_a_proof_that_is_committed() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let owner = app.admin().await;
+    let (admin, _store) = process(&app, &owner, Options::default());
+    let begun = app.now().millis();
+    admin.get("/readyz").await.ok();
+    let place = app.store.place();
+    place.run("CREATE TRIGGER full BEFORE INSERT ON customer BEGIN SELECT RAISE(ABORT, 'as if'); END").await;
+    assert_eq!(admin.post("/v1/customers", json!({})).await.status, 500);
+    app.clock.advance(1_000);
+    admin.get("/readyz").await.ok();
+    assert_eq!(place.number(PROVEN).await, begun + 1_000);
+    app.clock.advance(1_000);
+    admin.get("/readyz").await.ok();
+    assert_eq!(place.number(PROVEN).await, begun + 1_000, "it went well, so the next is only tried");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_damage_that_a_request_meets_is_remembered() {
+    let app = TestApp::new(Backend::Postgres).await;
+    let admin = app.admin().await;
+    for (code, is_damage) in [("XX000", false), ("XX001", true), ("XX002", true)] {
+        let store: Arc<dyn Store> =
+            Arc::new(konverse_store_postgres::Postgres::open(&app.store.url(), 4).await.expect("it opens"));
+        let admin = admin.at(&app.over(Arc::clone(&store)));
+        let raise = format!("BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{code}'; END");
+        app.store
+            .place()
+            .run(&format!(
+                "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ {raise} $$; \
+            CREATE OR REPLACE TRIGGER broken BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION broken()"
+            ))
+            .await;
+        admin.get("/readyz").await.ok();
+        assert_eq!(admin.post("/v1/customers", json!({})).await.error().0, 500);
+        assert_eq!(store.is_damaged(), is_damage, "{code}");
+        app.clock.advance(1_000);
+        let ready = admin.get("/readyz").await;
+        match is_damage {
+            true => assert_eq!(needs_somebody(&ready), "The database is damaged"),
+            false => drop(ready.ok()),
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres_a_locked_table_is_noticed_and_asked_for_once() {
@@ -74,21 +174,24 @@ async fn on_postgres_a_locked_table_is_noticed_and_asked_for_once() {
     let (mut other, connection) =
         tokio_postgres::connect(&app.store.url(), tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
-    let holder = other.transaction().await.expect("a transaction");
-    holder.batch_execute("LOCK TABLE lease IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     let admin = app.admin().await;
-    for _ in 0..3 {
-        assert_eq!(unavailable(&app.nobody().get("/readyz").await), "The database takes no writes");
+    for lock in ["lease IN EXCLUSIVE", "message IN SHARE"] {
+        let holder = other.transaction().await.expect("a transaction");
+        holder.batch_execute(&format!("LOCK TABLE {lock} MODE")).await.expect("a lock");
+        for _ in 0..3 {
+            assert_eq!(unavailable(&app.nobody().get("/readyz").await), "The database takes no writes", "{lock}");
+            app.clock.advance(60_000);
+        }
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        // One still waits, or the server has ended it by now.
+        assert!(holder.query_one(waiting, &[]).await.expect("a row").get::<_, i64>(0) <= 1, "they do not pile up");
+        admin.get("/v1/customers").await.ok();
+        holder.rollback().await.expect("it ends");
+        while app.nobody().get("/readyz").await.status != 200 {
+            app.clock.advance(1_000);
+        }
         app.clock.advance(60_000);
-    }
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    // One still waits, or the server has ended it by now.
-    assert!(holder.query_one(waiting, &[]).await.expect("a row").get::<_, i64>(0) <= 1, "they do not pile up");
-    admin.get("/v1/customers").await.ok();
-    holder.rollback().await.expect("it ends");
-    while app.nobody().get("/readyz").await.status != 200 {
-        app.clock.advance(1_000);
     }
 }
 
@@ -157,13 +260,13 @@ async fn on_sqlite_a_file_that_is_not_at_its_place_takes_no_more_writes() {
             assert_eq!(admin.get("/v1/customers").await.ids(), [&*customer], "reads go on");
             let said = "The database's file was moved, replaced, deleted or cut short; konverse has to be started anew";
             app.clock.advance(1_000);
-            assert_eq!(unavailable(&admin.get("/readyz").await), said, "{suffix} {way}");
+            assert_eq!(needs_somebody(&admin.get("/readyz").await), said, "{suffix} {way}");
             if way == "moved" {
                 // What was done to it meanwhile is not known.
                 fs::rename(&away, &path).expect("it is put back");
                 stopped(&admin.post("/v1/customers", json!({})).await);
                 app.clock.advance(1_000);
-                assert_eq!(unavailable(&admin.get("/readyz").await), said);
+                assert_eq!(needs_somebody(&admin.get("/readyz").await), said);
                 let there = app.store.place().number("SELECT count(*) FROM customer").await;
                 assert_eq!(there, 1, "nothing of what was refused is there");
             }
@@ -221,31 +324,33 @@ async fn on_sqlite_damage_is_found_by_looking_and_by_requests() {
             assert_eq!(reply.error().0, 500);
             app.clock.advance(1_000);
         }
-        assert_eq!(unavailable(&admin.get("/readyz").await), "The database's file is damaged");
+        assert!(store.is_damaged());
+        assert_eq!(needs_somebody(&admin.get("/readyz").await), "The database is damaged");
         admin.get(&format!("/v1/customers/{customer}")).await.ok();
     }
 }
 
-/// What the metrics say of damage, once they say anything.
-fn told_by_metrics(server: &mut Running) -> String {
+/// Waits until the metrics say this of damage.
+fn told_by_metrics(server: &mut Running, wanted: &str) {
     let told = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
     let api = std::mem::replace(&mut server.address, told.expect("it says where").parse().expect("an address"));
     for _ in 0..6_000 {
         let (_, metrics) = server.get("/metrics", "");
         let metrics = metrics.as_str().expect("a text");
-        if let Some(line) = metrics.lines().find(|line| line.starts_with("konverse_database_damaged")) {
+        if metrics.lines().any(|line| line == format!("konverse_database_damaged {wanted}")) {
             server.address = api;
-            return line.to_owned();
+            return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("it is not looked through");
+    panic!("it is not told");
 }
 
 #[tokio::test]
 async fn on_sqlite_a_served_file_is_looked_through_unless_told_otherwise() {
     let app = TestApp::new(Backend::Sqlite).await;
-    app.admin().await.customer().await;
+    let admin = app.admin().await;
+    let customer = admin.customer().await;
     let url = app.store.url();
     let serve = |check: &str| {
         let args = ["serve", "--database", &url, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
@@ -256,17 +361,24 @@ async fn on_sqlite_a_served_file_is_looked_through_unless_told_otherwise() {
         server.ended().1
     };
     let mut server = serve("on");
-    assert_eq!(told_by_metrics(&mut server), "konverse_database_damaged 0");
+    told_by_metrics(&mut server, "0");
     assert_eq!(server.get("/readyz", "").0, 200);
+    if !server.log.contains("looked through") {
+        server.logs("looked through");
+    }
     assert!(ended(server).contains("looked through: no damage was found"));
 
-    damage(&file(&app), "note");
+    damage(&file(&app), "conversation");
     let mut server = serve("on");
-    assert_eq!(told_by_metrics(&mut server), "konverse_database_damaged 1");
+    told_by_metrics(&mut server, "1");
     assert_eq!(server.get("/readyz", "").0, 503);
     assert!(ended(server).contains("it is DAMAGED"));
-    let server = serve("off");
+    // Nobody looks, until a request comes to it.
+    let mut server = serve("off");
+    told_by_metrics(&mut server, "0");
     assert_eq!(server.get("/readyz", "").0, 200);
+    assert_eq!(server.get(&format!("/v1/customers/{customer}/conversations"), &admin.token).0, 500);
+    told_by_metrics(&mut server, "1");
     assert!(!ended(server).contains("looked through"));
 }
 
@@ -319,7 +431,7 @@ async fn on_sqlite_a_file_that_vacuum_makes_shorter_is_whole_and_one_cut_short_i
     fs::OpenOptions::new().write(true).open(file(&app)).and_then(|file| file.set_len(length - 1)).expect("it is cut");
     stopped(&admin.post("/v1/tags", json!({ "name": "late" })).await);
     app.clock.advance(1_000);
-    assert!(unavailable(&admin.get("/readyz").await).contains("cut short"));
+    assert!(needs_somebody(&admin.get("/readyz").await).contains("cut short"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub(crate) fn database(error: tokio_postgres::Error) -> StoreError {
         // Two transactions stood in each other's way, wherever that was noticed.
         Some(db) if is_contention(db.code()) => StoreError::Conflict(Conflict::Busy),
         Some(db) if passes(db.code()) => StoreError::Unavailable(text(db)),
+        Some(db) if is_damage(db.code()) => StoreError::Corrupt(text(db)),
         Some(db) => StoreError::Database(text(db)),
         None if is_cut_off(&error) => StoreError::Unavailable(with_causes(&error)),
         None => StoreError::Database(with_causes(&error)),
@@ -28,7 +29,7 @@ pub(crate) fn of_commit(error: tokio_postgres::Error) -> StoreError {
 
 /// Nobody knows whether a change was applied.
 pub(crate) fn unclear(reason: &str) -> StoreError {
-    StoreError::Database(format!("whether a change was committed is not known: {reason}"))
+    StoreError::Unclear(reason.to_owned())
 }
 
 pub(crate) fn of_pool(error: deadpool_postgres::PoolError) -> StoreError {
@@ -77,6 +78,11 @@ fn is_cut_off(error: &tokio_postgres::Error) -> bool {
 
 fn is_contention(code: &SqlState) -> bool {
     [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
+}
+
+/// Whether a page or an index was found broken. A checksum that is wrong is told as the first.
+fn is_damage(code: &SqlState) -> bool {
+    [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED].contains(code)
 }
 
 /// Whether it may be over soon, by itself or by an operator's hand.

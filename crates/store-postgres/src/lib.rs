@@ -12,7 +12,7 @@ mod tls;
 mod write;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use konverse_model::{CustomerId, Instant, OrgId, Position};
-use konverse_store::{Applied, Page, StoreError};
+use konverse_store::{Applied, Page, StoreError, Unready};
 use konverse_store_sql::{Cost, Dialect, Driver, Query, Splice, SqlStore, Value, Work};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::types::Type;
@@ -59,6 +59,8 @@ pub struct Postgres {
     /// How long a statement's answer is waited for; nothing when the URL says that it may take for ever.
     patience: Option<Duration>,
     writer: Arc<Writer>,
+    /// Set once the server found something stored to be damaged.
+    damaged: OnceLock<String>,
 }
 
 impl Postgres {
@@ -71,7 +73,8 @@ impl Postgres {
         let patience = open::statement_timeout(&client).await?.map(|longest| longest + longest.min(GRACE));
         drop(client);
         let writer = Writer::new(pool.clone(), connections, patience);
-        Ok(SqlStore::new(Self { pool, tls, dear: Share::of_dear_reads(connections), patience, writer }))
+        let (dear, damaged) = (Share::of_dear_reads(connections), OnceLock::new());
+        Ok(SqlStore::new(Self { pool, tls, dear, patience, writer, damaged }))
     }
 
     /// How many texts a connection keeps prepared. The next read is likely to have the same.
@@ -87,6 +90,15 @@ impl Postgres {
         };
         let client = self.pool.get().await.map_err(of_pool)?;
         Ok(Reader { client: Some(client), tls: self.tls.clone(), cost, permit })
+    }
+
+    /// Looks at an error for damage, which is said loudly once and remembered.
+    fn note(&self, error: &StoreError) {
+        if let StoreError::Corrupt(what) = error
+            && self.damaged.set(what.clone()).is_ok()
+        {
+            tracing::error!("the database is DAMAGED: {what}; PostgreSQL's own log says where");
+        }
     }
 
     /// How long an answer is waited for.
@@ -254,7 +266,7 @@ impl Driver for Postgres {
             try_join_all(queries.iter().map(run)).await
         };
         let found = within(self.limit(cost), reading).await;
-        reader.end(found)
+        reader.end(found).inspect_err(|error| self.note(error))
     }
 
     async fn splice(
@@ -283,10 +295,18 @@ impl Driver for Postgres {
             Ok(page.page())
         };
         let found = within(self.limit(query.cost), reading).await;
-        reader.end(found)
+        reader.end(found).inspect_err(|error| self.note(error))
     }
 
     async fn write(&self, work: Work) -> Result<Applied, StoreError> {
-        self.writer.write(work).await
+        self.writer.write(work).await.inspect_err(|error| self.note(error))
+    }
+
+    fn ready(&self) -> Result<(), Unready> {
+        self.damaged.get().map_or(Ok(()), |what| Err(Unready::Damaged(what.clone())))
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.damaged.get().is_some()
     }
 }

@@ -158,10 +158,18 @@ pub trait Driver: Send + Sync + 'static {
     /// Runs the work as one transaction: locks its lanes, then runs its steps.
     async fn write(&self, work: Work) -> Result<Applied, StoreError>;
 
+    /// Tries the work, which says that it could be written. It may be kept, and need not be where that tells no more.
+    async fn rehearse(&self, work: Work) -> Result<(), StoreError> {
+        self.write(work).await.map(drop)
+    }
+
     /// What the engine can tell of its own fitness without reading or writing.
     fn ready(&self) -> Result<(), Unready> {
         Ok(())
     }
+
+    /// See [`konverse_store::Store::is_damaged`].
+    fn is_damaged(&self) -> bool;
 
     /// See [`konverse_store::Store::look_through`].
     async fn look_through(&self) -> Result<Looked, StoreError> {

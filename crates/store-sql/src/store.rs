@@ -32,6 +32,11 @@ const LEASE_HOLDER: &str = "SELECT holder FROM lease WHERE name = $1 AND ends_at
 /// A write that proves that there can be one: a lease that is over when it is taken, so that it stands in nobody's way.
 const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at";
+
+/// What every writer needs of PostgreSQL's tables, and nobody gets while somebody else has locked one against writing.
+const LOCK_ALL: &str = "LOCK TABLE block, block_change, block_due, conversation, credential, customer, event, identifier, \
+    lane, membership, message, note, org, record, tally IN ROW EXCLUSIVE MODE";
+const PROVEN: &str = "SELECT ends_at FROM lease WHERE name = $1";
 pub(crate) const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
@@ -54,6 +59,12 @@ const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor,
 const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
+
+/// The name of that lease.
+const READY: &str = "ready";
+
+/// For how many milliseconds a proof that was committed stands for those of all processes, so far as these try to write.
+const COMMITTED: i64 = 30_000;
 
 /// The holder of what nobody holds.
 pub(crate) const NOBODY: Id = Id::from_bytes([0; 12]);
@@ -107,6 +118,12 @@ impl<D: Driver> SqlStore<D> {
         let credential = Arc::new(credential(&mut columns)?);
         let turn = about.map(|_| columns.optional_int()).transpose()?.flatten();
         Ok(Some(Entrance { credential, version: turn.map(Version::Turn) }))
+    }
+
+    /// When a proof was last committed, by whichever process.
+    async fn proven(&self) -> Result<Option<Instant>, StoreError> {
+        let row = self.one(Query::bounded(PROVEN, vec![text(READY)])).await?.pop();
+        row.map(|row| Columns::new(row).int().map(Instant::from_millis)).transpose()
     }
 
     /// Runs steps that belong to no org's sequence.
@@ -195,10 +212,21 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn prove(&self, now: Instant) -> Result<(), Unready> {
         let ready = || self.driver.ready();
+        let no_write = |error: StoreError| Unready::NoWrite(error.to_string());
         ready()?;
-        let proof = step(PROOF, vec![text("ready"), Value::Id(NOBODY), now.into()]);
-        let proven = match self.ping().await {
-            Ok(()) => self.run(vec![proof]).await.map_err(|error| Unready::NoWrite(error.to_string())),
+        let locks = match D::DIALECT {
+            // It has no locks but that of the file, which any write needs.
+            Dialect::Sqlite => None,
+            Dialect::Postgres => Some(step(LOCK_ALL, Vec::new())),
+        };
+        let proof = step(PROOF, vec![text(READY), Value::Id(NOBODY), now.into()]);
+        let work = Work::of_steps(D::DIALECT, locks.into_iter().chain([proof]).collect());
+        let proven = match self.proven().await {
+            // A clock that was put back makes it old.
+            Ok(Some(at)) if at <= now && now.since(at) < COMMITTED => {
+                self.driver.rehearse(work).await.map_err(no_write)
+            }
+            Ok(_) => self.driver.write(work).await.map(drop).map_err(no_write),
             Err(error) => Err(Unready::NoAnswer(error.to_string())),
         };
         // What it failed by may be known now.
@@ -207,6 +235,10 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn look_through(&self) -> Result<Looked, StoreError> {
         self.driver.look_through().await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.driver.is_damaged()
     }
 }
 

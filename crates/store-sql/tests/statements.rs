@@ -62,6 +62,10 @@ impl<const POSTGRES: bool> Driver for Recorder<POSTGRES> {
         steps.iter().for_each(|step| self.note(&step.sql, &step.params));
         Ok(applied)
     }
+
+    fn is_damaged(&self) -> bool {
+        false
+    }
 }
 
 const KINDS: [Kind; 8] =

@@ -90,6 +90,18 @@ impl Health {
         self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Stopped(lost.clone())))
     }
 
+    /// Why a write failed: where the file is not whole, SQLite finds it damaged.
+    pub(crate) fn of_write(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Corrupt(_)) {
+            return error;
+        }
+        if let Err(lost @ StoreError::Stopped(_)) = self.is_in_place() {
+            return lost;
+        }
+        self.note(&error);
+        error
+    }
+
     /// Looks at an error for damage of the file, which is said loudly once and remembered.
     pub(crate) fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(what) = error {

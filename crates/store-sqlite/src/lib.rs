@@ -182,8 +182,16 @@ impl Driver for Sqlite {
         self.writer.write(work).await
     }
 
+    async fn rehearse(&self, work: Work) -> Result<(), StoreError> {
+        self.writer.rehearse(work).await
+    }
+
     fn ready(&self) -> Result<(), Unready> {
         self.health.ready()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.health.damage().is_some()
     }
 
     async fn look_through(&self) -> Result<Looked, StoreError> {
@@ -192,7 +200,7 @@ impl Driver for Sqlite {
         let (_caller, wanted) = Caller::new();
         let looking = tokio::task::spawn_blocking(move || readers.look_through(wanted));
         looking.await.map_err(|error| StoreError::Database(error.to_string()))??;
-        Ok(if self.health.damage().is_none() { Looked::Whole } else { Looked::Damaged })
+        Ok(if self.is_damaged() { Looked::Damaged } else { Looked::Whole })
     }
 }
 

@@ -30,9 +30,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a change waits at least, unless the thread has looked within that time: long enough for a look.
 const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 
+/// What becomes of a change that goes through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Keep,
+    /// It is only to be seen that it goes through. It is kept where others are committed with it.
+    Rehearse,
+}
+
 /// A change on its way.
 struct Job {
     work: Work,
+    aim: Aim,
     done: oneshot::Sender<Result<Applied, StoreError>>,
     turn: Turn,
     /// When its caller gives it up, unless it has been begun.
@@ -94,6 +103,7 @@ pub(crate) struct Writer {
     /// How long a change may wait until it is begun.
     longest_wait: Duration,
     blocked: Arc<Blocked>,
+    failing: Arc<AtomicBool>,
     health: Arc<Health>,
     /// The thread that renews the readers' snapshots, and what it ends with.
     renewer: Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>,
@@ -109,8 +119,9 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel();
         let renewed = Arc::downgrade(&readers);
         let (blocked, health) = (Arc::<Blocked>::default(), Arc::clone(&readers.health));
+        let failing = Arc::new(AtomicBool::default());
         // The handle does not keep the readers: they are closed before the connection that writes.
-        let place = Place { connection, readers, blocked: Arc::clone(&blocked) };
+        let place = Place { connection, readers, blocked: Arc::clone(&blocked), failing: Arc::clone(&failing) };
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || run(&place, &waiting, Place::serve))
@@ -136,12 +147,24 @@ impl Writer {
             thread: Some(thread),
             longest_wait,
             blocked,
+            failing,
             health,
             renewer: Some((renewing, renewer)),
         })
     }
 
     pub(crate) async fn write(&self, work: Work) -> Result<Applied, StoreError> {
+        self.hand_over(work, Aim::Keep).await
+    }
+
+    /// Sees that a change goes through and takes it back: that moves nothing for other processes. After a transaction that
+    /// failed only one that is committed says that there is room again, so then it is kept.
+    pub(crate) async fn rehearse(&self, work: Work) -> Result<(), StoreError> {
+        let aim = if self.failing.load(Ordering::Acquire) { Aim::Keep } else { Aim::Rehearse };
+        self.hand_over(work, aim).await.map(drop)
+    }
+
+    async fn hand_over(&self, work: Work, aim: Aim) -> Result<Applied, StoreError> {
         let gone = || unclear("the writing thread panicked or has ended");
         self.health.was_in_place()?;
         let (done, mut answer) = oneshot::channel();
@@ -150,7 +173,7 @@ impl Writer {
         if wait.is_zero() {
             return Err(late(self.longest_wait));
         }
-        let job = Job { work, done, turn: turn.clone(), until: Stopwatch::now() + wait };
+        let job = Job { work, aim, done, turn: turn.clone(), until: Stopwatch::now() + wait };
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
         match tokio::time::timeout(wait, &mut answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
@@ -185,6 +208,8 @@ impl Drop for Writer {
 struct Place {
     readers: Arc<Readers>,
     blocked: Arc<Blocked>,
+    /// Whether the last transaction failed, for another reason than a conflict or a lock.
+    failing: Arc<AtomicBool>,
     /// Closed last: a connection for reading alone cannot take the log away.
     connection: Connection,
 }
@@ -274,7 +299,8 @@ impl Place {
             Err(error) if is_held(&error) => return Ok(false),
             Err(error) => {
                 tracing::error!(%error, "cannot begin a transaction");
-                return Err(self.noted(database(error)));
+                self.failing.store(true, Ordering::Release);
+                return Err(self.readers.health.of_write(database(error)));
             }
         }
         self.readers.fresh.begun();
@@ -291,29 +317,33 @@ impl Place {
         Ok(())
     }
 
-    /// Commits what was done well; nothing of it stays when it was not, when the file is not at its place any more, or when
-    /// the commit fails.
-    fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, Failure> {
-        let result = result.map_err(Failure::Refused).and_then(|done| {
-            self.readers.health.is_in_place().map_err(Failure::Refused)?;
-            self.connection.execute_batch("COMMIT").map(|()| done).map_err(|error| {
-                tracing::error!(%error, "cannot commit");
-                of_commit(error)
-            })
+    /// Commits what was done well, if any of it is to be kept; nothing of it stays when it was not, when the file is not at its
+    /// place any more, or when the commit fails.
+    fn end<T>(&self, batch: &[Job], result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_kept = batch.iter().any(|job| job.aim == Aim::Keep);
+        let result = result.and_then(|done| {
+            self.readers.health.is_in_place()?;
+            if is_kept {
+                self.connection.execute_batch("COMMIT").map_err(|error| {
+                    tracing::error!(%error, "cannot commit");
+                    of_commit(error)
+                })?;
+            }
+            Ok(done)
         });
-        self.readers.fresh.ended(result.is_ok().then(|| batch.iter().map(|job| &job.work)));
-        if result.is_err() && !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK").map_err(|error| Failure::Refused(database(error)))?;
+        self.readers.fresh.ended((is_kept && result.is_ok()).then(|| batch.iter().map(|job| &job.work)));
+        match &result {
+            Ok(_) if is_kept => self.failing.store(false, Ordering::Release),
+            Ok(_) | Err(StoreError::Conflict(_)) => {}
+            Err(_) => self.failing.store(true, Ordering::Release),
         }
-        result.inspect_err(|failure| {
-            let (Failure::Refused(error) | Failure::Unclear(error)) = failure;
-            self.readers.health.note(error);
-        })
-    }
-
-    fn noted(&self, error: StoreError) -> StoreError {
-        self.readers.health.note(&error);
-        error
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            result?;
+            return Err(database(error));
+        }
+        result.map_err(|error| self.readers.health.of_write(error))
     }
 
     /// Ends the transaction that was begun for a batch: all of it at once if every change goes through, which is nearly
@@ -328,9 +358,9 @@ impl Place {
                 let answers = batch.into_iter().zip(applied);
                 return answers.for_each(|(job, applied)| drop(job.done.send(Ok(applied))));
             }
-            Err(Failure::Refused(error)) => error,
             // Made again, it might be made twice.
-            Err(Failure::Unclear(error)) => return answer_all(batch, &error),
+            Err(error @ StoreError::Unclear(_)) => return answer_all(batch, &error),
+            Err(error) => error,
         };
         let Some(until) = batch.iter().map(|job| job.until).min().filter(|_| batch.len() > 1) else {
             return answer_all(batch, &refused);
@@ -343,34 +373,26 @@ impl Place {
             Ok(outcomes) => {
                 batch.into_iter().zip(outcomes).for_each(|(job, outcome)| drop(job.done.send(outcome)));
             }
-            Err(Failure::Refused(error) | Failure::Unclear(error)) => answer_all(batch, &error),
+            Err(error) => answer_all(batch, &error),
         }
     }
 }
 
-/// Why a transaction did not end well.
-enum Failure {
-    /// Nothing of it is there.
-    Refused(StoreError),
-    /// Nobody knows: it may be there after the next start.
-    Unclear(StoreError),
-}
-
 /// Why a commit failed. Where the log could not be written in full, nothing of it counts; but when what failed came after
 /// that (a sync, the log's index), the log holds the commit, and counts again after a crash.
-fn of_commit(error: rusqlite::Error) -> Failure {
+fn of_commit(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
     match code {
         Some((ErrorCode::SystemIoFailure, extended)) if extended != ffi::SQLITE_IOERR_WRITE => {
-            Failure::Unclear(unclear(&error.to_string()))
+            unclear(&error.to_string())
         }
-        _ => Failure::Refused(database(error)),
+        _ => database(error),
     }
 }
 
 /// Nobody knows whether a change was applied.
 fn unclear(reason: &str) -> StoreError {
-    StoreError::Database(format!("whether a change was committed is not known: {reason}"))
+    StoreError::Unclear(reason.to_owned())
 }
 
 fn answer_all(batch: impl IntoIterator<Item = Job>, error: &StoreError) {
@@ -452,7 +474,7 @@ mod tests {
         let fresh = Arc::new(Freshness::of(&file));
         let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
         let readers = Readers::open(fresh, file, true, Arc::new(health)).expect("they open");
-        Place { connection, readers: Arc::new(readers), blocked: Arc::default() }
+        Place { connection, readers: Arc::new(readers), blocked: Arc::default(), failing: Arc::default() }
     }
 
     type Answer = oneshot::Receiver<Result<Applied, StoreError>>;
@@ -466,7 +488,7 @@ mod tests {
         };
         let (done, answer) = oneshot::channel();
         let work = Work::of_steps(Dialect::Sqlite, vec![step]);
-        (Job { work, done, turn: Turn::default(), until: Stopwatch::now() }, answer)
+        (Job { work, aim: Aim::Keep, done, turn: Turn::default(), until: Stopwatch::now() }, answer)
     }
 
     fn there(place: &Place) -> Vec<i64> {

@@ -68,6 +68,10 @@ pub enum StoreError {
     /// callers.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The change may have been committed and may not: the database did not say. Whoever makes it again may make it twice. The
+    /// text is for the log, not for callers.
+    #[error("whether a change was committed is not known: {0}")]
+    Unclear(String),
     /// The database cannot be relied upon any more, and only its owner can mend that: nothing is written until konverse is
     /// started anew. The text is for the log, not for callers.
     #[error("stopped: {0}")]
@@ -97,11 +101,19 @@ pub enum Unready {
     #[error("The database's file was moved, replaced, deleted or cut short; konverse has to be started anew")]
     Moved(String),
     /// Something stored was found damaged.
-    #[error("The database's file is damaged")]
+    #[error("The database is damaged")]
     Damaged(String),
 }
 
 impl Unready {
+    /// Whether waiting may help: a file that is gone and damage need somebody.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) | Self::NoWrite(_) | Self::NoRoom(_) => true,
+            Self::Moved(_) | Self::Damaged(_) => false,
+        }
+    }
+
     /// What it was, for the log.
     pub fn reason(&self) -> &str {
         let (Self::NoAnswer(text) | Self::NoWrite(text) | Self::NoRoom(text) | Self::Moved(text) | Self::Damaged(text)) =
@@ -134,4 +146,7 @@ pub trait Store: Records + Lists + Blocks + Credentials + Events + Jobs + Checks
     /// Looks through all that is stored for damage, slowly, beside everything else. What is found is remembered by
     /// [`Store::prove`].
     async fn look_through(&self) -> Result<Looked, StoreError>;
+
+    /// Whether damage was found so far, by looking or by any request.
+    fn is_damaged(&self) -> bool;
 }

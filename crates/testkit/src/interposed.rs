@@ -164,6 +164,10 @@ impl Store for Interposed {
     async fn look_through(&self) -> Result<Looked, StoreError> {
         self.inner.look_through().await
     }
+
+    fn is_damaged(&self) -> bool {
+        self.inner.is_damaged()
+    }
 }
 
 #[async_trait]
@@ -251,7 +255,7 @@ impl Records for Interposed {
         };
         self.written.fetch_sub(size, Ordering::SeqCst);
         let result = match self.answer_lost.swap(false, Ordering::SeqCst) {
-            true => result.and(Err(StoreError::Database("the connection broke".into()))),
+            true => result.and(Err(StoreError::Unclear("the connection broke".into()))),
             false => result,
         };
         match &result {

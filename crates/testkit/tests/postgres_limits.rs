@@ -391,7 +391,7 @@ async fn a_silent_server_is_not_waited_for_and_a_commit_without_an_answer_is_unc
     for (name, state) in [("c", SILENT_AFTER_COMMIT), ("d", CUT_AFTER_COMMIT)] {
         line.turn(state);
         match write(&store, name).await {
-            Err(StoreError::Database(text)) => assert!(text.contains("is not known"), "{text}"),
+            Err(StoreError::Unclear(_)) => {}
             other => panic!("{name}: {other:?}"),
         }
         line.turn(THROUGH);
@@ -406,7 +406,7 @@ async fn a_silent_server_is_not_waited_for_and_a_commit_without_an_answer_is_unc
     store.apply(told(1)).await.expect("a change");
     line.turn(SILENT_AFTER_COMMIT);
     match store.apply(told(1)).await {
-        Err(StoreError::Database(text)) => assert!(text.contains("is not known"), "{text}"),
+        Err(StoreError::Unclear(_)) => {}
         other => panic!("{other:?}"),
     }
 }

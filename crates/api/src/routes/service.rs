@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::answer::Json;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code, Source};
 use crate::operation::Operation;
 
 async fn healthz() -> Json {
@@ -29,7 +29,11 @@ async fn readyz(State(app): State<App>) -> Result<Json, ApiError> {
         Ok(()) => Ok(Json::of(br#"{"status":"ready"}"#.to_vec())),
         Err(unready) => {
             tracing::warn!(reason = unready.reason(), "not ready: {unready}");
-            Err(ApiError::unavailable(&unready.to_string()))
+            let text = unready.to_string();
+            Err(match unready.may_pass() {
+                true => ApiError::unavailable(&text),
+                false => ApiError::new(Code::Unavailable, &text, Source::Nowhere),
+            })
         }
     }
 }

@@ -354,10 +354,7 @@ async fn settle(
             if *failures == FAILURES {
                 return Err(error);
             }
-            let why = match error {
-                DomainError::Internal(told) | DomainError::Unavailable(told) | DomainError::Stopped(told) => told.text,
-                other => other.to_string(),
-            };
+            let why = error.told();
             report.found(&unreadable(kind, Some(id), &format!("what is theirs cannot be read: {why}")));
             Ok(())
         }

@@ -927,7 +927,7 @@ impl Intake {
                     match Box::pin(self.take_one(kind, &text)).await {
                         Ok(outcome) => outcomes.known[n] = Some(outcome),
                         Err(error) => {
-                            if matches!(error, DomainError::Internal(_)) {
+                            if matches!(error, DomainError::Internal(_) | DomainError::Unclear(_)) {
                                 outcomes.unclear([n].into_iter());
                             }
                             return Err(error);
