@@ -354,7 +354,7 @@ impl Served {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let passage = Arc::clone(self.passages.of(&method, uri.path()));
         let headers = request.headers();
-        let span = app.0.process.span.as_ref().map(|begin| begin(&method, headers));
+        let span = app.0.process.span.as_ref().map(|begin| begin(name_of(&method), headers));
         let patience = request.extensions().get::<Patience>().cloned();
         let mut counted = Counted {
             passage: Arc::clone(&passage),
@@ -446,19 +446,51 @@ impl Drop for Counted {
         }
         // Nobody was told anything when there is none.
         let Some((status, elapsed)) = self.end else { return };
-        let Self { passage, method, org, .. } = self;
-        let path = passage.path;
+        let Self { passage, org, .. } = self;
+        let (method, path) = (name_of(&self.method), passage.path);
         let id = id_in(self.uri.path()).map(tracing::field::display);
         passage.meter.count(status, elapsed.as_secs_f64());
         if let Some(span) = &self.span {
             passage.tell(span, status, *org);
         }
         if status.is_server_error() {
-            tracing::warn!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request failed");
+            tracing::warn!(
+                %method,
+                path,
+                id,
+                status = status.as_u16(),
+                ?org,
+                micros = elapsed.as_micros() as u64,
+                "request failed"
+            );
         } else {
-            tracing::debug!(%method, path, id, status = status.as_u16(), ?org, micros = elapsed.as_micros() as u64, "request");
+            tracing::debug!(
+                %method,
+                path,
+                id,
+                status = status.as_u16(),
+                ?org,
+                micros = elapsed.as_micros() as u64,
+                "request"
+            );
         }
     }
+}
+
+/// A method as the log may say it: one that HTTP does not know may be anything, a token sent in the wrong place for instance.
+fn name_of(method: &Method) -> &str {
+    const KNOWN: [Method; 9] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if KNOWN.contains(method) { method.as_str() } else { "other" }
 }
 
 /// The id a path names, which says nothing of anybody.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, Method};
+use axum::http::HeaderMap;
 use konverse_domain::Domain;
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ pub type Ailing = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
 
 /// Begins the span of a request with these headers. What it asks for of `otel.name` (the operation's key),
 /// `http.response.status_code`, `otel.status_code` and `org` is recorded before it ends.
-pub type BeginSpan = Arc<dyn Fn(&Method, &HeaderMap) -> tracing::Span + Send + Sync>;
+pub type BeginSpan = Arc<dyn Fn(&str, &HeaderMap) -> tracing::Span + Send + Sync>;
 
 /// The process around the HTTP surface.
 #[derive(Clone, Default)]

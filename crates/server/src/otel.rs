@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Method, Request, Response, Uri};
+use axum::http::{HeaderMap, Request, Response, Uri};
 use konverse_api::BeginSpan;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
@@ -96,14 +96,14 @@ pub(crate) fn begin_span() -> Option<BeginSpan> {
     EXPORTS.load(Ordering::Relaxed).then(|| Arc::new(span) as BeginSpan)
 }
 
-fn span(method: &Method, headers: &HeaderMap) -> tracing::Span {
+fn span(method: &str, headers: &HeaderMap) -> tracing::Span {
     let span = tracing::info_span!(
         target: TARGET,
         "request",
         otel.kind = "server",
         otel.name = Empty,
         otel.status_code = Empty,
-        http.request.method = %method,
+        http.request.method = method,
         http.response.status_code = Empty,
         org = Empty
     );

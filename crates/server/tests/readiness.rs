@@ -274,6 +274,63 @@ async fn on_sqlite_a_file_that_is_not_at_its_place_takes_no_more_writes() {
     }
 }
 
+/// Whoever starts konverse anew goes by the name it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_link_that_leads_elsewhere_takes_no_more_writes() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let owner = app.admin().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (link, next) = (folder.path().join("live.db"), folder.path().join("next"));
+    std::os::unix::fs::symlink(file(&app), &link).expect("a link");
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&link).expect("it opens"));
+    let admin = owner.at(&app.over(store));
+    admin.customer().await;
+    admin.get("/readyz").await.ok();
+    let other = folder.path().join("other.db");
+    drop(copied_back(&file(&app)));
+    fs::copy(file(&app), &other).expect("a copy");
+    std::os::unix::fs::symlink(&other, &next).and_then(|()| fs::rename(&next, &link)).expect("it leads elsewhere");
+    stopped(&admin.post("/v1/customers", json!({})).await);
+    app.clock.advance(1_000);
+    assert!(needs_somebody(&admin.get("/readyz").await).contains("was moved, replaced"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_a_log_that_is_cut_short_takes_no_more_writes_and_does_no_harm() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let owner = app.admin().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.db");
+    drop(copied_back(&file(&app)));
+    fs::copy(file(&app), &path).expect("a copy");
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).expect("it opens"));
+    let admin = owner.at(&app.over(Arc::clone(&store)));
+    let before = admin.customer().await;
+    drop(copied_back(&path));
+    for _ in 0..20 {
+        admin.customer().await;
+    }
+    admin.get("/readyz").await.ok();
+    let log = folder.path().join("test.db-wal");
+    fs::OpenOptions::new().write(true).open(&log).and_then(|log| log.set_len(0)).expect("it is cut");
+    app.clock.advance(1_000);
+    assert!(needs_somebody(&admin.get("/readyz").await).contains("cut short"));
+    stopped(&admin.post("/v1/customers", json!({})).await);
+    drop((admin, store));
+    // Whoever starts it anew finds what was copied back. Until its last thread has gone the log still seems to be longer.
+    let told = loop {
+        let connection = rusqlite::Connection::open(&path).expect("it opens");
+        match connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)) {
+            Ok(told) => break told,
+            Err(error) => assert!(error.to_string().contains("disk I/O error"), "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(told, "ok");
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).expect("it opens"));
+    assert_eq!(owner.at(&app.over(store)).get("/v1/customers").await.ids(), [before]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_too_little_room_is_said_before_there_is_none() {
     let app = TestApp::new(Backend::Sqlite).await;

@@ -93,10 +93,12 @@ on_both_engines!(nothing_of_people_and_no_secret_is_logged_however_much_is, |app
         format!("cookie: x-kustomer-auth-token={token}; _csrf=csrf-private\r\nx-csrf-token: csrf-private\r\n");
     assert_eq!(send(&server, "GET", &path, &cookies, "").0, 200);
     assert_eq!(send(&server, "PATCH", &path, &cookies, r#"{"preview":"words-of-a-message"}"#).0, 200);
+    assert_eq!(send(&server, &token, &path, &bearer, "").0, 405);
     server.signal("TERM");
     let (status, served) = server.ended();
     assert_eq!(status, Some(0));
     for line in [
+        format!("method=other path=\"unknown\" id={message} status=405"),
         format!("method=GET path=\"/v1/customers/{{id}}/conversations\" id={customer} status=200"),
         "method=GET path=\"/v1/customers/email={email}\" status=404".into(),
         "method=GET path=\"unknown\" status=404".into(),

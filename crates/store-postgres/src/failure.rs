@@ -35,10 +35,11 @@ pub(crate) fn unclear(reason: &str) -> StoreError {
 pub(crate) fn of_pool(error: deadpool_postgres::PoolError) -> StoreError {
     match error {
         deadpool_postgres::PoolError::Timeout(_) => StoreError::Unavailable("no connection is free".into()),
-        deadpool_postgres::PoolError::Backend(error) => match database(error) {
-            StoreError::Conflict(_) => StoreError::Unavailable("no connection could be made".into()),
-            other => other,
-        },
+        // Whatever it was (a password that changed, a database that is gone), nothing was asked yet.
+        deadpool_postgres::PoolError::Backend(error) => {
+            let why = error.as_db_error().map_or_else(|| with_causes(&error), text);
+            StoreError::Unavailable(format!("no connection could be made: {why}"))
+        }
         other => StoreError::Database(with_causes(&other)),
     }
 }

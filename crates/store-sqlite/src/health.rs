@@ -36,7 +36,13 @@ pub(crate) struct Health {
 
 impl Health {
     /// Of a database in which a connection is open that stays open, so that the log and its index stay the same files.
-    pub(crate) fn of(database: &Path, fresh: Arc<Freshness>, least_free: u64) -> Result<Self, StoreError> {
+    /// `named` is what its owner calls it, which may be a link: whoever opens it next goes by that.
+    pub(crate) fn of(
+        named: &Path,
+        database: &Path,
+        fresh: Arc<Freshness>,
+        least_free: u64,
+    ) -> Result<Self, StoreError> {
         let beside = |suffix: &str| {
             let mut path = OsString::from(database);
             path.push(suffix);
@@ -48,7 +54,11 @@ impl Health {
             let data = fs::metadata(&path).map_err(|error| failed(&path, error))?;
             Ok((path, (data.dev(), data.ino())))
         };
-        let files = SUFFIXES.into_iter().map(file).collect::<Result<Vec<_>, StoreError>>()?;
+        let mut files = SUFFIXES.into_iter().map(file).collect::<Result<Vec<_>, StoreError>>()?;
+        let named = std::path::absolute(named).map_err(|error| failed(named, error))?;
+        if let Some((_, identity)) = files.first().filter(|(path, _)| *path != named).cloned() {
+            files.push((named, identity));
+        }
         let whole = Whole::of(database, &beside("-wal"), fresh).map_err(|error| failed(database, error))?;
         Ok(Self { files, whole, least_free, lost: OnceLock::new(), damaged: OnceLock::new() })
     }
@@ -61,7 +71,12 @@ impl Health {
             let unseen = |error| StoreError::Unavailable(format!("cannot look at {}: {error}", path.display()));
             let what = match fs::metadata(path) {
                 Ok(data) if (data.dev(), data.ino()) == *identity => {
-                    match n == 0 && self.whole.is_cut_short().map_err(unseen)? {
+                    let is_cut_short = match n {
+                        0 => self.whole.is_cut_short(),
+                        1 => self.whole.is_log_cut_short(),
+                        _ => Ok(false),
+                    };
+                    match is_cut_short.map_err(unseen)? {
                         true => "was cut short",
                         false => continue,
                     }

@@ -90,7 +90,7 @@ impl Sqlite {
     pub fn open_with(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
         let (file, connection) = open::database_file(path, options)?;
         let fresh = Arc::new(Freshness::of(&file));
-        let health = Arc::new(Health::of(&file, Arc::clone(&fresh), options.least_free)?);
+        let health = Arc::new(Health::of(path, &file, Arc::clone(&fresh), options.least_free)?);
         let readers = Arc::new(Readers::open(fresh, file, options.map, Arc::clone(&health))?);
         // An import computes on every processor, and each of its parts may read.
         let waiting = WAITING_READS.max(2 * threads());

@@ -325,7 +325,7 @@ mod tests {
     fn readers(folder: &tempfile::TempDir) -> Readers {
         let (file, _open) = open::database_file(&folder.path().join("test.db"), Options::default()).expect("it opens");
         let fresh = Arc::new(Freshness::of(&file));
-        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        let health = Health::of(&file, &file, Arc::clone(&fresh), 0).expect("its files are there");
         Readers::open(fresh, file, true, Arc::new(health)).expect("they open")
     }
 

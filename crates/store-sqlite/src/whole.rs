@@ -70,6 +70,15 @@ impl Whole {
         Ok(is_cut_short)
     }
 
+    /// Whether frames of the log are missing. Frames are there before the header speaks of them, and it speaks of none before
+    /// another process makes the log shorter.
+    pub(crate) fn is_log_cut_short(&self) -> Result<bool> {
+        let Some(extent) = self.fresh.extent() else { return Ok(false) };
+        let length = self.log.metadata()?.len();
+        let is_cut_short = extent.frames > 0 && length < FRAMES + extent.frames * (HEAD + extent.page);
+        Ok(is_cut_short && self.fresh.extent().is_some_and(|now| now.header == extent.header))
+    }
+
     /// Whether a page is neither in so many bytes of the file nor in the log.
     fn lacks_pages(&self, length: u64, extent: &Extent) -> Result<bool> {
         let mut missing = beyond(length, extent);
@@ -149,7 +158,7 @@ mod tests {
             }
             let (path, own) = open::database_file(&path, Options::default()).expect("it opens");
             let fresh = Arc::new(Freshness::of(&path));
-            let health = Health::of(&path, fresh, 0).expect("its files are there");
+            let health = Health::of(&path, &path, fresh, 0).expect("its files are there");
             let (_, other) = open::database_file(&path, Options::default()).expect("it opens again");
             Self { _folder: folder, path, own, other, health }
         }
@@ -242,6 +251,18 @@ mod tests {
                 fixture.cut_to(fixture.length().saturating_sub(cut));
                 assert!(fixture.is_cut_short(), "{case}: {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_cut_is_not_whole() {
+        for keep in [0, FRAMES, FRAMES + HEAD + PAGE] {
+            let fixture = Fixture::new();
+            grow(&fixture.own, 8);
+            assert!(!fixture.is_cut_short());
+            let log = OpenOptions::new().write(true).open(fixture.path.with_extension("db-wal")).expect("it opens");
+            log.set_len(keep).expect("it is cut");
+            assert!(fixture.is_cut_short(), "{keep}");
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant as Stopwatch};
 use konverse_store::{Applied, Conflict, StoreError};
 use konverse_store_sql::{LaneState, Step, Work};
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
@@ -225,7 +226,7 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>, serve: impl Fn(&Place, &mut
         // The thread is everybody's: what nobody thought of fails with the batch it is in, and the next one begins anew.
         let served = catch_unwind(AssertUnwindSafe(|| {
             serve(place, &mut queue, waiting);
-            if place.readers.fresh.log_is_long() {
+            if place.readers.fresh.log_is_long() && place.readers.health.is_in_place().is_ok() {
                 place.copy_back();
             }
         }));
@@ -235,6 +236,11 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>, serve: impl Fn(&Place, &mut
         }
     }
     place.readers.renew();
+    if place.readers.health.is_in_place().is_err() {
+        // What is left of a log that was cut would be copied over pages that are whole.
+        let _ = place.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        return;
+    }
     // Leave a file without a log behind, and fresh statistics for the planner. Others who use the file are not waited for:
     // nobody could write meanwhile, and whoever is the last will do it.
     let _ = place.connection.busy_timeout(Duration::ZERO);
@@ -472,7 +478,7 @@ mod tests {
             .expect("a table");
         connection.busy_timeout(Duration::ZERO).expect("a setting");
         let fresh = Arc::new(Freshness::of(&file));
-        let health = Health::of(&file, Arc::clone(&fresh), 0).expect("its files are there");
+        let health = Health::of(&file, &file, Arc::clone(&fresh), 0).expect("its files are there");
         let readers = Readers::open(fresh, file, true, Arc::new(health)).expect("they open");
         Place { connection, readers: Arc::new(readers), blocked: Arc::default(), failing: Arc::default() }
     }
