@@ -104,6 +104,11 @@ fn unfinished(error: &rusqlite::Error, wanted: &AtomicBool, to: &Path) -> StoreE
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) if !wanted.load(Ordering::Relaxed) => unwanted(),
         Some(ErrorCode::DiskFull) => refused(format!("there is no room for {}", to.display())),
+        // Opening the database writes beside it, too, and SQLite does not say which of the two could not be.
+        Some(ErrorCode::SystemIoFailure) => refused(format!(
+            "cannot copy to {}: {error}; there may be no room, for it or beside the database",
+            to.display()
+        )),
         _ => refused(format!("cannot write {}: {error}", to.display())),
     }
 }

@@ -66,10 +66,9 @@ impl EdgeOptions {
         let room = files::for_connections(files::raise_limit(), database);
         let wanted = self.connections.map_or(CONNECTIONS, |wanted| wanted as usize);
         let connections = wanted.min(room);
-        if connections < wanted && self.connections.is_some() {
-            tracing::warn!(
-                "the limit of open files leaves {connections} connections, fewer than --connections {wanted}"
-            );
+        if connections < wanted {
+            let than = self.connections.map_or(String::new(), |wanted| format!(", fewer than --connections {wanted}"));
+            tracing::warn!("the limit of open files leaves {connections} connections{than}");
         }
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         Limits {
