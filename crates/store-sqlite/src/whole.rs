@@ -61,7 +61,7 @@ impl Whole {
             0 => self.says_more_than(length)?,
             _ => self.lacks_pages(length, &extent)?,
         };
-        if !self.fresh.extent().is_some_and(|now| now.header == extent.header) {
+        if self.fresh.extent().is_none_or(|now| now.header != extent.header) {
             return Ok(false);
         }
         if !is_cut_short {
