@@ -44,8 +44,8 @@ pub(crate) struct EdgeOptions {
     /// Seconds a connection may be idle between requests.
     #[arg(long, env = "KONVERSE_IDLE_SECONDS", default_value_t = 75, value_name = "SECONDS", value_parser = seconds())]
     idle_seconds: u32,
-    /// Seconds a request may take once its body is there. A read is given up then; a write goes on, and its caller is told
-    /// that it may have been done.
+    /// Seconds a request may take, beside the time in which its body comes. A read is given up then; a write goes on, and
+    /// its caller is told that it may have been done.
     #[arg(long, env = "KONVERSE_REQUEST_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = seconds())]
     request_seconds: u32,
     /// A PEM file with the certificate to serve HTTPS with, and what leads from it to its issuer. Read anew when it changes.
