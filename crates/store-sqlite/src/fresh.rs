@@ -30,6 +30,9 @@ const PAGE: usize = 14;
 const LAST_FRAME: usize = 16;
 const PAGES: usize = 20;
 
+/// Where the log's salt is, which its frames repeat and which changes when it begins anew: eight bytes.
+const SALT: usize = 32;
+
 /// Where behind both copies the number of frames is that are copied back.
 const COPIED_BACK: usize = 2 * COPY;
 
@@ -90,6 +93,8 @@ pub(crate) struct Extent {
     pub(crate) pages: u64,
     /// Frames of the log up to the last commit.
     pub(crate) frames: u64,
+    /// What each of them repeats.
+    pub(crate) salt: [u8; 8],
     /// How many of these, at least, are in the file as well.
     pub(crate) copied_back: u64,
 }
@@ -218,6 +223,7 @@ impl Freshness {
             page: page(&header),
             pages: number(&header, PAGES).into(),
             frames: number(&header, LAST_FRAME).into(),
+            salt: header[SALT..SALT + 8].try_into().ok()?,
             copied_back: u32::from_ne_bytes(copied_back).into(),
         };
         // Never without a size of pages, unless there are none.

@@ -25,6 +25,9 @@ use crate::fresh::{Extent, Freshness, opened};
 const FRAMES: u64 = 32;
 const HEAD: u64 = 24;
 
+/// Where in that the log's salt is.
+const SALT: u64 = 8;
+
 /// The page with this byte is for locks: it is never written.
 const LOCKS: u64 = 1 << 30;
 
@@ -33,8 +36,11 @@ pub(crate) struct Whole {
     database: &'static File,
     log: File,
     fresh: Arc<Freshness>,
-    /// Bytes of the file when it was last seen to have all its pages. Only if it is shorter now are they looked for.
+    /// Bytes of the file when it was last seen to have all its pages. Only if that has changed are they looked for: it may have
+    /// grown and been cut since.
     length: Mutex<u64>,
+    /// The last frame that was seen in the log, and the salt it had.
+    last: Mutex<(u64, [u8; 8])>,
 }
 
 impl Whole {
@@ -42,7 +48,7 @@ impl Whole {
     pub(crate) fn of(database: &Path, log: &Path, fresh: Arc<Freshness>) -> Result<Self> {
         let database = opened(database)?;
         let length = Mutex::new(database.metadata()?.len());
-        Ok(Self { database, log: File::open(log)?, fresh, length })
+        Ok(Self { database, log: File::open(log)?, fresh, length, last: Mutex::default() })
     }
 
     /// Whether pages are missing. While others commit that cannot be told, and then it is not said: whoever holds the lock to
@@ -50,8 +56,7 @@ impl Whole {
     pub(crate) fn is_cut_short(&self) -> Result<bool> {
         let mut known = self.length.lock();
         let length = self.database.metadata()?.len();
-        if length >= *known {
-            *known = length;
+        if length == *known {
             return Ok(false);
         }
         let Some(extent) = self.fresh.extent() else { return Ok(false) };
@@ -71,12 +76,26 @@ impl Whole {
     }
 
     /// Whether frames of the log are missing. Frames are there before the header speaks of them, and it speaks of none before
-    /// another process makes the log shorter.
+    /// another process makes the log shorter. Where a log that was cut has grown since, there are zeros in place of the last
+    /// one seen before.
     pub(crate) fn is_log_cut_short(&self) -> Result<bool> {
+        let mut last = self.last.lock();
         let Some(extent) = self.fresh.extent() else { return Ok(false) };
-        let length = self.log.metadata()?.len();
-        let is_cut_short = extent.frames > 0 && length < FRAMES + extent.frames * (HEAD + extent.page);
-        Ok(is_cut_short && self.fresh.extent().is_some_and(|now| now.header == extent.header))
+        let before = Some(last.0).filter(|_| last.1 == extent.salt);
+        for frame in before.into_iter().chain([extent.frames]).filter(|frame| *frame > 0) {
+            let mut salt = [0; 8];
+            let at = FRAMES + (frame - 1) * (HEAD + extent.page);
+            let is_there = match self.log.read_exact_at(&mut salt, at + SALT) {
+                Ok(()) => salt == extent.salt && self.log.metadata()?.len() >= at + HEAD + extent.page,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+                Err(error) => return Err(error),
+            };
+            if !is_there {
+                return Ok(self.fresh.extent().is_some_and(|now| now.header == extent.header));
+            }
+        }
+        *last = (extent.frames, extent.salt);
+        Ok(false)
     }
 
     /// Whether a page is neither in so many bytes of the file nor in the log.
@@ -255,21 +274,39 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_has_grown_and_was_cut_between_two_looks_is_not_whole() {
+        let fixture = Fixture::new();
+        assert!(!fixture.is_cut_short());
+        let before = fixture.length();
+        grow(&fixture.own, 40);
+        copy_back(&fixture.own, "PASSIVE");
+        fixture.cut_to(before + 8 * PAGE);
+        assert!(fixture.is_cut_short());
+    }
+
+    #[test]
     fn a_log_that_is_cut_is_not_whole() {
-        for keep in [0, FRAMES, FRAMES + HEAD + PAGE] {
-            let fixture = Fixture::new();
-            grow(&fixture.own, 8);
-            assert!(!fixture.is_cut_short());
-            let log = OpenOptions::new().write(true).open(fixture.path.with_extension("db-wal")).expect("it opens");
-            log.set_len(keep).expect("it is cut");
-            assert!(fixture.is_cut_short(), "{keep}");
+        for grows in [false, true] {
+            for keep in [0, FRAMES, FRAMES + HEAD + PAGE] {
+                let fixture = Fixture::new();
+                grow(&fixture.own, 8);
+                assert!(!fixture.is_cut_short());
+                let log = OpenOptions::new().write(true).open(fixture.path.with_extension("db-wal")).expect("it opens");
+                log.set_len(keep).expect("it is cut");
+                if grows {
+                    // Who has the pages in memory goes on behind what is missing.
+                    fixture.own.execute("UPDATE thing SET it = zeroblob(5) WHERE rowid = 2", []).expect("a write");
+                    assert!(log.metadata().expect("a file").len() > keep + PAGE);
+                }
+                assert!(fixture.is_cut_short(), "{keep}, {grows}");
+            }
         }
     }
 
     #[test]
     fn the_page_for_locks_is_never_missing() {
         let locks = LOCKS / PAGE + 1;
-        let extent = Extent { header: [0; 48], page: PAGE, pages: locks + 1, frames: 0, copied_back: 0 };
+        let extent = Extent { header: [0; 48], page: PAGE, pages: locks + 1, frames: 0, salt: [0; 8], copied_back: 0 };
         assert_eq!(beyond(LOCKS, &extent), HashSet::from([locks + 1]));
         assert_eq!(beyond(LOCKS - PAGE, &extent), HashSet::from([locks - 1, locks + 1]));
     }
