@@ -33,9 +33,15 @@ const LEASE_HOLDER: &str = "SELECT holder FROM lease WHERE name = $1 AND ends_at
 const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at";
 
-/// What every writer needs of PostgreSQL's tables, and nobody gets while somebody else has locked one against writing.
-const LOCK_ALL: &str = "LOCK TABLE block, block_change, block_due, conversation, credential, customer, event, identifier, \
-    lane, membership, message, note, org, record, tally IN ROW EXCLUSIVE MODE";
+/// What every writer needs of PostgreSQL's tables, and nobody gets while somebody else has locked one against writing. It
+/// waits for less than the second after which the server looks for a deadlock, so that a migration, which takes the tables
+/// in another order, is never given up because of it.
+const LOCK_ALL: [&str; 3] = [
+    "SET LOCAL lock_timeout = 500",
+    "LOCK TABLE block, block_change, block_due, conversation, credential, customer, event, identifier, lane, membership, \
+     message, note, org, record, tally IN ROW EXCLUSIVE MODE",
+    "SET LOCAL lock_timeout TO DEFAULT",
+];
 const PROVEN: &str = "SELECT ends_at FROM lease WHERE name = $1";
 pub(crate) const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
@@ -214,13 +220,10 @@ impl<D: Driver> Store for SqlStore<D> {
         let ready = || self.driver.ready();
         let no_write = |error: StoreError| Unready::NoWrite(error.to_string());
         ready()?;
-        let locks = match D::DIALECT {
-            // It has no locks but that of the file, which any write needs.
-            Dialect::Sqlite => None,
-            Dialect::Postgres => Some(step(LOCK_ALL, Vec::new())),
-        };
+        // SQLite has no locks but that of the file, which any write needs.
+        let locks = LOCK_ALL.into_iter().filter(|_| D::DIALECT == Dialect::Postgres).map(|sql| step(sql, Vec::new()));
         let proof = step(PROOF, vec![text(READY), Value::Id(NOBODY), now.into()]);
-        let work = Work::of_steps(D::DIALECT, locks.into_iter().chain([proof]).collect());
+        let work = Work::of_steps(D::DIALECT, locks.chain([proof]).collect());
         let proven = match self.proven().await {
             // A clock that was put back makes it old.
             Ok(Some(at)) if at <= now && now.since(at) < COMMITTED => {
