@@ -770,8 +770,21 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
             ": its newest moment is",
         ),
         damage(
+            format!("UPDATE lane SET gone = seq WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
+        ),
+        damage(
+            format!("UPDATE lane SET gone = seq + 7 WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
+        ),
+        damage(
             format!("DELETE FROM event WHERE object = {} AND verb = 'create'", message(1)),
             ": what comes before event",
+        ),
+        // What was mended so says that what lies before the gap is gone, though it is there.
+        damage(
+            format!("UPDATE lane SET gone = seq WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
         ),
         damage(
             format!(
@@ -1536,6 +1549,41 @@ on_both_engines!(a_mended_lane_gives_moments_that_are_not_given_yet, |app| async
     world.admin.patch(&conversation, json!({ "name": "Two" })).await.ok();
     assert!(place.number(newest).await > before);
     assert_clean(&app, "after it").await;
+});
+
+on_both_engines!(events_that_are_there_are_not_gone, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let message = place.id(&world.messages[1]);
+    let lane = place.number(&format!("SELECT lane FROM event WHERE object = {message}")).await;
+    let facts = async || {
+        let all = app.store.store().lanes(app.org.id).await.expect("they are read");
+        all.into_iter().find(|facts| facts.lane == lane).expect("one of them")
+    };
+    let before = facts().await;
+    assert!(before.gone == 0 && before.newest == Some(before.seq) && before.seq > 6, "{before:?}");
+    for gone in [5, before.seq, before.seq + 1_000] {
+        place.run(&format!("UPDATE lane SET gone = {gone} WHERE n = {lane}")).await;
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        let line = format!("lane {lane}: the number up to which its events are gone is {gone}, should be 0 (mended)");
+        assert_eq!((lines(&findings), checked.remaining()), (vec![line], 0));
+        assert_eq!(facts().await, before, "{gone}");
+    }
+    // The first two are gone indeed.
+    let lane_of = u8::try_from(lane).expect("a lane");
+    let forgotten = app.store.store().forget(app.org.id, lane_of, app.now().plus(1_000), 2).await;
+    assert_eq!(forgotten.expect("they are forgotten"), 2);
+    place.run(&format!("UPDATE lane SET gone = 5 WHERE n = {lane}")).await;
+    // Somebody forgets on while it is mended: that stays.
+    let store = app.store.store();
+    let seen = facts().await;
+    assert_eq!(store.forget(app.org.id, lane_of, app.now().plus(1_000), 1).await.expect("one more"), 1);
+    store.mend_lane(app.org.id, &seen, seen.at, 2).await.expect("it is mended");
+    assert_eq!(facts().await.gone, 6);
+    place.run(&format!("UPDATE lane SET gone = 7 WHERE n = {lane}")).await;
+    check(&app.domain, &app.org, true).await;
+    assert_eq!(facts().await.gone, 6);
+    assert_clean(&app, "after it was mended").await;
 });
 
 /// `konverse check | head -1`: who reads along may leave.

@@ -63,7 +63,9 @@ const NEXT_COUNTED: [&str; 2] = [
 ];
 /// Lanes of which only events are left are found from one to the next by the key.
 const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce(l.gone, 0), \
-    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 UNION \
+    (SELECT min(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n), \
+    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n), \
+    (SELECT count(*) FROM event e WHERE e.org = $1 AND e.lane = x.n AND e.seq = l.gone) FROM (SELECT n FROM lane WHERE org = $1 UNION \
     SELECT t.n FROM (WITH RECURSIVE told(n) AS (SELECT min(lane) FROM event WHERE org = $1 UNION ALL \
     SELECT (SELECT min(e.lane) FROM event e WHERE e.org = $1 AND e.lane > told.n) FROM told WHERE told.n IS NOT NULL) \
     SELECT n FROM told WHERE n IS NOT NULL) t) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
@@ -74,7 +76,7 @@ const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = $1 THEN
 const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
     UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
-const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $1";
+const SET_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND (gone < $1 OR gone = $4)";
 
 /// A hash has more bytes than an id; as hex it is a text to every driver.
 const fn credentials(dialect: Dialect) -> &'static str {
@@ -491,7 +493,9 @@ impl<D: Driver> Checks for SqlStore<D> {
                 seq: columns.int()?,
                 at: Instant::from_millis(columns.int()?),
                 gone: columns.int()?,
+                oldest: columns.optional_int()?,
                 newest: columns.optional_int()?,
+                has_gone: columns.int()? > 0,
             })
         };
         self.one(Query::bounded(LANES, vec![org.0.into()])).await?.into_iter().map(facts).collect()
@@ -525,11 +529,11 @@ impl<D: Driver> Checks for SqlStore<D> {
         Ok(deletions)
     }
 
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
-        let n = u8::try_from(lane).map_err(|_| StoreError::Corrupt(format!("lane {lane}")))?;
-        let (id, lane) = (Value::Id(org.0), Value::Int(lane));
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError> {
+        let n = u8::try_from(seen.lane).map_err(|_| StoreError::Corrupt(format!("lane {}", seen.lane)))?;
+        let (id, lane) = (Value::Id(org.0), Value::Int(seen.lane));
         let steps: Vec<Step> = vec![
-            step(RAISE_GONE, vec![Value::Int(gone), id.clone(), lane.clone()]),
+            step(SET_GONE, vec![Value::Int(gone), id.clone(), lane.clone(), Value::Int(seen.gone)]),
             step(MEND_LANE, vec![id, lane, at.into()]),
         ];
         self.driver().write(Work::within_lanes(D::DIALECT, org, vec![n], steps)).await.map(drop)

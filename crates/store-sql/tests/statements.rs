@@ -194,7 +194,8 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.tally_and_count(org, "customers").await?;
         store.forget_name(org, "gone", "x").await?;
         store.lanes(org).await?;
-        store.mend_lane(org, 0, at, 3).await?;
+        let lane = LaneFacts { lane: 0, seq: 3, at, gone: 0, oldest: None, newest: None, has_gone: false };
+        store.mend_lane(org, &lane, at, 3).await?;
         for kind in KINDS {
             store.get(org, kind, id(1)).await?;
             store.get_many(org, kind, &[id(1), id(2)]).await?;

@@ -60,8 +60,12 @@ pub struct LaneFacts {
     pub at: Instant,
     /// Up to here events are no longer kept.
     pub gone: i64,
+    /// The number of the oldest event there is.
+    pub oldest: Option<i64>,
     /// The number of the newest event there is.
     pub newest: Option<i64>,
+    /// The event `gone` is there. Older ones may be left of what was mended.
+    pub has_gone: bool,
 }
 
 /// The place of an event in its lane.
@@ -183,6 +187,7 @@ pub trait Checks: Send + Sync + 'static {
     /// hidden along with another record nothing is told.
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError>;
 
-    /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept.
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError>;
+    /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept. What it says
+    /// of that is raised, and lowered only from what it was seen to be: events may be forgotten meanwhile.
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError>;
 }

@@ -502,7 +502,7 @@ impl Checks for Interposed {
         self.inner.deletions(org, lane, after, upto).await
     }
 
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
-        self.inner.mend_lane(org, lane, at, gone).await
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError> {
+        self.inner.mend_lane(org, seen, at, gone).await
     }
 }

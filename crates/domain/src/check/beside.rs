@@ -186,16 +186,22 @@ impl Domain {
     ) -> Result<(), DomainError> {
         let lane = facts.lane;
         let mut found = Vec::new();
-        let newest = facts.newest.unwrap_or(facts.gone).max(facts.gone);
+        // Events that are there are not gone. Where it is not one of them and no number that was given out, neither.
+        let is_too_late = facts.has_gone || facts.newest == Some(facts.seq) && facts.gone > facts.seq;
+        let first = facts.oldest.filter(|_| is_too_late).map_or(facts.gone, |oldest| oldest - 1);
+        if facts.gone != first {
+            found.push(Difference::of("the number up to which its events are gone", facts.gone, first));
+        }
+        let newest = facts.newest.unwrap_or(first).max(first);
         if facts.seq != newest {
             found.push(Difference::of("the number of its newest event", facts.seq, newest));
         }
-        let (mut seq, mut gone, mut at) = (facts.gone, facts.gone, facts.at);
+        let (mut seq, mut gone, mut at) = (first, first, facts.at);
         loop {
             let some = self.store.event_places(org, lane, seq, EVENTS).await?;
             report.checked.seen("event", some.len() as u64);
             for EventPlace { seq: number, at: moment } in &some {
-                if *number != seq + 1 && !self.is_gone(org, lane, number - 1).await? {
+                if *number != seq + 1 && !self.is_gone(org, facts, number - 1).await? {
                     found.push(Difference(
                         format!("what comes before event {number}"),
                         format!("event {seq}"),
@@ -224,7 +230,7 @@ impl Domain {
         if repair && !found.is_empty() {
             // How many records have the newest moment is not known: the next ones get a later one.
             let after = if at > facts.at { at.plus(1) } else { at };
-            self.store.mend_lane(org, lane, after, gone).await?;
+            self.store.mend_lane(org, &facts, after, gone).await?;
             outcome = Outcome::Mended;
         }
         for difference in found {
@@ -233,8 +239,9 @@ impl Domain {
         Ok(())
     }
 
-    /// Whether events up to a number were forgotten by now.
-    async fn is_gone(&self, org: OrgId, lane: i64, number: i64) -> Result<bool, DomainError> {
-        Ok(self.store.lanes(org).await?.iter().any(|facts| facts.lane == lane && facts.gone >= number))
+    /// Whether events up to a number were forgotten since the lane was seen.
+    async fn is_gone(&self, org: OrgId, seen: LaneFacts, number: i64) -> Result<bool, DomainError> {
+        let is_it = |now: &LaneFacts| now.lane == seen.lane && now.gone != seen.gone && now.gone >= number;
+        Ok(self.store.lanes(org).await?.iter().any(is_it))
     }
 }
