@@ -10,7 +10,7 @@ use konverse_domain::{
 };
 use konverse_jobs::{Blocks, Snoozes};
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind};
-use konverse_store::{Found, Hidden, List, Part, Scope, Space, Walk};
+use konverse_store::{Found, FoundEvent, Hidden, List, Part, Scope, Space, Walk};
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, from_schema_1, on_both_engines, seeded};
 use serde_json::{Value, json};
 
@@ -873,6 +873,37 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
         )
     };
     let another = place.id(&world.messages[1]);
+    let seq = place.number(&format!("SELECT seq FROM event WHERE object = {message}")).await;
+    let told = |column: &str, junk: &str, was: &str| {
+        let set = |value: &str| format!("UPDATE event SET {column} = {value} WHERE object = {message}");
+        (set(junk), set(was), format!("event {seq} of lane "), format!("it is unreadable (its column {column} "))
+    };
+    let mut events = vec![
+        told("verb", "'junk'", "'create'"),
+        told("kind", "'junk'", "'message'"),
+        told("changes", "'{'", "NULL"),
+        told("changes", "'junk'", "NULL"),
+        told("changes", "'[]'", "NULL"),
+        told("changes", "'{} junk'", "NULL"),
+    ];
+    if place.backend() == Backend::Sqlite {
+        events.extend([told("changes", "x'7b7d'", "NULL"), told("actor", "'junk'", "NULL")]);
+        let at = place.number(&format!("SELECT at FROM event WHERE object = {message}")).await;
+        events.push(told("at", "'junk'", &at.to_string()));
+    }
+    for (harm, undo, event, named) in events {
+        place.run(&harm).await;
+        for repair in [false, true] {
+            let (checked, findings) = check(&app.domain, &app.org, repair).await;
+            let said = lines(&findings);
+            assert!(said[0].starts_with(&event) && said[0].contains(&named), "{harm}: {said:#?}");
+            assert!(said[0].ends_with("(cannot be mended: nothing else has what stood there)"), "{said:#?}");
+            assert!(!said[0].contains("junk"), "{said:#?}");
+            assert_eq!((said.len(), checked.remaining()), (1, 1), "{harm}: {said:#?}");
+        }
+        place.run(&undo).await;
+        assert_clean(&app, &harm).await;
+    }
     let cases = [
         unreadable("message", &world.messages[2]),
         unreadable("note", &world.note),
@@ -1062,6 +1093,25 @@ on_both_engines!(parts_go_on_where_they_end, |app| async move {
             }
         }
         assert_eq!(strays, [&*world.messages[1], &world.messages[3]], "{limit}");
+    }
+
+    // Events, of which some have changes.
+    let lane = store.lanes(org).await.expect("they are read").into_iter().max_by_key(|lane| lane.seq).expect("one");
+    let all = store.found_events(org, lane.lane, 0, 1_000, usize::MAX).await.expect("they are read");
+    assert_eq!(all.len() as i64, lane.seq);
+    let size =
+        |found: &FoundEvent| found.event.as_ref().map_or(0, |event| event.changes.as_ref().map_or(0, String::len));
+    assert!(all.iter().any(|found| size(found) > 0));
+    for (limit, bytes) in [(1, usize::MAX), (2, 1), (1_000, 1), (1_000, 300), (3, 300)] {
+        let mut read = Vec::new();
+        loop {
+            let after = read.last().map_or(0, |found: &FoundEvent| found.seq);
+            let some = store.found_events(org, lane.lane, after, limit, bytes).await.expect("they are read");
+            let Some((_, before)) = some.split_last() else { break };
+            assert!(some.len() <= limit as usize && before.iter().map(size).sum::<usize>() < bytes, "{limit} {bytes}");
+            read.extend(some);
+        }
+        assert_eq!(read, all, "{limit} events, {bytes} bytes");
     }
 
     // A list of blocks, one of which is wrong by itself, and so is what the next one says lies before it.

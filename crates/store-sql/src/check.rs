@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Verb,
+    Checks, Deletion, Found, FoundEvent, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Verb,
     Walk, WrongBlock,
 };
 
 use crate::block::{self, Counted};
-use crate::store::{SqlStore, step, text};
+use crate::store::{EVENTS, SqlStore, event, step, text};
 use crate::table::{self, Table};
 use crate::{Columns, Dialect, Driver, Query, Step, Value, Work};
 
@@ -69,7 +69,11 @@ const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce
     SELECT t.n FROM (WITH RECURSIVE told(n) AS (SELECT min(lane) FROM event WHERE org = $1 UNION ALL \
     SELECT (SELECT min(e.lane) FROM event e WHERE e.org = $1 AND e.lane > told.n) FROM told WHERE told.n IS NOT NULL) \
     SELECT n FROM told WHERE n IS NOT NULL) t) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
-const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const CHANGES_SIZES: &str = "SELECT CAST(coalesce(octet_length(changes), 0) AS bigint) FROM event \
+    WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+/// The columns of [`EVENTS`].
+const EVENT_COLUMNS: [&str; 10] =
+    ["lane", "seq", "at", "verb", "kind", "object", "customer", "actor", "rev", "changes"];
 const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = $1 THEN 1 ELSE 0 END AS bigint), \
     CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $2 AND lane = $3 AND seq > $4 \
     AND seq <= $5 AND (verb = $6 OR verb = $1 AND changes IS NOT NULL) ORDER BY seq";
@@ -243,6 +247,41 @@ fn credential(row: Vec<Value>) -> Result<NewCredential, StoreError> {
     })
 }
 
+/// How many of these rows may be read at once, given how large they are: the row that brings them to the bytes is the last.
+fn within(sizes: Vec<Vec<Value>>, held: &mut usize, bytes: usize) -> Result<usize, StoreError> {
+    let mut rows = 0;
+    for size in sizes {
+        if *held >= bytes {
+            break;
+        }
+        *held += usize::try_from(Columns::new(size).int()?).unwrap_or(0);
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+fn found_event(row: Vec<Value>) -> Result<FoundEvent, StoreError> {
+    let (Some(Value::Int(seq)), at) = (row.get(1), row.get(2)) else {
+        return Err(StoreError::Corrupt("an event without a number".into()));
+    };
+    let at = if let Some(Value::Int(at)) = at { Some(Instant::from_millis(*at)) } else { None };
+    let (seq, why) = (*seq, unreadable_event(&row));
+    Ok(FoundEvent { seq, at, event: event(row).map_err(|_| why) })
+}
+
+/// Which column of an event cannot be read, without what stands in it.
+fn unreadable_event(row: &[Value]) -> String {
+    let reads = |(column, value): (&str, &Value)| match (column, value) {
+        ("verb", Value::Text(verb)) => Verb::ALL.into_iter().any(|known| known.name() == verb),
+        ("kind", Value::Text(kind)) => Kind::from_name(kind).is_some(),
+        ("lane" | "seq" | "at" | "rev", Value::Int(_)) | ("object", Value::Id(_)) => true,
+        ("customer" | "actor", Value::Id(_) | Value::Null) | ("changes", Value::Text(_) | Value::Null) => true,
+        _ => false,
+    };
+    let column = EVENT_COLUMNS.into_iter().zip(row).find(|one| !reads(*one)).map_or("lane", |(column, _)| column);
+    format!("its column {column} cannot be read")
+}
+
 fn not_counted(list: &List) -> StoreError {
     StoreError::Corrupt(format!("{list:?} is not counted"))
 }
@@ -292,14 +331,7 @@ impl<D: Driver> Checks for SqlStore<D> {
         let (mut queries_left, mut taken, mut held) = (Vec::new(), Vec::new(), 0);
         for ((one, after), sizes) in walks.iter().zip(self.driver().read(queries).await?) {
             let all = sizes.len();
-            let mut rows = 0;
-            for size in sizes {
-                if held >= bytes {
-                    break;
-                }
-                held += usize::try_from(Columns::new(size).int()?).unwrap_or(0);
-                rows += 1;
-            }
+            let rows = within(sizes, &mut held, bytes)?;
             if rows > 0 {
                 queries_left.push(walk(org, *one, *after, rows));
             }
@@ -501,13 +533,19 @@ impl<D: Driver> Checks for SqlStore<D> {
         self.one(Query::bounded(LANES, vec![org.0.into()])).await?.into_iter().map(facts).collect()
     }
 
-    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
-        let params = vec![org.0.into(), Value::Int(lane), Value::Int(after), Value::Int(limit.into())];
-        let place = |row| {
-            let mut columns = Columns::new(row);
-            Ok(EventPlace { seq: columns.int()?, at: Instant::from_millis(columns.int()?) })
-        };
-        self.one(Query::unbounded(EVENT_PLACES, params)).await?.into_iter().map(place).collect()
+    async fn found_events(
+        &self,
+        org: OrgId,
+        lane: i64,
+        after: i64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<FoundEvent>, StoreError> {
+        let params = |limit| vec![org.0.into(), Value::Int(lane), Value::Int(after), Value::Int(limit)];
+        let sizes = self.one(Query::unbounded(CHANGES_SIZES, params(limit.into()))).await?;
+        let rows = within(sizes, &mut 0, bytes)?;
+        let query = Query { bytes, ..Query::unbounded(EVENTS, params(rows as i64)) };
+        self.one(query).await?.into_iter().map(found_event).collect()
     }
 
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {

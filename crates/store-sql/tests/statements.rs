@@ -143,7 +143,7 @@ async fn pages_of_a_check(store: &impl Store) -> Result<(), StoreError> {
     store.unknown_names(org, Some(("gone".into(), "x".into())), 5).await?;
     store.memberships(org, None, 5).await?;
     store.credentials(org, None, 5).await?;
-    store.event_places(org, 0, 0, 5).await?;
+    store.found_events(org, 0, 0, 5, 100).await?;
     store.deletions(org, 0, 0, 5).await?;
     store.next_counted(org, None).await?;
     for kind in KINDS.into_iter().filter(|kind| has_pages(*kind)) {

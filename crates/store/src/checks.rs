@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position};
 
-use crate::{Hidden, List, Membership, NewCredential, Row, Space, StoreError};
+use crate::{Event, Hidden, List, Membership, NewCredential, Row, Space, StoreError};
 
 /// Rows that lie together, hidden ones too, in an order that does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +68,15 @@ pub struct LaneFacts {
     pub has_gone: bool,
 }
 
-/// The place of an event in its lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventPlace {
-    /// Its number.
+/// An event as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEvent {
+    /// Its number in its lane.
     pub seq: i64,
-    /// Its moment.
-    pub at: Instant,
+    /// Its moment, where that can be read.
+    pub at: Option<Instant>,
+    /// The event; or why it cannot be read, without any word of it. Its changes are any text.
+    pub event: Result<Event, String>,
 }
 
 /// What an event tells of a record that stopped or began to show.
@@ -180,8 +182,16 @@ pub trait Checks: Send + Sync + 'static {
     /// The org's lanes.
     async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError>;
 
-    /// The events of a lane after a number.
-    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError>;
+    /// The events of a lane after a number, `limit` at most. They end when their changes come to so many bytes: the event that
+    /// brings them there is the last. None says that there are no more.
+    async fn found_events(
+        &self,
+        org: OrgId,
+        lane: i64,
+        after: i64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<FoundEvent>, StoreError>;
 
     /// What a lane's events after a number, up to another, tell of deleted and restored records; in their order. Of what was
     /// hidden along with another record nothing is told.

@@ -1,11 +1,13 @@
 //! What is kept beside the records: names, kept counts, counted blocks, the sequence.
 
 use konverse_model::{Kind, OrgId};
-use konverse_store::{Changes, EventPlace, LaneFacts, List, Op, Scope, Space, WrongBlock};
+use konverse_store::{Changes, Event, FoundEvent, LaneFacts, List, Op, Scope, Space, WrongBlock};
+use serde::de::IgnoredAny;
 
 use super::report::Difference;
 use super::{Finding, Outcome, Report};
 use crate::customers::CUSTOMERS;
+use crate::unit::READ_BYTES;
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -24,6 +26,13 @@ fn finding(
     outcome: Outcome,
 ) -> Finding {
     Finding { kind, id: id.to_string(), what, stored, expected, outcome }
+}
+
+/// What of an event's text cannot be read: its changes are a JSON object, or none.
+fn unreadable(event: &Event) -> Option<String> {
+    let changes = event.changes.as_deref()?;
+    let is_object = changes.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(changes).is_ok();
+    (!is_object).then(|| "its column changes is no JSON object".to_owned())
 }
 
 impl Domain {
@@ -198,10 +207,13 @@ impl Domain {
         }
         let (mut seq, mut gone, mut at) = (first, first, facts.at);
         loop {
-            let some = self.store.event_places(org, lane, seq, EVENTS).await?;
+            let some = self.store.found_events(org, lane, seq, EVENTS, READ_BYTES).await?;
+            if some.is_empty() {
+                break;
+            }
             report.checked.seen("event", some.len() as u64);
-            for EventPlace { seq: number, at: moment } in &some {
-                if *number != seq + 1 && !self.is_gone(org, facts, number - 1).await? {
+            for FoundEvent { seq: number, at: moment, event } in some {
+                if number != seq + 1 && !self.is_gone(org, facts, number - 1).await? {
                     found.push(Difference(
                         format!("what comes before event {number}"),
                         format!("event {seq}"),
@@ -209,14 +221,16 @@ impl Domain {
                     ));
                     gone = number - 1;
                 }
-                seq = *number;
+                seq = number;
                 // Later ones came after the lane was looked at.
-                if *number <= newest {
-                    at = at.max(*moment);
+                if number <= newest {
+                    at = at.max(moment.unwrap_or(at));
                 }
-            }
-            if some.len() < EVENTS as usize {
-                break;
+                if let Some(why) = event.map_or_else(Some, |event| unreadable(&event)) {
+                    let found = Difference("it".into(), format!("unreadable ({why})"), "an event".into());
+                    let outcome = Outcome::Beyond("nothing else has what stood there".to_owned());
+                    report.found(&finding("event", format!("{number} of lane {lane}"), found, outcome));
+                }
             }
         }
         if at != facts.at {
