@@ -96,22 +96,29 @@ const fn credentials(dialect: Dialect) -> &'static str {
     }
 }
 
-static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| {
-    let known: Vec<String> = Table::HIDDEN.iter().map(i64::to_string).collect();
-    format!(
-        "SELECT x.id, CAST(CASE WHEN x.hidden IN ({}) AND EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 \
-         AND c.id = x.customer) THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, customer, hidden FROM conversation \
-         WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3) x ORDER BY x.id",
-        known.join(", ")
-    )
+/// Between what is known, so that each is a look at the key, however many a customer has.
+static MISPLACED: LazyLock<String> = LazyLock::new(|| {
+    let mut known = Table::HIDDEN;
+    known.sort_unstable();
+    let mut places = vec![format!("hidden < {}", known[0]), format!("hidden > {}", known[known.len() - 1])];
+    places.extend(known.windows(2).map(|pair| format!("hidden > {} AND hidden < {}", pair[0], pair[1])));
+    places.extend(known.map(|code| format!("hidden = {code} AND created_at >= {}", LAST.0)));
+    let ids: Vec<_> = places
+        .iter()
+        .map(|place| format!("SELECT id FROM conversation WHERE org = $1 AND customer = $2 AND {place}"))
+        .collect();
+    // As a condition of its own the id would be looked up in the index of ids, of all the org has.
+    let after = "CASE WHEN id > $3 THEN 1 ELSE 0 END = 1";
+    format!(" WHERE org = $1 AND id IN ({}) AND {after} ORDER BY id LIMIT $4", ids.join(" UNION ALL "))
 });
-static STRAY_MESSAGES: LazyLock<String> = LazyLock::new(|| stray_entries("message"));
-static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| stray_entries("note"));
+static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| strays("conversation", "customer"));
+static STRAY_MESSAGES: LazyLock<String> = LazyLock::new(|| strays("message", "conversation"));
+static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| strays("note", "conversation"));
 
-fn stray_entries(table: &str) -> String {
+fn strays(table: &str, of: &str) -> String {
     format!(
-        "SELECT x.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM conversation v WHERE v.org = $1 AND v.id = x.conversation) \
-         THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, conversation FROM {table} WHERE org = $1 AND id > $2 \
+        "SELECT x.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM {of} o WHERE o.org = $1 AND o.id = x.{of}) \
+         THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, {of} FROM {table} WHERE org = $1 AND id > $2 \
          ORDER BY id LIMIT $3) x ORDER BY x.id"
     )
 }
@@ -130,6 +137,7 @@ fn tail(org: OrgId, walk: Walk, after: Position) -> (&'static str, Vec<Value>) {
              ORDER BY created_at DESC, id DESC LIMIT $6",
             vec![org.0.into(), customer.0.into(), Value::Int(table::hidden_code(hidden)), at, id],
         ),
+        Walk::Misplaced(customer) => (&MISPLACED, vec![org.0.into(), customer.0.into(), id]),
         Walk::Entries(_, conversation) => (
             " WHERE org = $1 AND conversation = $2 AND (created_at, id) > ($3, $4) ORDER BY created_at, id LIMIT $5",
             vec![org.0.into(), conversation.0.into(), at, id],
@@ -160,25 +168,29 @@ fn sizes(org: OrgId, walk: Walk, after: Position, limit: u32) -> Query {
 fn kind_of(walk: Walk) -> Kind {
     match walk {
         Walk::All(kind) | Walk::Entries(kind, _) => kind,
-        Walk::Conversations(..) => Kind::Conversation,
+        Walk::Conversations(..) | Walk::Misplaced(_) => Kind::Conversation,
     }
 }
 
 /// Rows from a place on, and whether the walk goes on after them.
 fn part(walk: Walk, after: Position, rows: Vec<Vec<Value>>, goes_on: bool) -> Part {
     let (kind, table) = (kind_of(walk), table::of(kind_of(walk)));
+    let place = |row: &[Value]| match walk {
+        Walk::All(_) | Walk::Misplaced(_) => table.id(row).map(|id| Position { id, ..after }),
+        _ => table.position(row),
+    };
     let mut part = Part::default();
     if goes_on {
-        part.next = rows.last().map_or(Some(after), |last| table.position(last));
+        part.next = rows.last().map_or(Some(after), |last| place(last));
         if part.next.is_none() {
             part.rows.push(Found::Unreadable(None, "its place cannot be read, and so not what follows it".into()));
         }
     }
     for row in rows {
-        let (id, why) = (table.position(&row).map(|place| place.id), table.unreadable(&row));
+        let (id, why) = (table.id(&row), table.unreadable(&row));
         part.rows.push(match table.row(kind, row) {
-            Ok(row) => Found::Row(Box::new(row)),
-            Err(_) => Found::Unreadable(id, why),
+            Ok(row) if !matches!(walk, Walk::Misplaced(_)) => Found::Row(Box::new(row)),
+            _ => Found::Unreadable(id, why),
         });
     }
     part

@@ -127,6 +127,7 @@ async fn pages_of_a_check(store: &impl Store) -> Result<(), StoreError> {
         Walk::All(Kind::Customer),
         Walk::All(Kind::Tag),
         Walk::Conversations(customer, Hidden::No),
+        Walk::Misplaced(customer),
         Walk::Entries(Kind::Message, conversation),
         Walk::Entries(Kind::Note, conversation),
     ] {

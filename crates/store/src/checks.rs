@@ -14,6 +14,9 @@ pub enum Walk {
     All(Kind),
     /// The conversations of a customer that are hidden like this, newest first.
     Conversations(CustomerId, Hidden),
+    /// The conversations of a customer that none of the others comes to, since how they are hidden or when they were made
+    /// cannot be read; by id. None of these can be read.
+    Misplaced(CustomerId),
     /// The messages or notes of a conversation, oldest first.
     Entries(Kind, ConversationId),
 }
@@ -114,7 +117,7 @@ pub trait Checks: Send + Sync + 'static {
     ) -> Result<Vec<Part>, StoreError>;
 
     /// Of the next `limit` conversations, messages or notes after an id those that no walk comes to, because what they belong
-    /// to is not there or nobody knows how they are hidden; and where to go on.
+    /// to is not there; and where to go on.
     async fn strays(
         &self,
         org: OrgId,
