@@ -10,7 +10,7 @@ use konverse_domain::{
 };
 use konverse_jobs::{Blocks, Snoozes};
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind};
-use konverse_store::{Found, Hidden, List, Part, Scope, Space, Walk};
+use konverse_store::{Found, FoundEvent, Hidden, List, Part, Scope, Space, Walk};
 use konverse_testkit::{Actor, Backend, Interposed, TestApp, from_schema_1, on_both_engines, seeded};
 use serde_json::{Value, json};
 
@@ -770,8 +770,21 @@ fn damages(app: &TestApp, world: &World) -> Vec<Damage> {
             ": its newest moment is",
         ),
         damage(
+            format!("UPDATE lane SET gone = seq WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
+        ),
+        damage(
+            format!("UPDATE lane SET gone = seq + 7 WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
+        ),
+        damage(
             format!("DELETE FROM event WHERE object = {} AND verb = 'create'", message(1)),
             ": what comes before event",
+        ),
+        // What was mended so says that what lies before the gap is gone, though it is there.
+        damage(
+            format!("UPDATE lane SET gone = seq WHERE org = {org} AND seq > 0"),
+            ": the number up to which its events are gone is",
         ),
         damage(
             format!(
@@ -859,7 +872,73 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
             format!("{table} {id}: the row is unreadable (its column hidden cannot be read"),
         )
     };
+    // Only SQLite takes anything into any column.
+    let any = |table: &str, id: &str, column: &str, junk: &str, why: &str| {
+        let row = place.id(id);
+        let kind = if id == world.team { "team" } else { table };
+        let column_of = format!("(SELECT {column} FROM kept_{table} k WHERE k.id = {table}.id)");
+        (
+            format!("UPDATE {table} SET {column} = {junk} WHERE id = {row}"),
+            format!("UPDATE {table} SET {column} = {column_of} WHERE id = {row}"),
+            format!("{kind} {id}: the row is unreadable (its column {column} cannot be read: {why})"),
+        )
+    };
+    let mut anything = Vec::new();
+    if place.backend() == Backend::Sqlite {
+        for (table, id) in [
+            ("customer", &world.other),
+            ("conversation", &world.conversation),
+            ("conversation", &world.second),
+            ("message", &world.messages[2]),
+            ("note", &world.note),
+            ("record", &world.team),
+        ] {
+            place.run(&format!("CREATE TABLE IF NOT EXISTS kept_{table} AS SELECT * FROM {table}")).await;
+            for junk in ["'x'", "-1", "3", "0.5", "x'00'"] {
+                let why = match junk {
+                    "0.5" => "a real number where none is kept",
+                    "x'00'" => "an id is not 12 bytes",
+                    _ => "it is nothing that belongs there",
+                };
+                anything.push(any(table, id, "hidden", junk, why));
+            }
+            anything.push(any(table, id, "created_at", "'x'", "it is nothing that belongs there"));
+            anything.push(any(table, id, "doc", "CAST(doc AS BLOB)", "it is no text"));
+            anything.push(any(table, id, "doc", "CAST(x'ff' AS TEXT)", "a text is not UTF-8"));
+        }
+    }
     let another = place.id(&world.messages[1]);
+    let seq = place.number(&format!("SELECT seq FROM event WHERE object = {message}")).await;
+    let told = |column: &str, junk: &str, was: &str| {
+        let set = |value: &str| format!("UPDATE event SET {column} = {value} WHERE object = {message}");
+        (set(junk), set(was), format!("event {seq} of lane "), format!("it is unreadable (its column {column} "))
+    };
+    let mut events = vec![
+        told("verb", "'junk'", "'create'"),
+        told("kind", "'junk'", "'message'"),
+        told("changes", "'{'", "NULL"),
+        told("changes", "'junk'", "NULL"),
+        told("changes", "'[]'", "NULL"),
+        told("changes", "'{} junk'", "NULL"),
+    ];
+    if place.backend() == Backend::Sqlite {
+        events.extend([told("changes", "x'7b7d'", "NULL"), told("actor", "'junk'", "NULL")]);
+        let at = place.number(&format!("SELECT at FROM event WHERE object = {message}")).await;
+        events.push(told("at", "'junk'", &at.to_string()));
+    }
+    for (harm, undo, event, named) in events {
+        place.run(&harm).await;
+        for repair in [false, true] {
+            let (checked, findings) = check(&app.domain, &app.org, repair).await;
+            let said = lines(&findings);
+            assert!(said[0].starts_with(&event) && said[0].contains(&named), "{harm}: {said:#?}");
+            assert!(said[0].ends_with("(cannot be mended: nothing else has what stood there)"), "{said:#?}");
+            assert!(!said[0].contains("junk"), "{said:#?}");
+            assert_eq!((said.len(), checked.remaining()), (1, 1), "{harm}: {said:#?}");
+        }
+        place.run(&undo).await;
+        assert_clean(&app, &harm).await;
+    }
     let cases = [
         unreadable("message", &world.messages[2]),
         unreadable("note", &world.note),
@@ -884,11 +963,8 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
             format!("UPDATE message SET conversation = {} WHERE id = {message}", place.id(&world.conversation)),
             format!("message {}: what it belongs to is missing", world.messages[2]),
         ),
-        (
-            format!("UPDATE conversation SET hidden = 9 WHERE id = {}", place.id(&world.second)),
-            format!("UPDATE conversation SET hidden = 0 WHERE id = {}", place.id(&world.second)),
-            format!("conversation {}: what it belongs to is missing", world.second),
-        ),
+        nowhere("conversation", &world.conversation),
+        nowhere("conversation", &world.second),
         nowhere("customer", &world.other),
         (
             format!("UPDATE credential SET token = {lost} WHERE token = {}", place.id(&world.token.to_string())),
@@ -899,11 +975,13 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
     let texts = async || {
         let mut texts = Vec::new();
         for table in ["customer", "conversation", "message", "note"] {
-            texts.extend(place.rows(&format!("SELECT doc FROM {table} ORDER BY id")).await);
+            texts.extend(place.rows(&format!("SELECT CAST(doc AS text) AS doc FROM {table} ORDER BY id")).await);
         }
+        texts.extend(place.rows("SELECT value FROM identifier ORDER BY value").await);
+        texts.extend(place.rows("SELECT count(*) AS n FROM membership").await);
         texts
     };
-    for (harm, undo, named) in cases {
+    for (harm, undo, named) in anything.into_iter().chain(cases) {
         place.run(&harm).await;
         // Something that can be mended, in the same customer.
         place.run("UPDATE tally SET amount = amount + 1 WHERE slot = (SELECT max(slot) FROM tally)").await;
@@ -913,7 +991,10 @@ on_both_engines!(what_cannot_be_mended_is_said_and_ends_nothing, |app| async mov
         assert!(said.iter().any(|line| line.contains(&named) && line.contains("cannot be mended")), "{said:#?}");
         assert!(said.iter().any(|line| line.starts_with("tally")), "{said:#?}");
         assert!(checked.remaining() > 0, "{checked:?}");
-        assert!(checked.kinds["message"].checked >= 3, "the others were looked at: {checked:?}");
+        assert!(!said.iter().any(|line| line.starts_with("database")), "all was looked at: {said:#?}");
+        // What belongs to a row that cannot be read is not looked at.
+        let is_looked_at = !named.starts_with(&format!("conversation {}: the row", world.conversation));
+        assert!(!is_looked_at || checked.kinds["message"].checked >= 3, "the others were looked at: {checked:?}");
         // What follows from something that cannot be read is not known, and so nothing is made of the rest.
         if named.contains("text") || named.contains("unreadable") {
             assert_eq!(texts().await, before, "{harm}");
@@ -1049,6 +1130,25 @@ on_both_engines!(parts_go_on_where_they_end, |app| async move {
             }
         }
         assert_eq!(strays, [&*world.messages[1], &world.messages[3]], "{limit}");
+    }
+
+    // Events, of which some have changes.
+    let lane = store.lanes(org).await.expect("they are read").into_iter().max_by_key(|lane| lane.seq).expect("one");
+    let all = store.found_events(org, lane.lane, 0, 1_000, usize::MAX).await.expect("they are read");
+    assert_eq!(all.len() as i64, lane.seq);
+    let size =
+        |found: &FoundEvent| found.event.as_ref().map_or(0, |event| event.changes.as_ref().map_or(0, String::len));
+    assert!(all.iter().any(|found| size(found) > 0));
+    for (limit, bytes) in [(1, usize::MAX), (2, 1), (1_000, 1), (1_000, 300), (3, 300)] {
+        let mut read = Vec::new();
+        loop {
+            let after = read.last().map_or(0, |found: &FoundEvent| found.seq);
+            let some = store.found_events(org, lane.lane, after, limit, bytes).await.expect("they are read");
+            let Some((_, before)) = some.split_last() else { break };
+            assert!(some.len() <= limit as usize && before.iter().map(size).sum::<usize>() < bytes, "{limit} {bytes}");
+            read.extend(some);
+        }
+        assert_eq!(read, all, "{limit} events, {bytes} bytes");
     }
 
     // A list of blocks, one of which is wrong by itself, and so is what the next one says lies before it.
@@ -1536,6 +1636,41 @@ on_both_engines!(a_mended_lane_gives_moments_that_are_not_given_yet, |app| async
     world.admin.patch(&conversation, json!({ "name": "Two" })).await.ok();
     assert!(place.number(newest).await > before);
     assert_clean(&app, "after it").await;
+});
+
+on_both_engines!(events_that_are_there_are_not_gone, |app| async move {
+    let world = World::new(&app).await;
+    let place = app.store.place();
+    let message = place.id(&world.messages[1]);
+    let lane = place.number(&format!("SELECT lane FROM event WHERE object = {message}")).await;
+    let facts = async || {
+        let all = app.store.store().lanes(app.org.id).await.expect("they are read");
+        all.into_iter().find(|facts| facts.lane == lane).expect("one of them")
+    };
+    let before = facts().await;
+    assert!(before.gone == 0 && before.newest == Some(before.seq) && before.seq > 6, "{before:?}");
+    for gone in [5, before.seq, before.seq + 1_000] {
+        place.run(&format!("UPDATE lane SET gone = {gone} WHERE n = {lane}")).await;
+        let (checked, findings) = check(&app.domain, &app.org, true).await;
+        let line = format!("lane {lane}: the number up to which its events are gone is {gone}, should be 0 (mended)");
+        assert_eq!((lines(&findings), checked.remaining()), (vec![line], 0));
+        assert_eq!(facts().await, before, "{gone}");
+    }
+    // The first two are gone indeed.
+    let lane_of = u8::try_from(lane).expect("a lane");
+    let forgotten = app.store.store().forget(app.org.id, lane_of, app.now().plus(1_000), 2).await;
+    assert_eq!(forgotten.expect("they are forgotten"), 2);
+    place.run(&format!("UPDATE lane SET gone = 5 WHERE n = {lane}")).await;
+    // Somebody forgets on while it is mended: that stays.
+    let store = app.store.store();
+    let seen = facts().await;
+    assert_eq!(store.forget(app.org.id, lane_of, app.now().plus(1_000), 1).await.expect("one more"), 1);
+    store.mend_lane(app.org.id, &seen, seen.at, 2).await.expect("it is mended");
+    assert_eq!(facts().await.gone, 6);
+    place.run(&format!("UPDATE lane SET gone = 7 WHERE n = {lane}")).await;
+    check(&app.domain, &app.org, true).await;
+    assert_eq!(facts().await.gone, 6);
+    assert_clean(&app, "after it was mended").await;
 });
 
 /// `konverse check | head -1`: who reads along may leave.

@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Checks, Deletion, EventPlace, Found, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Verb,
+    Checks, Deletion, Found, FoundEvent, LaneFacts, List, Membership, NewCredential, Part, Space, StoreError, Verb,
     Walk, WrongBlock,
 };
 
 use crate::block::{self, Counted};
-use crate::store::{SqlStore, step, text};
+use crate::store::{EVENTS, SqlStore, event, step, text};
 use crate::table::{self, Table};
 use crate::{Columns, Dialect, Driver, Query, Step, Value, Work};
 
@@ -63,18 +63,24 @@ const NEXT_COUNTED: [&str; 2] = [
 ];
 /// Lanes of which only events are left are found from one to the next by the key.
 const LANES: &str = "SELECT x.n, coalesce(l.seq, 0), coalesce(l.at, 0), coalesce(l.gone, 0), \
-    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n) FROM (SELECT n FROM lane WHERE org = $1 UNION \
+    (SELECT min(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n), \
+    (SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = x.n), \
+    (SELECT count(*) FROM event e WHERE e.org = $1 AND e.lane = x.n AND e.seq = l.gone) FROM (SELECT n FROM lane WHERE org = $1 UNION \
     SELECT t.n FROM (WITH RECURSIVE told(n) AS (SELECT min(lane) FROM event WHERE org = $1 UNION ALL \
     SELECT (SELECT min(e.lane) FROM event e WHERE e.org = $1 AND e.lane > told.n) FROM told WHERE told.n IS NOT NULL) \
     SELECT n FROM told WHERE n IS NOT NULL) t) x LEFT JOIN lane l ON l.org = $1 AND l.n = x.n ORDER BY x.n";
-const EVENT_PLACES: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+const CHANGES_SIZES: &str = "SELECT CAST(coalesce(octet_length(changes), 0) AS bigint) FROM event \
+    WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+/// The columns of [`EVENTS`].
+const EVENT_COLUMNS: [&str; 10] =
+    ["lane", "seq", "at", "verb", "kind", "object", "customer", "actor", "rev", "changes"];
 const DELETIONS: &str = "SELECT kind, object, rev, CAST(CASE WHEN verb = $1 THEN 1 ELSE 0 END AS bigint), \
     CAST(CASE WHEN changes IS NULL THEN 0 ELSE 1 END AS bigint) FROM event WHERE org = $2 AND lane = $3 AND seq > $4 \
     AND seq <= $5 AND (verb = $6 OR verb = $1 AND changes IS NOT NULL) ORDER BY seq";
 const MEND_LANE: &str = "UPDATE lane SET seq = (SELECT max(x.n) FROM (SELECT lane.seq AS n UNION ALL SELECT lane.gone \
     UNION ALL SELECT max(e.seq) FROM event e WHERE e.org = $1 AND e.lane = $2) x), at = CASE WHEN at < $3 THEN CAST($3 AS bigint) ELSE at END, used = CASE WHEN at < $3 THEN 0 ELSE used END \
     WHERE org = $1 AND n = $2";
-const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $1";
+const SET_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND (gone < $1 OR gone = $4)";
 
 /// A hash has more bytes than an id; as hex it is a text to every driver.
 const fn credentials(dialect: Dialect) -> &'static str {
@@ -90,22 +96,29 @@ const fn credentials(dialect: Dialect) -> &'static str {
     }
 }
 
-static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| {
-    let known: Vec<String> = Table::HIDDEN.iter().map(i64::to_string).collect();
-    format!(
-        "SELECT x.id, CAST(CASE WHEN x.hidden IN ({}) AND EXISTS (SELECT 1 FROM customer c WHERE c.org = $1 \
-         AND c.id = x.customer) THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, customer, hidden FROM conversation \
-         WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3) x ORDER BY x.id",
-        known.join(", ")
-    )
+/// Between what is known, so that each is a look at the key, however many a customer has.
+static MISPLACED: LazyLock<String> = LazyLock::new(|| {
+    let mut known = Table::HIDDEN;
+    known.sort_unstable();
+    let mut places = vec![format!("hidden < {}", known[0]), format!("hidden > {}", known[known.len() - 1])];
+    places.extend(known.windows(2).map(|pair| format!("hidden > {} AND hidden < {}", pair[0], pair[1])));
+    places.extend(known.map(|code| format!("hidden = {code} AND created_at >= {}", LAST.0)));
+    let ids: Vec<_> = places
+        .iter()
+        .map(|place| format!("SELECT id FROM conversation WHERE org = $1 AND customer = $2 AND {place}"))
+        .collect();
+    // As a condition of its own the id would be looked up in the index of ids, of all the org has.
+    let after = "CASE WHEN id > $3 THEN 1 ELSE 0 END = 1";
+    format!(" WHERE org = $1 AND id IN ({}) AND {after} ORDER BY id LIMIT $4", ids.join(" UNION ALL "))
 });
-static STRAY_MESSAGES: LazyLock<String> = LazyLock::new(|| stray_entries("message"));
-static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| stray_entries("note"));
+static STRAY_CONVERSATIONS: LazyLock<String> = LazyLock::new(|| strays("conversation", "customer"));
+static STRAY_MESSAGES: LazyLock<String> = LazyLock::new(|| strays("message", "conversation"));
+static STRAY_NOTES: LazyLock<String> = LazyLock::new(|| strays("note", "conversation"));
 
-fn stray_entries(table: &str) -> String {
+fn strays(table: &str, of: &str) -> String {
     format!(
-        "SELECT x.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM conversation v WHERE v.org = $1 AND v.id = x.conversation) \
-         THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, conversation FROM {table} WHERE org = $1 AND id > $2 \
+        "SELECT x.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM {of} o WHERE o.org = $1 AND o.id = x.{of}) \
+         THEN 0 ELSE 1 END AS bigint) FROM (SELECT id, {of} FROM {table} WHERE org = $1 AND id > $2 \
          ORDER BY id LIMIT $3) x ORDER BY x.id"
     )
 }
@@ -124,6 +137,7 @@ fn tail(org: OrgId, walk: Walk, after: Position) -> (&'static str, Vec<Value>) {
              ORDER BY created_at DESC, id DESC LIMIT $6",
             vec![org.0.into(), customer.0.into(), Value::Int(table::hidden_code(hidden)), at, id],
         ),
+        Walk::Misplaced(customer) => (&MISPLACED, vec![org.0.into(), customer.0.into(), id]),
         Walk::Entries(_, conversation) => (
             " WHERE org = $1 AND conversation = $2 AND (created_at, id) > ($3, $4) ORDER BY created_at, id LIMIT $5",
             vec![org.0.into(), conversation.0.into(), at, id],
@@ -154,25 +168,29 @@ fn sizes(org: OrgId, walk: Walk, after: Position, limit: u32) -> Query {
 fn kind_of(walk: Walk) -> Kind {
     match walk {
         Walk::All(kind) | Walk::Entries(kind, _) => kind,
-        Walk::Conversations(..) => Kind::Conversation,
+        Walk::Conversations(..) | Walk::Misplaced(_) => Kind::Conversation,
     }
 }
 
 /// Rows from a place on, and whether the walk goes on after them.
 fn part(walk: Walk, after: Position, rows: Vec<Vec<Value>>, goes_on: bool) -> Part {
     let (kind, table) = (kind_of(walk), table::of(kind_of(walk)));
+    let place = |row: &[Value]| match walk {
+        Walk::All(_) | Walk::Misplaced(_) => table.id(row).map(|id| Position { id, ..after }),
+        _ => table.position(row),
+    };
     let mut part = Part::default();
     if goes_on {
-        part.next = rows.last().map_or(Some(after), |last| table.position(last));
+        part.next = rows.last().map_or(Some(after), |last| place(last));
         if part.next.is_none() {
             part.rows.push(Found::Unreadable(None, "its place cannot be read, and so not what follows it".into()));
         }
     }
     for row in rows {
-        let (id, why) = (table.position(&row).map(|place| place.id), table.unreadable(&row));
+        let (id, why) = (table.id(&row), table.unreadable(&row));
         part.rows.push(match table.row(kind, row) {
-            Ok(row) => Found::Row(Box::new(row)),
-            Err(_) => Found::Unreadable(id, why),
+            Ok(row) if !matches!(walk, Walk::Misplaced(_)) => Found::Row(Box::new(row)),
+            _ => Found::Unreadable(id, why),
         });
     }
     part
@@ -241,6 +259,41 @@ fn credential(row: Vec<Value>) -> Result<NewCredential, StoreError> {
     })
 }
 
+/// How many of these rows may be read at once, given how large they are: the row that brings them to the bytes is the last.
+fn within(sizes: Vec<Vec<Value>>, held: &mut usize, bytes: usize) -> Result<usize, StoreError> {
+    let mut rows = 0;
+    for size in sizes {
+        if *held >= bytes {
+            break;
+        }
+        *held += usize::try_from(Columns::new(size).int()?).unwrap_or(0);
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+fn found_event(row: Vec<Value>) -> Result<FoundEvent, StoreError> {
+    let (Some(Value::Int(seq)), at) = (row.get(1), row.get(2)) else {
+        return Err(StoreError::Corrupt("an event without a number".into()));
+    };
+    let at = if let Some(Value::Int(at)) = at { Some(Instant::from_millis(*at)) } else { None };
+    let (seq, why) = (*seq, unreadable_event(&row));
+    Ok(FoundEvent { seq, at, event: event(row).map_err(|_| why) })
+}
+
+/// Which column of an event cannot be read, without what stands in it.
+fn unreadable_event(row: &[Value]) -> String {
+    let reads = |(column, value): (&str, &Value)| match (column, value) {
+        ("verb", Value::Text(verb)) => Verb::ALL.into_iter().any(|known| known.name() == verb),
+        ("kind", Value::Text(kind)) => Kind::from_name(kind).is_some(),
+        ("lane" | "seq" | "at" | "rev", Value::Int(_)) | ("object", Value::Id(_)) => true,
+        ("customer" | "actor", Value::Id(_) | Value::Null) | ("changes", Value::Text(_) | Value::Null) => true,
+        _ => false,
+    };
+    let column = EVENT_COLUMNS.into_iter().zip(row).find(|one| !reads(*one)).map_or("lane", |(column, _)| column);
+    format!("its column {column} cannot be read")
+}
+
 fn not_counted(list: &List) -> StoreError {
     StoreError::Corrupt(format!("{list:?} is not counted"))
 }
@@ -290,14 +343,7 @@ impl<D: Driver> Checks for SqlStore<D> {
         let (mut queries_left, mut taken, mut held) = (Vec::new(), Vec::new(), 0);
         for ((one, after), sizes) in walks.iter().zip(self.driver().read(queries).await?) {
             let all = sizes.len();
-            let mut rows = 0;
-            for size in sizes {
-                if held >= bytes {
-                    break;
-                }
-                held += usize::try_from(Columns::new(size).int()?).unwrap_or(0);
-                rows += 1;
-            }
+            let rows = within(sizes, &mut held, bytes)?;
             if rows > 0 {
                 queries_left.push(walk(org, *one, *after, rows));
             }
@@ -491,19 +537,27 @@ impl<D: Driver> Checks for SqlStore<D> {
                 seq: columns.int()?,
                 at: Instant::from_millis(columns.int()?),
                 gone: columns.int()?,
+                oldest: columns.optional_int()?,
                 newest: columns.optional_int()?,
+                has_gone: columns.int()? > 0,
             })
         };
         self.one(Query::bounded(LANES, vec![org.0.into()])).await?.into_iter().map(facts).collect()
     }
 
-    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
-        let params = vec![org.0.into(), Value::Int(lane), Value::Int(after), Value::Int(limit.into())];
-        let place = |row| {
-            let mut columns = Columns::new(row);
-            Ok(EventPlace { seq: columns.int()?, at: Instant::from_millis(columns.int()?) })
-        };
-        self.one(Query::unbounded(EVENT_PLACES, params)).await?.into_iter().map(place).collect()
+    async fn found_events(
+        &self,
+        org: OrgId,
+        lane: i64,
+        after: i64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<FoundEvent>, StoreError> {
+        let params = |limit| vec![org.0.into(), Value::Int(lane), Value::Int(after), Value::Int(limit)];
+        let sizes = self.one(Query::unbounded(CHANGES_SIZES, params(limit.into()))).await?;
+        let rows = within(sizes, &mut 0, bytes)?;
+        let query = Query { bytes, ..Query::unbounded(EVENTS, params(rows as i64)) };
+        self.one(query).await?.into_iter().map(found_event).collect()
     }
 
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
@@ -525,11 +579,11 @@ impl<D: Driver> Checks for SqlStore<D> {
         Ok(deletions)
     }
 
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
-        let n = u8::try_from(lane).map_err(|_| StoreError::Corrupt(format!("lane {lane}")))?;
-        let (id, lane) = (Value::Id(org.0), Value::Int(lane));
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError> {
+        let n = u8::try_from(seen.lane).map_err(|_| StoreError::Corrupt(format!("lane {}", seen.lane)))?;
+        let (id, lane) = (Value::Id(org.0), Value::Int(seen.lane));
         let steps: Vec<Step> = vec![
-            step(RAISE_GONE, vec![Value::Int(gone), id.clone(), lane.clone()]),
+            step(SET_GONE, vec![Value::Int(gone), id.clone(), lane.clone(), Value::Int(seen.gone)]),
             step(MEND_LANE, vec![id, lane, at.into()]),
         ];
         self.driver().write(Work::within_lanes(D::DIALECT, org, vec![n], steps)).await.map(drop)

@@ -67,6 +67,9 @@ pub enum Value {
 }
 
 impl Value {
+    /// A text that is none.
+    pub const NOT_UTF8: Self = Self::Broken("a text is not UTF-8");
+
     /// Bytes of a text, which alone can be many.
     pub fn bytes(&self) -> usize {
         match self {

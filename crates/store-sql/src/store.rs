@@ -60,7 +60,7 @@ const PUT_POSITION: &str = "INSERT INTO follower (name, org, position) VALUES ($
 const ORGS: &str = "SELECT id, name, created_at FROM org ORDER BY name";
 const ORG_NAMED: &str = "SELECT id, name, created_at FROM org WHERE name = $1";
 const HEADS: &str = "SELECT n, seq, gone FROM lane WHERE org = $1 AND seq > $2 ORDER BY n";
-const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor, rev, changes FROM event \
+pub(crate) const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor, rev, changes FROM event \
     WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
@@ -171,7 +171,7 @@ fn credential(columns: &mut Columns) -> Result<Credential, StoreError> {
     })
 }
 
-fn event(row: Vec<Value>) -> Result<Event, StoreError> {
+pub(crate) fn event(row: Vec<Value>) -> Result<Event, StoreError> {
     let mut columns = Columns::new(row);
     let lane = columns.int()?;
     let (seq, at, verb, kind) = (columns.int()?, columns.int()?, columns.text()?, columns.text()?);

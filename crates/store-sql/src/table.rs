@@ -102,6 +102,11 @@ pub(crate) fn unclaimed(first: usize) -> String {
     )
 }
 
+/// Whether an instant can be told by this number.
+fn is_moment(millis: i64) -> bool {
+    Instant::from_millis(millis).millis() == millis
+}
+
 /// A record table.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
@@ -203,14 +208,17 @@ impl Table {
 
     /// Where a row lies in a walk, as far as that can be read.
     pub(crate) fn position(&self, values: &[Value]) -> Option<Position> {
-        let value = |wanted| values.get(self.columns.iter().position(|column| *column == wanted)?);
-        match (value(Column::CreatedAt), value(Column::Id)) {
-            (Some(Value::Int(millis)), Some(Value::Id(id))) => {
-                let at = Instant::from_millis(*millis);
-                (at.millis() == *millis).then_some(Position { at, id: *id })
-            }
-            _ => None,
-        }
+        let Some(Value::Int(millis)) = self.column(Column::CreatedAt, values) else { return None };
+        is_moment(*millis).then_some(Position { at: Instant::from_millis(*millis), id: self.id(values)? })
+    }
+
+    /// A row's id, where that can be read.
+    pub(crate) fn id(&self, values: &[Value]) -> Option<Id> {
+        if let Some(Value::Id(id)) = self.column(Column::Id, values) { Some(*id) } else { None }
+    }
+
+    fn column<'a>(&self, wanted: Column, values: &'a [Value]) -> Option<&'a Value> {
+        values.get(self.columns.iter().position(|column| *column == wanted)?)
     }
 
     /// Which column of a row cannot be read, without what stands in it.
@@ -221,12 +229,19 @@ impl Table {
                 (C::Customer | C::Conversation | C::WakeAt | C::ExternalId | C::Label | C::State, Value::Null)
                 | (C::Org | C::Id | C::Customer | C::Conversation, Value::Id(_))
                 | (C::Kind | C::ExternalId | C::Label | C::Doc | C::State, Value::Text(_))
-                | (C::Rev | C::Turn | C::Version | C::CreatedAt | C::UpdatedAt | C::WakeAt, Value::Int(_)) => true,
+                | (C::Rev | C::Turn | C::Version | C::UpdatedAt | C::WakeAt, Value::Int(_)) => true,
+                (C::CreatedAt, Value::Int(millis)) => is_moment(*millis),
                 (C::Hidden, Value::Int(code)) => Self::HIDDEN.contains(code),
                 _ => false,
             };
             if !fits {
-                let why = if let Value::Broken(why) = value { why } else { "it is nothing that belongs there" };
+                let why = match (column, value) {
+                    (C::Kind | C::ExternalId | C::Label | C::Doc | C::State, value) if *value != Value::NOT_UTF8 => {
+                        "it is no text"
+                    }
+                    (_, Value::Broken(why)) => why,
+                    _ => "it is nothing that belongs there",
+                };
                 return format!("its column {} cannot be read: {why}", column.name());
             }
         }

@@ -127,6 +127,7 @@ async fn pages_of_a_check(store: &impl Store) -> Result<(), StoreError> {
         Walk::All(Kind::Customer),
         Walk::All(Kind::Tag),
         Walk::Conversations(customer, Hidden::No),
+        Walk::Misplaced(customer),
         Walk::Entries(Kind::Message, conversation),
         Walk::Entries(Kind::Note, conversation),
     ] {
@@ -143,7 +144,7 @@ async fn pages_of_a_check(store: &impl Store) -> Result<(), StoreError> {
     store.unknown_names(org, Some(("gone".into(), "x".into())), 5).await?;
     store.memberships(org, None, 5).await?;
     store.credentials(org, None, 5).await?;
-    store.event_places(org, 0, 0, 5).await?;
+    store.found_events(org, 0, 0, 5, 100).await?;
     store.deletions(org, 0, 0, 5).await?;
     store.next_counted(org, None).await?;
     for kind in KINDS.into_iter().filter(|kind| has_pages(*kind)) {
@@ -194,7 +195,8 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.tally_and_count(org, "customers").await?;
         store.forget_name(org, "gone", "x").await?;
         store.lanes(org).await?;
-        store.mend_lane(org, 0, at, 3).await?;
+        let lane = LaneFacts { lane: 0, seq: 3, at, gone: 0, oldest: None, newest: None, has_gone: false };
+        store.mend_lane(org, &lane, at, 3).await?;
         for kind in KINDS {
             store.get(org, kind, id(1)).await?;
             store.get_many(org, kind, &[id(1), id(2)]).await?;

@@ -30,9 +30,7 @@ pub(crate) fn value(row: &Row<'_>, column: usize) -> Result<Value, StoreError> {
         ValueRef::Null => Ok(Value::Null),
         ValueRef::Integer(value) => Ok(Value::Int(value)),
         // What reads one row alone fails at it; what reads every row goes on.
-        ValueRef::Text(bytes) => {
-            Ok(String::from_utf8(bytes.to_vec()).map_or(Value::Broken("a text is not UTF-8"), Value::Text))
-        }
+        ValueRef::Text(bytes) => Ok(String::from_utf8(bytes.to_vec()).map_or(Value::NOT_UTF8, Value::Text)),
         ValueRef::Blob(bytes) => Ok(id(bytes).map_or(Value::Broken("an id is not 12 bytes"), Value::Id)),
         ValueRef::Real(_) => Ok(Value::Broken("a real number where none is kept")),
     }

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position};
 
-use crate::{Hidden, List, Membership, NewCredential, Row, Space, StoreError};
+use crate::{Event, Hidden, List, Membership, NewCredential, Row, Space, StoreError};
 
 /// Rows that lie together, hidden ones too, in an order that does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub enum Walk {
     All(Kind),
     /// The conversations of a customer that are hidden like this, newest first.
     Conversations(CustomerId, Hidden),
+    /// The conversations of a customer that none of the others comes to, since how they are hidden or when they were made
+    /// cannot be read; by id. None of these can be read.
+    Misplaced(CustomerId),
     /// The messages or notes of a conversation, oldest first.
     Entries(Kind, ConversationId),
 }
@@ -60,17 +63,23 @@ pub struct LaneFacts {
     pub at: Instant,
     /// Up to here events are no longer kept.
     pub gone: i64,
+    /// The number of the oldest event there is.
+    pub oldest: Option<i64>,
     /// The number of the newest event there is.
     pub newest: Option<i64>,
+    /// The event `gone` is there. Older ones may be left of what was mended.
+    pub has_gone: bool,
 }
 
-/// The place of an event in its lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventPlace {
-    /// Its number.
+/// An event as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEvent {
+    /// Its number in its lane.
     pub seq: i64,
-    /// Its moment.
-    pub at: Instant,
+    /// Its moment, where that can be read.
+    pub at: Option<Instant>,
+    /// The event; or why it cannot be read, without any word of it. Its changes are any text.
+    pub event: Result<Event, String>,
 }
 
 /// What an event tells of a record that stopped or began to show.
@@ -108,7 +117,7 @@ pub trait Checks: Send + Sync + 'static {
     ) -> Result<Vec<Part>, StoreError>;
 
     /// Of the next `limit` conversations, messages or notes after an id those that no walk comes to, because what they belong
-    /// to is not there or nobody knows how they are hidden; and where to go on.
+    /// to is not there; and where to go on.
     async fn strays(
         &self,
         org: OrgId,
@@ -176,13 +185,22 @@ pub trait Checks: Send + Sync + 'static {
     /// The org's lanes.
     async fn lanes(&self, org: OrgId) -> Result<Vec<LaneFacts>, StoreError>;
 
-    /// The events of a lane after a number.
-    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError>;
+    /// The events of a lane after a number, `limit` at most. They end when their changes come to so many bytes: the event that
+    /// brings them there is the last. None says that there are no more.
+    async fn found_events(
+        &self,
+        org: OrgId,
+        lane: i64,
+        after: i64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<FoundEvent>, StoreError>;
 
     /// What a lane's events after a number, up to another, tell of deleted and restored records; in their order. Of what was
     /// hidden along with another record nothing is told.
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError>;
 
-    /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept.
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError>;
+    /// Has a lane go on after its newest event and moment, and says that events up to `gone` are no longer kept. What it says
+    /// of that is raised, and lowered only from what it was seen to be: events may be forgotten meanwhile.
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError>;
 }

@@ -22,7 +22,7 @@ use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
 pub use changes::{Applied, CLAIM_MS, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on};
-pub use checks::{Checks, Deletion, EventPlace, Found, LaneFacts, Part, Walk, WrongBlock};
+pub use checks::{Checks, Deletion, Found, FoundEvent, LaneFacts, Part, Walk, WrongBlock};
 pub use credentials::{Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, EventPlace, Events, Found,
+    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, Events, Found, FoundEvent,
     Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows,
     Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
@@ -494,15 +494,22 @@ impl Checks for Interposed {
         self.inner.lanes(org).await
     }
 
-    async fn event_places(&self, org: OrgId, lane: i64, after: i64, limit: u32) -> Result<Vec<EventPlace>, StoreError> {
-        self.inner.event_places(org, lane, after, limit).await
+    async fn found_events(
+        &self,
+        org: OrgId,
+        lane: i64,
+        after: i64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<FoundEvent>, StoreError> {
+        self.inner.found_events(org, lane, after, limit, bytes).await
     }
 
     async fn deletions(&self, org: OrgId, lane: u8, after: i64, upto: i64) -> Result<Vec<Deletion>, StoreError> {
         self.inner.deletions(org, lane, after, upto).await
     }
 
-    async fn mend_lane(&self, org: OrgId, lane: i64, at: Instant, gone: i64) -> Result<(), StoreError> {
-        self.inner.mend_lane(org, lane, at, gone).await
+    async fn mend_lane(&self, org: OrgId, seen: &LaneFacts, at: Instant, gone: i64) -> Result<(), StoreError> {
+        self.inner.mend_lane(org, seen, at, gone).await
     }
 }

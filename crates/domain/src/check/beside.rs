@@ -1,11 +1,13 @@
 //! What is kept beside the records: names, kept counts, counted blocks, the sequence.
 
 use konverse_model::{Kind, OrgId};
-use konverse_store::{Changes, EventPlace, LaneFacts, List, Op, Scope, Space, WrongBlock};
+use konverse_store::{Changes, Event, FoundEvent, LaneFacts, List, Op, Scope, Space, WrongBlock};
+use serde::de::IgnoredAny;
 
 use super::report::Difference;
 use super::{Finding, Outcome, Report};
 use crate::customers::CUSTOMERS;
+use crate::unit::READ_BYTES;
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -24,6 +26,13 @@ fn finding(
     outcome: Outcome,
 ) -> Finding {
     Finding { kind, id: id.to_string(), what, stored, expected, outcome }
+}
+
+/// What of an event's text cannot be read: its changes are a JSON object, or none.
+fn unreadable(event: &Event) -> Option<String> {
+    let changes = event.changes.as_deref()?;
+    let is_object = changes.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(changes).is_ok();
+    (!is_object).then(|| "its column changes is no JSON object".to_owned())
 }
 
 impl Domain {
@@ -186,16 +195,25 @@ impl Domain {
     ) -> Result<(), DomainError> {
         let lane = facts.lane;
         let mut found = Vec::new();
-        let newest = facts.newest.unwrap_or(facts.gone).max(facts.gone);
+        // Events that are there are not gone. Where it is not one of them and no number that was given out, neither.
+        let is_too_late = facts.has_gone || facts.newest == Some(facts.seq) && facts.gone > facts.seq;
+        let first = facts.oldest.filter(|_| is_too_late).map_or(facts.gone, |oldest| oldest - 1);
+        if facts.gone != first {
+            found.push(Difference::of("the number up to which its events are gone", facts.gone, first));
+        }
+        let newest = facts.newest.unwrap_or(first).max(first);
         if facts.seq != newest {
             found.push(Difference::of("the number of its newest event", facts.seq, newest));
         }
-        let (mut seq, mut gone, mut at) = (facts.gone, facts.gone, facts.at);
+        let (mut seq, mut gone, mut at) = (first, first, facts.at);
         loop {
-            let some = self.store.event_places(org, lane, seq, EVENTS).await?;
+            let some = self.store.found_events(org, lane, seq, EVENTS, READ_BYTES).await?;
+            if some.is_empty() {
+                break;
+            }
             report.checked.seen("event", some.len() as u64);
-            for EventPlace { seq: number, at: moment } in &some {
-                if *number != seq + 1 && !self.is_gone(org, lane, number - 1).await? {
+            for FoundEvent { seq: number, at: moment, event } in some {
+                if number != seq + 1 && !self.is_gone(org, facts, number - 1).await? {
                     found.push(Difference(
                         format!("what comes before event {number}"),
                         format!("event {seq}"),
@@ -203,14 +221,16 @@ impl Domain {
                     ));
                     gone = number - 1;
                 }
-                seq = *number;
+                seq = number;
                 // Later ones came after the lane was looked at.
-                if *number <= newest {
-                    at = at.max(*moment);
+                if number <= newest {
+                    at = at.max(moment.unwrap_or(at));
                 }
-            }
-            if some.len() < EVENTS as usize {
-                break;
+                if let Some(why) = event.map_or_else(Some, |event| unreadable(&event)) {
+                    let found = Difference("it".into(), format!("unreadable ({why})"), "an event".into());
+                    let outcome = Outcome::Beyond("nothing else has what stood there".to_owned());
+                    report.found(&finding("event", format!("{number} of lane {lane}"), found, outcome));
+                }
             }
         }
         if at != facts.at {
@@ -224,7 +244,7 @@ impl Domain {
         if repair && !found.is_empty() {
             // How many records have the newest moment is not known: the next ones get a later one.
             let after = if at > facts.at { at.plus(1) } else { at };
-            self.store.mend_lane(org, lane, after, gone).await?;
+            self.store.mend_lane(org, &facts, after, gone).await?;
             outcome = Outcome::Mended;
         }
         for difference in found {
@@ -233,8 +253,9 @@ impl Domain {
         Ok(())
     }
 
-    /// Whether events up to a number were forgotten by now.
-    async fn is_gone(&self, org: OrgId, lane: i64, number: i64) -> Result<bool, DomainError> {
-        Ok(self.store.lanes(org).await?.iter().any(|facts| facts.lane == lane && facts.gone >= number))
+    /// Whether events up to a number were forgotten since the lane was seen.
+    async fn is_gone(&self, org: OrgId, seen: LaneFacts, number: i64) -> Result<bool, DomainError> {
+        let is_it = |now: &LaneFacts| now.lane == seen.lane && now.gone != seen.gone && now.gone >= number;
+        Ok(self.store.lanes(org).await?.iter().any(is_it))
     }
 }

@@ -6,7 +6,7 @@ use konverse_model::resource::{
     Conversation, ConversationAttributes, CustomerAttributes, Message, MessageAttributes, NoteAttributes,
 };
 use konverse_model::{ConversationId, CustomerId, Document, Id, Instant, Kind, MessageId, OrgId, Position};
-use konverse_store::{Found, Hidden, Op, Part, Put, Row, Walk};
+use konverse_store::{Found, Hidden, Op, Part, Put, Row, StoreError, Walk};
 
 use super::directory::names_of_record;
 use super::notes::{Level, Notes, Place, doubt, look};
@@ -104,6 +104,7 @@ impl Domain {
         let mut corrected: HashMap<ConversationId, Option<MessageId>> = HashMap::new();
         let mut walks: Vec<(Walk, Option<Position>)> =
             Hidden::ALL.map(|hidden| (Walk::Conversations(id, hidden), None)).into();
+        walks.push((Walk::Misplaced(id), None));
         while !walks.is_empty() {
             let parts = self.store.walk(org, &walks, AT_ONCE, READ_BYTES).await?;
             let mut rows = Vec::new();
@@ -232,7 +233,13 @@ impl Domain {
                 Some(other) => {
                     let found =
                         Difference(format!("a name ({})", space.name()), format!("held by {other}"), "held".into());
-                    let row = self.store.get(org, kind, other).await?;
+                    let row = match self.store.get(org, kind, other).await {
+                        Err(StoreError::Corrupt(_)) => {
+                            notes.beyond(kind.name(), id, found, "who holds it cannot be read");
+                            continue;
+                        }
+                        row => row?,
+                    };
                     if row.as_ref().is_some_and(|row| claims(row, &(space, value.clone()))) {
                         notes.beyond(kind.name(), id, found, "both say it is theirs: take it away from one of the two");
                         continue;

@@ -58,7 +58,11 @@ impl Domain {
     }
 
     async fn is_there(&self, org: OrgId, kind: Kind, id: Id) -> Result<bool, DomainError> {
-        Ok(self.store.get(org, kind, id).await?.is_some_and(|row| row.shows()))
+        match self.store.get(org, kind, id).await {
+            // Nothing is taken from one that cannot be read.
+            Err(StoreError::Corrupt(_)) => Ok(true),
+            row => Ok(row?.is_some_and(|row| row.shows())),
+        }
     }
 
     pub(super) async fn directory(&self, org: OrgId) -> Result<Directory, DomainError> {

@@ -80,8 +80,8 @@ impl Domain {
     async fn read_on(&self, org: OrgId, state: &mut State) -> Result<(), DomainError> {
         for heads in self.store.heads(org).await? {
             if heads.gone > 0 {
-                let first = self.store.events(org, heads.lane, heads.gone, 1).await?.pop();
-                let first = first.map_or(Instant::from_millis(i64::MAX), |event| event.at);
+                let first = self.store.found_events(org, heads.lane.into(), heads.gone, 1, 1).await?.pop();
+                let first = first.and_then(|event| event.at).unwrap_or(Instant::from_millis(i64::MAX));
                 state.since = state.since.max(Some(first));
             }
             let read = state.read.entry(heads.lane).or_default();
