@@ -430,6 +430,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Conversations(options) => {
             let domain = options.org.database.domain(Settings::default()).await?;
             let org = orgs::org_named(&domain, &options.org.org).await?;
+            // What is stored is shown as it is.
+            let say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             conversations::show(&domain, &org, &options.customer, options.json, &say).await?;
         }
         Command::Check(options) => {

@@ -29,9 +29,10 @@ pub(crate) fn is_secret(word: &str) -> bool {
 fn without<'a>(text: &'a str, told: &[(String, String)]) -> Cow<'a, str> {
     let mut shown = Cow::Borrowed(text);
     for (_, secret) in told {
-        // As it is, and as it stands between quotes.
-        let quoted = format!("{secret:?}");
-        for secret in [secret.as_str(), &quoted[1..quoted.len() - 1]] {
+        // As it is, and as it stands between quotes, in JSON as well.
+        let quoted = [format!("{secret:?}"), serde_json::Value::from(secret.as_str()).to_string()];
+        let inner = quoted.iter().map(|quoted| &quoted[1..quoted.len() - 1]);
+        for secret in std::iter::once(secret.as_str()).chain(inner) {
             if shown.contains(secret) {
                 shown = shown.replace(secret, HIDDEN).into();
             }

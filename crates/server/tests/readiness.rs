@@ -295,6 +295,60 @@ async fn on_sqlite_a_link_that_leads_elsewhere_takes_no_more_writes() {
     assert!(needs_somebody(&admin.get("/readyz").await).contains("was moved, replaced"));
 }
 
+/// What was acknowledged before is in the file that was moved, and nothing of it comes over another in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_the_log_of_a_file_that_was_moved_goes_with_it_at_the_end() {
+    let app = TestApp::new(Backend::Sqlite).await;
+    let owner = app.admin().await;
+    drop(copied_back(&file(&app)));
+    for is_replaced in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [path, away, other] = ["test.db", "away.db", "other.db"].map(|name| folder.path().join(name));
+        fs::copy(file(&app), &path).and_then(|_| fs::copy(file(&app), &other)).expect("copies");
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).expect("it opens"));
+        let admin = owner.at(&app.over(Arc::clone(&store)));
+        for _ in 0..20 {
+            admin.customer().await;
+        }
+        fs::hard_link(&path, &away).expect("a second name");
+        if is_replaced {
+            fs::rename(&other, &path).expect("it is replaced");
+        } else {
+            fs::remove_file(&path).expect("it has the other name");
+        }
+        stopped(&admin.post("/v1/customers", json!({})).await);
+        let closed = Arc::downgrade(&store);
+        drop((admin, store));
+        while closed.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The last thread may still be at it.
+        becomes(|| count(&away) == Some(20)).await;
+        if is_replaced {
+            assert_eq!(count(&path), Some(0));
+        }
+    }
+}
+
+/// The customers in a file, if it is whole.
+fn count(path: &Path) -> Option<i64> {
+    let connection = rusqlite::Connection::open(path).expect("it opens");
+    let whole = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).ok()?;
+    assert_eq!(whole, "ok", "{path:?}");
+    connection.query_row("SELECT count(*) FROM customer", [], |row| row.get(0)).ok()
+}
+
+/// Looks until it is so.
+async fn becomes(is_so: impl Fn() -> bool) {
+    for _ in 0..6_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never is");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_a_log_that_is_cut_short_takes_no_more_writes_and_does_no_harm() {
     let app = TestApp::new(Backend::Sqlite).await;

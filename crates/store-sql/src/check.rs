@@ -344,14 +344,17 @@ impl<D: Driver> Checks for SqlStore<D> {
         for ((one, after), sizes) in walks.iter().zip(self.driver().read(queries).await?) {
             let all = sizes.len();
             let rows = within(sizes, &mut held, bytes)?;
+            let is_last = rows == all && all < limit as usize;
             if rows > 0 {
-                queries_left.push(walk(org, *one, *after, rows));
+                // One more shows whether others have come since.
+                queries_left.push(walk(org, *one, *after, rows + usize::from(is_last)));
             }
-            taken.push((rows, rows < all || all == limit as usize));
+            taken.push((rows, is_last));
         }
         let mut found = self.driver().read(queries_left).await?.into_iter();
-        let parts = walks.into_iter().zip(taken).map(|((one, after), (rows, goes_on))| {
-            let rows = if rows > 0 { found.next().unwrap_or_default() } else { Vec::new() };
+        let parts = walks.into_iter().zip(taken).map(|((one, after), (taken, is_last))| {
+            let rows = if taken > 0 { found.next().unwrap_or_default() } else { Vec::new() };
+            let goes_on = !is_last || rows.len() > taken;
             part(one, after, rows, goes_on)
         });
         Ok(parts.collect())

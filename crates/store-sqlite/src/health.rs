@@ -105,6 +105,11 @@ impl Health {
         self.lost.get().map_or(Ok(()), |lost| Err(StoreError::Stopped(lost.clone())))
     }
 
+    /// Whether the database or its log was cut short, wherever they are: then the log must not be copied back.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.whole.is_cut_short().unwrap_or(false) || self.whole.is_log_cut_short().unwrap_or(false)
+    }
+
     /// Why a write failed: where the file is not whole, SQLite finds it damaged.
     pub(crate) fn of_write(&self, error: StoreError) -> StoreError {
         if !matches!(error, StoreError::Corrupt(_)) {

@@ -47,7 +47,8 @@ impl Whole {
     /// Of a database in which a connection is open that stays open, so that the log stays the same file.
     pub(crate) fn of(database: &Path, log: &Path, fresh: Arc<Freshness>) -> Result<Self> {
         let database = opened(database)?;
-        let length = Mutex::new(database.metadata()?.len());
+        // Not even the first is taken for right: a log that is not empty hides from SQLite that the file was cut before.
+        let length = Mutex::new(u64::MAX);
         Ok(Self { database, log: File::open(log)?, fresh, length, last: Mutex::default() })
     }
 
@@ -100,6 +101,10 @@ impl Whole {
 
     /// Whether a page is neither in so many bytes of the file nor in the log.
     fn lacks_pages(&self, length: u64, extent: &Extent) -> Result<bool> {
+        // More than the log can have, the page for locks aside.
+        if extent.pages.saturating_sub(length / extent.page) > extent.frames.saturating_sub(extent.copied_back) + 1 {
+            return Ok(true);
+        }
         let mut missing = beyond(length, extent);
         // As a rule nothing is, and of the log little.
         for frame in extent.copied_back..extent.frames {
@@ -271,6 +276,16 @@ mod tests {
                 assert!(fixture.is_cut_short(), "{case}: {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_before_is_not_whole() {
+        let fixture = Fixture::new();
+        grow(&fixture.own, 8);
+        fixture.cut_to(10 * PAGE);
+        let fresh = Arc::new(Freshness::of(&fixture.path));
+        let later = Health::of(&fixture.path, &fixture.path, fresh, 0).expect("its files are there");
+        assert!(matches!(later.is_in_place(), Err(StoreError::Stopped(_))));
     }
 
     #[test]

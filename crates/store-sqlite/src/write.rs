@@ -226,7 +226,7 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>, serve: impl Fn(&Place, &mut
         // The thread is everybody's: what nobody thought of fails with the batch it is in, and the next one begins anew.
         let served = catch_unwind(AssertUnwindSafe(|| {
             serve(place, &mut queue, waiting);
-            if place.readers.fresh.log_is_long() && place.readers.health.is_in_place().is_ok() {
+            if place.readers.fresh.log_is_long() && !place.readers.health.is_cut_short() {
                 place.copy_back();
             }
         }));
@@ -236,7 +236,7 @@ fn run(place: &Place, waiting: &mpsc::Receiver<Job>, serve: impl Fn(&Place, &mut
         }
     }
     place.readers.renew();
-    if place.readers.health.is_in_place().is_err() {
+    if place.readers.health.is_cut_short() {
         // What is left of a log that was cut would be copied over pages that are whole.
         let _ = place.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         return;

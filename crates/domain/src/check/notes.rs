@@ -58,7 +58,8 @@ impl Notes {
     }
 
     fn note(&mut self, finding: Finding, mend: Option<(Level, bool)>) {
-        if self.noted.len() < MOST {
+        // What is mended is told in any case: it has a bound of its own.
+        if self.noted.len() < MOST || mend.is_some_and(|(_, taken)| taken) {
             self.noted.push(Noted { finding, mend });
         } else {
             self.beyond += 1;
@@ -88,9 +89,15 @@ impl Notes {
             self.level = Some(level);
             self.changes.truncate(0);
             self.bytes = 0;
+            if self.noted.len() >= MOST {
+                // What is above is not mended by this look, and found again by the next.
+                let all = self.noted.len();
+                self.noted.retain(|noted| noted.mend.is_none());
+                self.beyond += (all - self.noted.len()) as u64;
+            }
         }
         let parts = self.changes.ops.len();
-        let taken = self.level == Some(level) && parts < PARTS && self.bytes < BYTES && self.noted.len() < MOST;
+        let taken = self.level == Some(level) && parts < PARTS && self.bytes < BYTES;
         if taken {
             mend(&mut self.changes)?;
             self.bytes += self.changes.ops[parts..].iter().map(bytes).sum::<usize>();
@@ -221,4 +228,35 @@ pub(super) fn look<A: Tracked>(notes: &mut Notes, row: Row, place: &Place) -> Re
     }
     notes.differ(kind, id, found, Level::Place, |changes| placed.finish_anyway(changes))?;
     Ok(Some(draft))
+}
+
+#[cfg(test)]
+mod tests {
+    use konverse_model::{CustomerId, Id, Instant};
+
+    use super::*;
+
+    #[test]
+    fn however_much_is_found_above_what_lies_below_is_mended() {
+        let org = OrgId(Id::from_bytes([1; 12]));
+        for unmendable in [0, MOST] {
+            let mut notes = Notes::new(Changes::new(org, Instant::from_millis(0)));
+            let found = || Difference("it".into(), "this".into(), "that".into());
+            for n in 0..unmendable {
+                notes.beyond("message", n, found(), "nobody knows");
+            }
+            let mend = |changes: &mut Changes| {
+                changes.ops.push(Op::Guard(CustomerId(Id::from_bytes([2; 12])), 1));
+                Ok(())
+            };
+            for n in 0..MOST + 10 {
+                notes.differ("message", n, vec![found()], Level::Conversations, mend).expect("a note");
+            }
+            assert_eq!(notes.changes.ops.len(), PARTS);
+            notes.differ("message", "low", vec![found()], Level::Columns, mend).expect("a note");
+            assert_eq!(notes.changes.ops.len(), 1);
+            let mended = notes.mended();
+            assert_eq!(mended.iter().map(|finding| &*finding.id).collect::<Vec<_>>(), ["low"]);
+        }
+    }
 }
