@@ -522,8 +522,6 @@ async fn send(mut response: Response, wish: &Wish, tagged: bool, presses: &Press
         let tag = content.tag(wanted);
         let unchanged = wish.has.iter().any(|has| content::has(has, &tag));
         headers.insert(ETAG, tag);
-        // The caller's own cache may keep it, and asks before it uses it.
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         if unchanged {
             headers.remove(CONTENT_TYPE);
             headers.remove(CONTENT_LENGTH);
@@ -569,13 +567,13 @@ fn preflight() -> Response {
 }
 
 /// Headers of every answer. Any origin may ask, since tokens are sent on purpose; cookies are not let through by `*`.
-/// Records are people's, and an error is of one moment: neither is for a cache, unless a tag lets the caller's own ask.
+/// Records are people's, and an error is of one moment: neither is for a cache. Whoever keeps a tag may ask by it all the same.
 fn finish(mut response: Response, left: Left) -> Response {
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(left.limit));
     headers.insert(REMAINING, HeaderValue::from(left.remaining));
     headers.insert(RESET, HeaderValue::from(left.reset));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
