@@ -8,13 +8,29 @@ use crate::database::Database;
 
 const HIDDEN: &str = "…";
 
-/// What this process was told that may hold a password: the words themselves, and what is hidden of them.
-static TOLD: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+/// A word this process was told, and what is hidden of it: as it is, and as it stands between quotes, in JSON as well.
+struct Told {
+    word: String,
+    secrets: [String; 3],
+}
+
+static TOLD: LazyLock<Vec<Told>> = LazyLock::new(|| {
     let arguments = std::env::args_os().skip(1);
     let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KONVERSE_"));
     let words = arguments.chain(variables.map(|(_, value)| value));
-    words.filter_map(|word| with_secret(&word.to_string_lossy())).collect()
+    words.filter_map(|word| Told::of(&word.to_string_lossy())).collect()
 });
+
+impl Told {
+    /// None of a word in which there is nothing to hide.
+    fn of(word: &str) -> Option<Self> {
+        let (word, secret) = with_secret(word)?;
+        let inner = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
+        let quoted = [format!("{secret:?}"), serde_json::Value::from(secret.as_str()).to_string()].map(inner);
+        let [debug, json] = quoted;
+        Some(Self { word, secrets: [secret, debug, json] })
+    }
+}
 
 /// A text without the secrets this process was told.
 pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
@@ -23,19 +39,14 @@ pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
 
 /// Whether a word may be one that holds a secret, or a part or the whole of what was made of it.
 pub(crate) fn is_secret(word: &str) -> bool {
-    TOLD.iter().any(|(told, _)| told.contains(word) || word.contains(told)) || redacted(word) != word
+    TOLD.iter().any(|told| told.word.contains(word) || word.contains(&told.word)) || redacted(word) != word
 }
 
-fn without<'a>(text: &'a str, told: &[(String, String)]) -> Cow<'a, str> {
+fn without<'a>(text: &'a str, told: &[Told]) -> Cow<'a, str> {
     let mut shown = Cow::Borrowed(text);
-    for (_, secret) in told {
-        // As it is, and as it stands between quotes, in JSON as well.
-        let quoted = [format!("{secret:?}"), serde_json::Value::from(secret.as_str()).to_string()];
-        let inner = quoted.iter().map(|quoted| &quoted[1..quoted.len() - 1]);
-        for secret in std::iter::once(secret.as_str()).chain(inner) {
-            if shown.contains(secret) {
-                shown = shown.replace(secret, HIDDEN).into();
-            }
+    for secret in told.iter().flat_map(|told| &told.secrets) {
+        if shown.contains(secret) {
+            shown = shown.replace(secret, HIDDEN).into();
         }
     }
     shown
@@ -82,7 +93,7 @@ mod tests {
 
     /// What is shown of a complaint that repeats a word.
     fn shown(word: &str) -> String {
-        let told: Vec<_> = with_secret(word).into_iter().collect();
+        let told: Vec<_> = Told::of(word).into_iter().collect();
         without(&format!("no {word} and no {word:?}"), &told).into_owned()
     }
 

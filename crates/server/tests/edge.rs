@@ -2,6 +2,8 @@
 //! small limits.
 
 mod running;
+#[path = "running/watched.rs"]
+mod watched;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,6 +16,7 @@ use konverse_testkit::{Actor, Backend, TestApp, on_both_engines};
 use running::Running;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
+use watched::{becomes, metric};
 
 /// Starts `serve` on the app's database and a free port.
 fn serve(app: &TestApp, more: &[&str]) -> Running {
@@ -124,17 +127,6 @@ impl Answer {
     fn has(&self, header: &str) -> bool {
         self.head.split("\r\n").any(|line| line == header)
     }
-}
-
-/// Looks again until it is so.
-async fn becomes(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// A customer's body of a bit more than 90 kB.
@@ -295,18 +287,6 @@ fn put(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
     let (answer, mut stream) = client.clone().send_request(request, false).expect("it is sent");
     stream.send_data(Bytes::from_static(b"{\"name\":\"Joan Doe\"}"), true).expect("it is sent");
     answer
-}
-
-/// A metric of the server that says where its metrics are.
-fn metric(server: &Running, name: &str) -> f64 {
-    let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
-    let address = metrics.expect("it says where").parse().expect("an address");
-    let mut stream = running::connection(address).expect("it accepts connections");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("it is sent");
-    let (status, text) = running::answer(&mut stream);
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    assert_eq!(status, 200);
-    value.unwrap_or_else(|| panic!("{name} is no number in {text}"))
 }
 
 /// How many requests were counted.
@@ -542,7 +522,7 @@ async fn connections_are_bounded_and_those_refused_are_told() {
         (&["--connections", "3", "--connections-per-address", "3"], "--connections are"),
         (&["--connections", "9", "--connections-per-address", "3"], "--connections-per-address are"),
     ] {
-        let mut server = serve(&app, &[&more[..], &["--metrics-listen", "127.0.0.1:0"]].concat());
+        let server = serve(&app, &[&more[..], &["--metrics-listen", "127.0.0.1:0"]].concat());
         let mut clients: Vec<_> = (0..3).map(|_| Client::new(&server)).collect();
         for client in &mut clients {
             assert_eq!(client.get("/healthz", "").status, 200);
@@ -556,15 +536,9 @@ async fn connections_are_bounded_and_those_refused_are_told() {
         assert_eq!(clients[0].get("/readyz", "").status, 200);
         drop(clients);
         Client::served(&server).await;
-        let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
-        server.address = metrics.expect("it says where").parse().expect("an address");
-        let metrics = server.get("/metrics", "").1;
         let reason = if option == "--connections are" { "connections" } else { "address" };
-        let (_, refused) = metrics
-            .as_str()
-            .and_then(|text| text.split_once(&format!("refused_total{{listener=\"api\",reason=\"{reason}\"}} ")))
-            .expect("a count");
-        assert!(refused.lines().next().and_then(|count| count.parse().ok()).is_some_and(|count: u64| count >= 5));
+        let name = format!("konverse_connections_refused_total{{listener=\"api\",reason=\"{reason}\"}}");
+        assert!(metric(&server, &name) >= 5.0);
         server.signal("TERM");
         let (_, log) = server.ended();
         assert!(log.contains("connections to the api were refused") && log.contains(option), "{log}");

@@ -1,6 +1,8 @@
 //! Whether a server can serve, and what it does while its database cannot: full, locked, gone, damaged.
 
 mod running;
+#[path = "running/watched.rs"]
+mod watched;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,6 +19,7 @@ use running::Running;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tokio::task::JoinSet;
+use watched::{becomes, metric};
 
 const PROVEN: &str = "SELECT ends_at FROM lease WHERE name = 'ready'";
 
@@ -323,7 +326,7 @@ async fn on_sqlite_the_log_of_a_file_that_was_moved_goes_with_it_at_the_end() {
             tokio::task::yield_now().await;
         }
         // The last thread may still be at it.
-        becomes(|| count(&away) == Some(20)).await;
+        becomes("what was acknowledged is in it", || count(&away) == Some(20)).await;
         if is_replaced {
             assert_eq!(count(&path), Some(0));
         }
@@ -336,17 +339,6 @@ fn count(path: &Path) -> Option<i64> {
     let whole = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).ok()?;
     assert_eq!(whole, "ok", "{path:?}");
     connection.query_row("SELECT count(*) FROM customer", [], |row| row.get(0)).ok()
-}
-
-/// Looks until it is so.
-async fn becomes(is_so: impl Fn() -> bool) {
-    for _ in 0..6_000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never is");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,15 +364,7 @@ async fn on_sqlite_a_log_that_is_cut_short_takes_no_more_writes_and_does_no_harm
     stopped(&admin.post("/v1/customers", json!({})).await);
     drop((admin, store));
     // Whoever starts it anew finds what was copied back. Until its last thread has gone the log still seems to be longer.
-    let told = loop {
-        let connection = rusqlite::Connection::open(&path).expect("it opens");
-        match connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)) {
-            Ok(told) => break told,
-            Err(error) => assert!(error.to_string().contains("disk I/O error"), "{error}"),
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(told, "ok");
+    becomes("it can be read", || count(&path) == Some(1)).await;
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).expect("it opens"));
     assert_eq!(owner.at(&app.over(store)).get("/v1/customers").await.ids(), [before]);
 }
@@ -442,19 +426,8 @@ async fn on_sqlite_damage_is_found_by_looking_and_by_requests() {
 }
 
 /// Waits until the metrics say this of damage.
-fn told_by_metrics(server: &mut Running, wanted: &str) {
-    let told = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
-    let api = std::mem::replace(&mut server.address, told.expect("it says where").parse().expect("an address"));
-    for _ in 0..6_000 {
-        let (_, metrics) = server.get("/metrics", "");
-        let metrics = metrics.as_str().expect("a text");
-        if metrics.lines().any(|line| line == format!("konverse_database_damaged {wanted}")) {
-            server.address = api;
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("it is not told");
+async fn told_by_metrics(server: &Running, wanted: f64) {
+    becomes("it is told", || metric(server, "konverse_database_damaged") == wanted).await;
 }
 
 #[tokio::test]
@@ -472,7 +445,7 @@ async fn on_sqlite_a_served_file_is_looked_through_unless_told_otherwise() {
         server.ended().1
     };
     let mut server = serve("on");
-    told_by_metrics(&mut server, "0");
+    told_by_metrics(&server, 0.0).await;
     assert_eq!(server.get("/readyz", "").0, 200);
     if !server.log.contains("looked through") {
         server.logs("looked through");
@@ -480,16 +453,16 @@ async fn on_sqlite_a_served_file_is_looked_through_unless_told_otherwise() {
     assert!(ended(server).contains("looked through: no damage was found"));
 
     damage(&file(&app), "conversation");
-    let mut server = serve("on");
-    told_by_metrics(&mut server, "1");
+    let server = serve("on");
+    told_by_metrics(&server, 1.0).await;
     assert_eq!(server.get("/readyz", "").0, 503);
     assert!(ended(server).contains("it is DAMAGED"));
     // Nobody looks, until a request comes to it.
-    let mut server = serve("off");
-    told_by_metrics(&mut server, "0");
+    let server = serve("off");
+    told_by_metrics(&server, 0.0).await;
     assert_eq!(server.get("/readyz", "").0, 200);
     assert_eq!(server.get(&format!("/v1/customers/{customer}/conversations"), &admin.token).0, 500);
-    told_by_metrics(&mut server, "1");
+    told_by_metrics(&server, 1.0).await;
     assert!(!ended(server).contains("looked through"));
 }
 

@@ -1,6 +1,8 @@
 //! TLS by the program itself, with certificates made here.
 
 mod running;
+#[path = "running/watched.rs"]
+mod watched;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use watched::{becomes, metric};
 
 /// A certificate for `localhost` and its key.
 struct Made {
@@ -164,7 +167,7 @@ async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
     let mut server = serve(&app, &files, &[]);
     assert!(second.get(&server, "/healthz").is_err());
     files.write(&second.certificate_pem, &second.key_pem);
-    becomes(&server, &second).await;
+    becomes("the second pair is in use", || second.get(&server, "/healthz").is_ok()).await;
     assert!(first.get(&server, "/healthz").is_err());
     // Half of a pair, nothing, and none at all.
     files.write(&first.certificate_pem, &second.key_pem);
@@ -175,18 +178,7 @@ async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
     server.logs("No such file");
     assert!(second.get(&server, "/healthz").is_ok());
     files.write(&first.certificate_pem, &first.key_pem);
-    becomes(&server, &first).await;
-}
-
-/// Looks again until a pair is in use.
-async fn becomes(server: &Running, made: &Made) {
-    for _ in 0..600 {
-        if made.get(server, "/healthz").is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the pair is not taken: {server:?}");
+    becomes("the first pair is in use", || first.get(&server, "/healthz").is_ok()).await;
 }
 
 #[tokio::test]
@@ -311,30 +303,8 @@ fn get(client: &SendRequest<Bytes>, path: &str, token: &str) -> ResponseFuture {
     client.clone().send_request(request, true).expect("it is sent").0
 }
 
-/// A metric of the API's listener.
-fn metric(server: &Running, name: &str) -> f64 {
-    let metrics = server.log.split_once("metrics on http://").and_then(|(_, rest)| rest.split('/').next());
-    let mut stream =
-        running::connection(metrics.expect("it says where").parse().expect("an address")).expect("it accepts");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("it is sent");
-    let text = running::answer(&mut stream).1;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is no number in {text}"))
-}
-
 fn cut(server: &Running, limit: &str) -> f64 {
     metric(server, &format!("konverse_connections_cut_total{{listener=\"api\",limit=\"{limit}\"}}"))
-}
-
-/// Looks again until it is so.
-async fn is_so(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 const METRICS: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
@@ -356,11 +326,11 @@ async fn who_asks_for_nothing_encrypted_is_not_waited_for_either() {
     // A byte every now and then is no reason to wait longer.
     let mut trickling = server.connect();
     let mut rest = hello[..hello.len() - 1].iter().cycle();
-    is_so("a handshake that trickles is given up", || {
+    becomes("a handshake that trickles is given up", || {
         trickling.write_all(&[*rest.next().expect("a byte")]).is_err() || cut(&server, "handshake") >= 2.0
     })
     .await;
-    is_so("both are counted", || cut(&server, "handshake") >= 2.0).await;
+    becomes("both are counted", || cut(&server, "handshake") >= 2.0).await;
     assert_eq!(cut(&server, "head"), 0.0);
     let silent = Client::shaken(&made, &server).await;
     let mut half = Client::shaken(&made, &server).await;
@@ -371,7 +341,7 @@ async fn who_asks_for_nothing_encrypted_is_not_waited_for_either() {
     let heads = [silent, half, second];
     let count = heads.len() as f64;
     heads.into_iter().for_each(Client::ends);
-    is_so("they are counted", || cut(&server, "head") >= count).await;
+    becomes("they are counted", || cut(&server, "head") >= count).await;
     // HTTP/2 was agreed on, and then nothing is said.
     let stream = tokio::net::TcpStream::connect(server.address).await.expect("it accepts connections");
     let name = ServerName::try_from("localhost").expect("a name");
@@ -388,7 +358,7 @@ async fn who_asks_for_nothing_encrypted_is_not_waited_for_either() {
     // Where it was idle for too long already, that is as good.
     drop(get(&client, "/healthz", "").await);
     connection.await.expect("it ends");
-    is_so("both are counted", || cut(&server, "idle") >= 2.0).await;
+    becomes("both are counted", || cut(&server, "idle") >= 2.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -408,11 +378,11 @@ async fn who_does_not_read_what_is_encrypted_is_cut_off() {
         }
     };
     assert!(is_end(&error), "{error}");
-    is_so("it is counted", || cut(&server, "write") == 1.0).await;
+    becomes("it is counted", || cut(&server, "write") == 1.0).await;
     let (client, connection) = http2(&made, &server, 0).await;
     let unread = get(&client, &large, &admin.token).await;
     connection.await.expect("it ends");
-    is_so("it is counted", || cut(&server, "write") == 2.0).await;
+    becomes("it is counted", || cut(&server, "write") == 2.0).await;
     drop(unread);
 }
 
@@ -437,7 +407,7 @@ async fn connections_are_bounded_before_their_handshake() {
                 Ok(count) => assert_eq!(count, 0),
                 Err(error) => assert!(is_end(&error), "{error}"),
             }
-            is_so("it is counted", || refused() == f64::from(n)).await;
+            becomes("it is counted", || refused() == f64::from(n)).await;
         }
         assert_eq!(first.get("/readyz", "").map(|(status, _)| status), Some(200), "those inside are served on");
         // A place that is given back is taken.
@@ -480,6 +450,6 @@ async fn unread_answers_are_bounded_when_encrypted_too() {
     assert_eq!(other.get(&large, &admin.token).map(|(status, _)| status), Some(503));
     // Gone is as good as read.
     connections.iter().for_each(|(_, connection)| connection.abort());
-    is_so("nothing is held", || held() == 0.0).await;
+    becomes("nothing is held", || held() == 0.0).await;
     assert_eq!(other.get(&large, &admin.token).map(|(status, _)| status), Some(200));
 }

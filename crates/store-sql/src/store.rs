@@ -32,6 +32,12 @@ const LEASE_HOLDER: &str = "SELECT holder FROM lease WHERE name = $1 AND ends_at
 /// A write that proves that there can be one: a lease that is over when it is taken, so that it stands in nobody's way.
 const PROOF: &str = "INSERT INTO lease (name, holder, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
     SET holder = excluded.holder, ends_at = excluded.ends_at";
+/// The name of that lease, and when it was last committed, by whichever process.
+const READY: &str = "ready";
+const PROVEN: &str = "SELECT ends_at FROM lease WHERE name = $1";
+
+/// For how many milliseconds a proof that was committed stands for those of all processes, so far as these try to write.
+const COMMITTED: i64 = 30_000;
 
 /// What every writer needs of PostgreSQL's tables, and nobody gets while somebody else has locked one against writing. It
 /// waits for less than the second after which the server looks for a deadlock, so that a migration, which takes the tables
@@ -42,7 +48,6 @@ const LOCK_ALL: [&str; 3] = [
      message, note, org, record, tally IN ROW EXCLUSIVE MODE",
     "SET LOCAL lock_timeout TO DEFAULT",
 ];
-const PROVEN: &str = "SELECT ends_at FROM lease WHERE name = $1";
 pub(crate) const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
 const TROUBLES: &str = "SELECT job, org, item, attempts, retry_at, reason FROM trouble WHERE job = $1 \
     ORDER BY retry_at, org, item LIMIT $2";
@@ -65,12 +70,6 @@ pub(crate) const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, custo
 const OLDEST: &str = "SELECT seq, at FROM event WHERE org = $1 AND lane = $2 AND seq > $3 ORDER BY seq LIMIT $4";
 const FORGET: &str = "DELETE FROM event WHERE org = $1 AND lane = $2 AND seq <= $3";
 const RAISE_GONE: &str = "UPDATE lane SET gone = $1 WHERE org = $2 AND n = $3 AND gone < $4";
-
-/// The name of that lease.
-const READY: &str = "ready";
-
-/// For how many milliseconds a proof that was committed stands for those of all processes, so far as these try to write.
-const COMMITTED: i64 = 30_000;
 
 /// The holder of what nobody holds.
 pub(crate) const NOBODY: Id = Id::from_bytes([0; 12]);

@@ -29,7 +29,7 @@ fn finding(
 }
 
 /// What of an event's text cannot be read: its changes are a JSON object, or none.
-fn unreadable(event: &Event) -> Option<String> {
+fn broken_text(event: &Event) -> Option<String> {
     let changes = event.changes.as_deref()?;
     let is_object = changes.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(changes).is_ok();
     (!is_object).then(|| "its column changes is no JSON object".to_owned())
@@ -226,7 +226,7 @@ impl Domain {
                 if number <= newest {
                     at = at.max(moment.unwrap_or(at));
                 }
-                if let Some(why) = event.map_or_else(Some, |event| unreadable(&event)) {
+                if let Some(why) = event.map_or_else(Some, |event| broken_text(&event)) {
                     let found = Difference("it".into(), format!("unreadable ({why})"), "an event".into());
                     let outcome = Outcome::Beyond("nothing else has what stood there".to_owned());
                     report.found(&finding("event", format!("{number} of lane {lane}"), found, outcome));
