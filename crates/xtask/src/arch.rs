@@ -20,10 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("konverse-store-sql",      &["konverse-model", "konverse-store"]),
     ("konverse-store-sqlite",   &["konverse-model", "konverse-store", "konverse-store-sql"]),
     ("konverse-store-postgres", &["konverse-model", "konverse-store", "konverse-store-sql"]),
-    ("konverse-domain",         &["konverse-model", "konverse-store"]),
+    ("konverse-search",         &["konverse-model", "konverse-store"]),
+    ("konverse-domain",         &["konverse-model", "konverse-store", "konverse-search"]),
     ("konverse-api",            &["konverse-model", "konverse-domain"]),
     ("konverse-jobs",           &["konverse-model", "konverse-store", "konverse-domain"]),
-    ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-jobs"]),
+    ("konverse-feed",           &["konverse-model", "konverse-store", "konverse-search", "konverse-jobs"]),
     // What may know everything lists its exceptions.
     ("konverse",                &[ALL_BUT, "konverse-testkit", "konverse-harness", "konverse-bench", "konverse-trials", "xtask"]),
     ("konverse-testkit",        &[ALL_BUT, "konverse-bench", "konverse-trials", "xtask"]),
@@ -38,8 +39,8 @@ const ALL_BUT: &str = "everything but";
 /// Packages from outside, and the packages of the workspace that exist to be free of them.
 #[rustfmt::skip]
 const NEVER_USE: &[(&[&str], &[&str])] = &[
-    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-jobs", "konverse-feed", "konverse-api"], &["rusqlite", "tokio-postgres", "deadpool-postgres"]),
-    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-jobs", "konverse-feed"],                 &["axum", "hyper"]),
+    (&["konverse-model", "konverse-store", "konverse-domain", "konverse-search", "konverse-jobs", "konverse-feed", "konverse-api"], &["rusqlite", "tokio-postgres", "deadpool-postgres"]),
+    (&["konverse-model", "konverse-store", "konverse-search", "konverse-domain", "konverse-jobs", "konverse-feed"], &["axum", "hyper"]),
 ];
 
 /// The folders of `domain`, from what everything rests on to what rests on everything, and those each may use. What is

@@ -1,0 +1,1 @@
+//! Searching records: what a query may ask for, and the index that answers it.
