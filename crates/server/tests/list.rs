@@ -563,6 +563,21 @@ on_both_engines!(lists_by_change_follow_what_was_changed_last, |app| async move 
     assert_eq!(listed, [changed[4].clone(), changed[3].clone()]);
 });
 
+on_both_engines!(a_conversation_has_no_attachments_to_list_yet, |app| async move {
+    let admin = app.admin().await;
+    let (_, ids) = filled(&app, &admin, 1).await;
+    admin.message(&ids[0], json!({ "attachments": ["58228e05d4e96711004eccb7"] })).await;
+    let path = format!("/v1/conversations/{}/attachments", ids[0]);
+    let own = format!("{path}?page=1&pageSize=100");
+    let expected = json!({
+        "meta": { "pageSize": 100, "page": 1 }, "data": [],
+        "links": { "self": own, "first": own, "prev": null, "next": null },
+    });
+    assert_eq!(admin.get(&path).await.ok(), expected);
+    admin.delete(&format!("/v1/conversations/{}", ids[0])).await;
+    assert_eq!(admin.get(&path).await.error(), (404, "not_found".into(), "id".into()));
+});
+
 on_both_engines!(a_filter_given_again_counts_as_given_last, |app| async move {
     let admin = app.admin().await;
     let mut ids = Vec::new();

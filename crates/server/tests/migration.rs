@@ -40,7 +40,7 @@ async fn contents(place: &Place, tables: impl IntoIterator<Item = &'static str>)
 const MIGRATIONS: i64 = 4;
 
 /// What [`schema`] says once all of them have run.
-fn newest(backend: Backend) -> Vec<i64> {
+fn migrated(backend: Backend) -> Vec<i64> {
     match backend {
         Backend::Sqlite => vec![MIGRATIONS],
         Backend::Postgres => (1..=MIGRATIONS).collect(),
@@ -190,7 +190,7 @@ from_schema_1!(nothing_is_lost, |place| async move {
     }
 
     // What the program before looks at to refuse it.
-    assert_eq!(schema(&place).await, newest(backend));
+    assert_eq!(schema(&place).await, migrated(backend));
     if backend == Backend::Sqlite {
         assert_eq!(place.number("PRAGMA application_id").await, i64::from(u32::from_be_bytes(*b"konv")));
     }
@@ -211,7 +211,7 @@ from_schema_1!(nothing_is_lost, |place| async move {
     drop(place.open().await.expect("it opens again"));
     assert_eq!(all().await, once, "a second open migrates nothing");
     assert_eq!(place.rows(EVENTS).await, events);
-    assert_eq!(schema(&place).await, expected);
+    assert_eq!(schema(&place).await, migrated(place.backend()));
 });
 
 from_schema_1!(all_of_it_is_read, |place| async move {
@@ -469,7 +469,7 @@ from_schema_1!(several_processes_may_open_it_at_once, |place| async move {
     for task in opening {
         task.await.expect("no panic").expect("it opens");
     }
-    assert_eq!(schema(&place).await, newest(place.backend()));
+    assert_eq!(schema(&place).await, migrated(place.backend()));
     assert_eq!(place.rows(EVENTS).await.len(), count);
     assert_eq!(place.number("SELECT count(*) FROM lane").await, lanes(place.backend()));
 });

@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use konverse_domain::permissions::{
-    CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations,
+    CreateConversations, DeleteConversations, ReadAttachments, ReadConversations, UntagConversations,
+    UpdateConversations,
 };
 use konverse_domain::{ConversationEdit, ConversationQuery};
 use konverse_model::input::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, TAG_NAMES,
 };
-use konverse_model::resource::ConversationAttributes;
+use konverse_model::resource::{AttachmentAttributes, ConversationAttributes};
 use konverse_model::{ConversationId, CustomerId, FieldError, Instant};
 
 use crate::App;
@@ -129,6 +130,16 @@ async fn delete(
     Ok(answer::nothing())
 }
 
+async fn attachments(
+    Caller(auth): Caller<ReadAttachments>,
+    State(app): State<App>,
+    PathId(id): PathId<ConversationId>,
+    query: Query,
+) -> Answered {
+    let paging = Paging::of_whole(&query, MOST)?;
+    Ok(paging.answer_whole(app.domain().conversation_attachments(&auth, id, paging.request()).await?))
+}
+
 async fn add_tags(
     Caller(auth): Caller<UpdateConversations>,
     State(app): State<App>,
@@ -216,6 +227,14 @@ pub(super) fn operations() -> Vec<Operation> {
         .answers_one::<Shown>(),
         Operation::delete("/v1/conversations/{id}", "delete-conversation", "Deletes a conversation", delete)
             .roles::<DeleteConversations>(),
+        Operation::get(
+            "/v1/conversations/{id}/attachments",
+            "list-conversation-attachments",
+            "The attachments of a conversation's messages; none are kept yet",
+            attachments,
+        )
+        .roles::<ReadAttachments>()
+        .answers_whole_list::<AttachmentAttributes>(),
         Operation::post("/v1/conversations/{id}/tags", "add-conversation-tags", "Adds tags by id or name", add_tags)
             .roles::<UpdateConversations>()
             .body(&TAG_NAMES)
