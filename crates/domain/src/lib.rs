@@ -14,6 +14,7 @@ mod ids;
 mod intake;
 mod lists;
 mod messages;
+mod metadata;
 mod notes;
 mod readiness;
 mod render;
@@ -73,6 +74,7 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    known: metadata::Known,
     readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
 }
@@ -91,6 +93,7 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            known: metadata::Known::default(),
             readiness: readiness::Readiness::default(),
             changed,
         }

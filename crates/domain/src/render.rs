@@ -1,8 +1,8 @@
 //! Texts that an older renderer made, rendered anew: the record stays as it is, its text gets the members it lacks.
 
 use konverse_model::resource::{
-    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, TagAttributes, TeamAttributes,
-    TokenAttributes, UserAttributes,
+    ConversationAttributes, CustomerAttributes, MessageAttributes, MetadataAttributes, NoteAttributes, TagAttributes,
+    TeamAttributes, TokenAttributes, UserAttributes,
 };
 use konverse_model::{Id, Instant, Kind, OrgId};
 use konverse_store::{Changes, Row, StoreError};
@@ -27,8 +27,17 @@ impl Outdated {
 
 impl Domain {
     /// The kinds of record whose texts are kept.
-    pub const RENDERED: [Kind; 8] =
-        [Kind::Conversation, Kind::Customer, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
+    pub const RENDERED: [Kind; 9] = [
+        Kind::Conversation,
+        Kind::Customer,
+        Kind::Message,
+        Kind::Note,
+        Kind::User,
+        Kind::Team,
+        Kind::Tag,
+        Kind::Token,
+        Kind::Metadata,
+    ];
 
     /// Records of a kind whose text an older renderer made, without those `job` is in trouble with.
     pub async fn outdated(&self, job: &str, kind: Kind, now: Instant, most: u32) -> Result<Vec<Outdated>, DomainError> {
@@ -50,6 +59,7 @@ impl Domain {
             Kind::Team => rendered::<TeamAttributes>(row, &mut changes)?,
             Kind::Tag => rendered::<TagAttributes>(row, &mut changes)?,
             Kind::Token => rendered::<TokenAttributes>(row, &mut changes)?,
+            Kind::Metadata => rendered::<MetadataAttributes>(row, &mut changes)?,
             other => return Err(DomainError::internal(format!("no text is kept of {}", other.name()))),
         }
         match self.apply(changes).await {

@@ -45,6 +45,7 @@ const JOIN: &str =
 const LEAVE: &str = "DELETE FROM membership WHERE org = $1 AND user_id = $2 AND team = $3";
 const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const DESCRIBE: &str = "UPDATE org SET described = described + 1, masks = $1 WHERE id = $2 AND described = $3";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
 const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) VALUES ";
 const LANE: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2";
@@ -142,10 +143,12 @@ impl Work {
         })
     }
 
-    /// Whether it lets a token in, or in no longer.
+    /// Whether it lets a token in, or in no longer, or changes what a token's look-up brings along.
     pub fn moves_doors(&self) -> bool {
         match &self.part {
-            Part::Changes(changes) => changes.ops.iter().any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_))),
+            Part::Changes(changes) => {
+                changes.ops.iter().any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_) | Op::Describe(..)))
+            }
             Part::Steps(_) => false,
         }
     }
@@ -408,6 +411,11 @@ impl<'a> Planner<'a> {
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Leave(place) => self.rest.push(any(LEAVE, vec![org.into(), place.user.0.into(), place.team.0.into()])),
+            Op::Describe(was, masks) => {
+                let masks = (!masks.is_empty()).then(|| masks.to_text());
+                let stale = Conflict::Stale(Kind::Org, org);
+                self.updates.push(must(DESCRIBE, vec![masks.into(), org.into(), Value::Int(*was)], stale));
+            }
             Op::Admit(new) => self.rest.push(any(
                 ADMIT,
                 vec![

@@ -194,6 +194,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.heads(org).await?;
         store.forget(org, 0, at, 5).await?;
         store.enter([0; 32], None).await?;
+        store.described(org).await?;
         store.orgs().await?;
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;
@@ -290,6 +291,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                 expires_at: None,
             }),
             Op::Revoke(TokenId(id(1))),
+            Op::Describe(3, konverse_model::mask::Masks::default()),
             Op::Emit(event.clone()),
         ];
         store.apply(changes).await?;

@@ -52,7 +52,8 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("readiness",     &[]),
     ("unit",          &[]),
     ("access",        &["unit"]),
-    ("directory",     &["unit", "access"]),
+    ("metadata",      &["unit", "access"]),
+    ("directory",     &["unit", "access", "metadata"]),
     ("timeline",      &["unit", "directory"]),
     ("customers",     &["unit", "access", "directory", "timeline"]),
     ("conversations", &["unit", "access", "directory", "timeline"]),
@@ -60,7 +61,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
     ("render",        &["unit"]),
-    ("intake",        &["unit", "directory", "timeline"]),
+    ("intake",        &["unit", "directory", "metadata", "timeline"]),
     ("check",         &["unit", "timeline", "customers"]),
 ];
 

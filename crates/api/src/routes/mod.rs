@@ -4,6 +4,7 @@ mod conversations;
 mod customers;
 mod directory;
 mod messages;
+mod metadata;
 mod notes;
 mod published;
 mod service;
@@ -19,6 +20,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         customers::operations(),
         conversations::operations(),
         messages::operations(),
+        metadata::operations(),
         notes::operations(),
         directory::operations(),
         tokens::operations(),

@@ -37,7 +37,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<WholePage, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
-        self.page_of(auth.org(), Kind::User, &ids, "id", request).await
+        self.page_of(auth.actor(), Kind::User, &ids, "id", request).await
     }
 
     /// The caller's own user, as text.

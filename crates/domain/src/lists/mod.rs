@@ -3,14 +3,14 @@
 //! A page is found by number or, where the request carries a cursor, by the row it continues from. Following the links
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
-use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind, OrgId};
+use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind};
 use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, StoreError, Window};
 
 use crate::access::permissions::{
     ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers,
 };
 use crate::customers::CUSTOMERS;
-use crate::{Authorized, Domain, DomainError, UserFilter};
+use crate::{Actor, Authorized, Domain, DomainError, UserFilter};
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Domain {
         if let Some(at) = query.from_date {
             list = list.with(Filter::From(self.settings.from_date, at));
         }
-        let page = self.page(auth.org(), &list, order, request).await?;
+        let page = self.page(auth.actor(), &list, order, request).await?;
         if page.count == 0 {
             // Rows prove the customer: a deleted one's conversations do not show. Only an empty page has to ask.
             self.row(auth.org(), Kind::Customer, customer.0).await?;
@@ -101,7 +101,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Conversation, Scope::Org), order, request).await
     }
 
     /// The org's customers, with how many there are in all.
@@ -119,7 +119,7 @@ impl Domain {
         } else {
             self.store.count(org, &list).await?
         };
-        let page = self.page(org, &list, query.sort.unwrap_or(OLDEST_FIRST), request).await?;
+        let page = self.page(auth.actor(), &list, query.sort.unwrap_or(OLDEST_FIRST), request).await?;
         Ok((page, total))
     }
 
@@ -131,7 +131,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Org), order, request).await
     }
 
     /// A conversation's messages, oldest first unless another order is asked.
@@ -144,7 +144,7 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
     }
 
     /// A customer's messages, oldest first unless another order is asked.
@@ -157,7 +157,7 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
     }
 
     /// The org's notes by creation.
@@ -166,7 +166,7 @@ impl Domain {
         auth: &Authorized<ReadNotes>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// A conversation's notes, oldest first.
@@ -177,7 +177,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
     }
 
     /// A customer's notes, oldest first.
@@ -188,7 +188,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
     }
 
     /// The org's users by creation.
@@ -198,7 +198,6 @@ impl Domain {
         filter: UserFilter,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let org = auth.org();
         let list = List::of(Kind::User, Scope::Org);
         let list = match filter {
             UserFilter::Active => list,
@@ -207,7 +206,7 @@ impl Domain {
             // No user has the empty type, so this is a list like any other, with nobody in it.
             UserFilter::Pending => list.with(Filter::Label(String::new())),
         };
-        self.page(org, &list, OLDEST_FIRST, request).await
+        self.page(auth.actor(), &list, OLDEST_FIRST, request).await
     }
 
     /// The users with this address: one or none.
@@ -219,7 +218,7 @@ impl Domain {
     ) -> Result<WholePage, DomainError> {
         let org = auth.org();
         let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
-        self.page_of(org, Kind::User, holder.as_slice(), "pageSize", request).await
+        self.page_of(auth.actor(), Kind::User, holder.as_slice(), "pageSize", request).await
     }
 
     /// The org's teams by creation.
@@ -228,7 +227,7 @@ impl Domain {
         auth: &Authorized<ReadTeams>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// The org's tags by creation.
@@ -240,7 +239,7 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         let list = List::of(Kind::Tag, Scope::Org);
         let list = if deleted { list.with(Filter::Deleted) } else { list };
-        self.page(auth.org(), &list, OLDEST_FIRST, request).await
+        self.page(auth.actor(), &list, OLDEST_FIRST, request).await
     }
 
     /// The org's tokens by creation.
@@ -249,14 +248,14 @@ impl Domain {
         auth: &Authorized<ManageTokens>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// A page of the records with these ids, in their order; what is unknown or deleted is left out. `by` is the parameter
     /// that says how many there are.
     pub(crate) async fn page_of(
         &self,
-        org: OrgId,
+        actor: &Actor,
         kind: Kind,
         ids: &[Id],
         by: &'static str,
@@ -266,7 +265,7 @@ impl Domain {
         let first = (page - 1).saturating_mul(u64::from(page_size));
         let (begin, mut n, mut count) = (buffer.len(), 0, 0);
         for ids in ids.chunks(READ_AT_ONCE).filter(|_| page_size > 0) {
-            for row in self.store.get_many(org, kind, ids).await?.into_iter().filter(Row::shows) {
+            for row in self.store.get_many(actor.org, kind, ids).await?.into_iter().filter(Row::shows) {
                 n += 1;
                 if n <= first {
                     continue;
@@ -274,20 +273,27 @@ impl Domain {
                 if count == page_size {
                     return Ok(WholePage { buffer, more: true });
                 }
-                if buffer.len() - begin + row.doc.len() > self.settings.answer {
+                let text = actor.shown(kind, row.doc)?;
+                if buffer.len() - begin + text.len() > self.settings.answer {
                     return Err(self.settings.too_large(by, "ask for fewer at once"));
                 }
                 if count > 0 {
                     buffer.push(b',');
                 }
-                buffer.extend_from_slice(row.doc.as_bytes());
+                buffer.extend_from_slice(text.as_bytes());
                 count += 1;
             }
         }
         Ok(WholePage { buffer, more: false })
     }
 
-    async fn page(&self, org: OrgId, list: &List, order: Order, request: ListRequest) -> Result<ListPage, DomainError> {
+    async fn page(
+        &self,
+        actor: &Actor,
+        list: &List,
+        order: Order,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let fingerprint = fingerprint(list, order);
         let start = match &request.cursor {
             None => Start::Offset((request.page - 1).saturating_mul(u64::from(request.page_size))),
@@ -308,11 +314,13 @@ impl Domain {
             return Ok(ListPage { buffer: request.buffer, count: 0, next: None, prev: None });
         }
         let window = Window { order, start, limit: request.page_size, bytes: self.settings.answer };
+        let begin = request.buffer.len();
         let Page { buffer, count, first, last, more } =
-            self.store.page(org, list, &window, request.buffer).await.map_err(|error| match error {
+            self.store.page(actor.org, list, &window, request.buffer).await.map_err(|error| match error {
                 StoreError::TooLarge => self.settings.too_large("pageSize", "ask for fewer rows a page"),
                 other => other.into(),
             })?;
+        let buffer = actor.shown_page(list.kind, begin, buffer)?;
         // Read backwards, "more" speaks of the rows before; the row it was read from lies after.
         let backwards = matches!(start, Start::Before(_));
         let cursor = |direction, position| Cursor { direction, position, fingerprint };
