@@ -63,6 +63,10 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Changing tags; the legacy role is by pattern.
+    UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
+    /// Deleting tags; the legacy role is by pattern.
+    DeleteTags: ["org.permission.tag.delete", "org.user.tag.delete"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.
