@@ -34,7 +34,7 @@ pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
+pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.

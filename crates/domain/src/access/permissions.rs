@@ -41,6 +41,8 @@ permissions! {
     CreateMessages: ["org.permission.message.create", "org.user.message.write"];
     /// Changing messages.
     UpdateMessages: ["org.permission.message.update", "org.user.message.write"];
+    /// Reading attachments.
+    ReadAttachments: ["org.permission.attachment.read", "org.user.attachment.read"];
     /// Reading notes.
     ReadNotes: ["org.permission.note.read", "org.user.note.read"];
     /// Creating notes.
