@@ -6,7 +6,6 @@
 //! tried again, and holds up no other.
 
 mod follower;
-mod position;
 mod retention;
 
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use konverse_model::OrgId;
 use konverse_store::{Event, Store, StoreError};
 
 pub use follower::{Followed, Follower, follow, follow_once};
-pub use position::{Position, PositionError};
+pub use konverse_store::{Position, PositionError};
 pub use retention::forget_old;
 
 /// Why a feed cannot be read on.
@@ -55,7 +54,7 @@ impl Feed {
     /// The position after all there is.
     pub async fn newest(&self) -> Result<Position, FeedError> {
         let heads = self.store.heads(self.org).await?;
-        Ok(heads.into_iter().map(|head| (head.lane, head.newest)).collect())
+        Ok(heads.into_iter().collect())
     }
 
     /// The position before all that is kept.
