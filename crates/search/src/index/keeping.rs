@@ -23,7 +23,7 @@ impl Index {
         orgs.values().filter(|org| org.is_wanted() || org.suspect.load(Ordering::Relaxed)).map(|org| org.org).collect()
     }
 
-    /// Whether searches wait for what lies between what an org's index has seen and this.
+    /// Whether searches wait for what an org's index has not seen yet, and would go on if it had come this far.
     pub fn is_wanted(&self, org: OrgId, position: &Position) -> bool {
         let org = self.org(org);
         org.is_wanted() && position.covers(&org.wanted.lock())
@@ -54,11 +54,16 @@ impl Index {
         }
     }
 
-    /// Begins to build an org's index.
-    pub async fn begin(&self, org: OrgId) -> Result<(), IndexError> {
+    /// An org's index is going to be built: nothing is found in it until then.
+    pub fn will_build(&self, org: OrgId) {
         let shared = self.org(org);
         *shared.kept.lock() = None;
-        self.tell(&shared, |standing| standing.state = State::Building(0));
+        shared.standing.send_modify(|standing| standing.state = State::Building(0));
+    }
+
+    /// Begins to build an org's index.
+    pub async fn begin(&self, org: OrgId) -> Result<(), IndexError> {
+        self.will_build(org);
         Ok(self.with_writers(move |writers| writers.begin(org)).await?)
     }
 
@@ -66,7 +71,7 @@ impl Index {
     pub async fn build(&self, org: OrgId, batch: Batch) -> Result<usize, IndexError> {
         let rows = batch.rows.len() as u64;
         let failed = self.with_writers(move |writers| writers.build(org, batch)).await?;
-        self.tell(&self.org(org), |standing| {
+        self.org(org).standing.send_modify(|standing| {
             let done = if let State::Building(done) = standing.state { done } else { 0 };
             standing.state = State::Building(done + rows);
         });
@@ -105,19 +110,20 @@ impl Index {
         Ok(())
     }
 
-    /// An org's index cannot be kept at present: searches that wait for more are told. What was not committed is lost.
+    /// An org's index cannot be kept at present: searches that wait for more are told, others go on. What was not committed is
+    /// lost, and the index has to be opened or built again.
     pub async fn give_up(&self, org: OrgId) {
-        let shared = self.org(org);
-        *shared.kept.lock() = None;
-        self.tell(&shared, |standing| {
-            standing.state = State::Unopened;
-            standing.failing = true;
-        });
         let closed = self.with_writers(move |writers| {
             writers.close(org);
             Ok(())
         });
         let _ = closed.await;
+        self.org(org).standing.send_modify(|standing| {
+            standing.failing = true;
+            if standing.state != State::Ready {
+                standing.state = State::Unopened;
+            }
+        });
     }
 
     async fn with_writers<T: Send + 'static>(
@@ -126,7 +132,8 @@ impl Index {
     ) -> Result<T, Unusable> {
         let writers = Arc::clone(&self.writers);
         let failed = |why: &str| Unusable::Failed(TantivyError::InternalError(why.to_owned()));
-        let done = self.indexing.hand(move || work(&mut writers.lock())).map_err(|_| failed("two followers at once"))?;
+        let done =
+            self.indexing.hand(move || work(&mut writers.lock())).map_err(|_| failed("two followers at once"))?;
         done.await.map_err(|_| failed("it panicked; standard error says where"))?
     }
 
@@ -135,7 +142,7 @@ impl Index {
         *shared.kept.lock() = Some(kept);
         self.used(&shared);
         shared.measure(self.slot.folder());
-        self.tell(&shared, |standing| {
+        shared.standing.send_modify(|standing| {
             standing.state = State::Ready;
             standing.failing = false;
             standing.seen = mark.position.clone();
@@ -146,14 +153,10 @@ impl Index {
         let Some((org, mark)) = committed else { return };
         let shared = self.org(org);
         shared.measure(self.slot.folder());
-        self.tell(&shared, |standing| {
+        shared.standing.send_modify(|standing| {
             standing.failing = false;
             standing.seen = mark.position;
         });
-    }
-
-    fn tell(&self, org: &OrgIndex, change: impl FnOnce(&mut super::Standing)) {
-        org.standing.send_modify(change);
     }
 
     fn skipped(&self, failed: usize) {

@@ -51,7 +51,9 @@ impl Weight for Within {
             }
             let mut postings = inverted.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
             while !postings.docs().is_empty() {
-                postings.docs().iter().for_each(|document| found.insert(*document));
+                for document in postings.docs() {
+                    found.insert(*document);
+                }
                 postings.advance();
             }
         }

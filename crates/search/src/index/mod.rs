@@ -7,11 +7,16 @@
 //!
 //! Nothing here reads the database but the heads of the sequence, and nothing runs by itself: `konverse-feed` follows.
 
+mod condition;
+mod keeping;
 mod kept;
+mod leaves;
 mod limits;
+mod run;
 mod schema;
 mod slot;
 mod threads;
+mod top;
 mod writers;
 
 use std::collections::BTreeMap;
@@ -30,9 +35,10 @@ use kept::{Kept, Unusable};
 use limits::Limits;
 use slot::Slot;
 use threads::{Full, Threads};
-use writers::{Committed, Writers};
+use writers::Writers;
 
 pub use kept::Mark;
+pub use run::{Found, Ties, Window};
 pub use writers::Batch;
 
 /// Indexes that are held open for searches. Others are opened when they are searched.
@@ -74,6 +80,12 @@ pub enum SearchError {
     /// As many searches wait as may.
     #[error("too many searches wait already")]
     Busy,
+    /// The page lies deeper than pages may; so many rows may lie before its end.
+    #[error("a page may end {0} rows deep at most")]
+    TooDeep(usize),
+    /// A condition on other objects holds for more of them than may be held; so many may be.
+    #[error("a condition on related objects holds for more than {0} of them")]
+    TooMany(usize),
     /// It took longer than a search may.
     #[error("the search took longer than {} s", .0.as_secs_f64())]
     TooSlow(Duration),

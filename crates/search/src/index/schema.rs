@@ -68,7 +68,7 @@ impl IdColumns {
 /// An id as two numbers.
 fn halves(id: Id) -> [u64; 2] {
     let mut bytes = [0; 16];
-    bytes[4..].copy_from_slice(&id.bytes());
+    bytes[4..].copy_from_slice(id.bytes());
     let number = u128::from_be_bytes(bytes);
     [(number >> 64) as u64, number as u64]
 }
@@ -156,8 +156,11 @@ impl Fields {
         let mut document = TantivyDocument::default();
         document.add_bytes(self.key, &key_bytes(record.kind, record.id));
         self.id.add(&mut document, record.id);
-        let keys =
-            [(self.company, record.company), (self.customer, record.customer), (self.conversation, record.conversation)];
+        let keys = [
+            (self.company, record.company),
+            (self.customer, record.customer),
+            (self.conversation, record.conversation),
+        ];
         for (columns, id) in keys {
             if let Some(id) = id {
                 columns.add(&mut document, id);

@@ -9,7 +9,7 @@ use konverse_store::Row;
 use tantivy::IndexWriter;
 
 use super::kept::{Kept, Mark, Unusable};
-use crate::extract;
+use crate::{Extracted, extract};
 
 /// Writers that stay open. Each has a few threads and, while it gathers documents, some megabytes.
 const OPEN: usize = 4;
@@ -76,7 +76,12 @@ impl Writers {
     }
 
     /// Writes a batch down; gives how many records could not be read. `kept` is the index where none of its writers is open.
-    pub(super) fn write(&mut self, org: OrgId, kept: &Arc<Kept>, batch: Batch) -> Result<(usize, Option<Committed>), Unusable> {
+    pub(super) fn write(
+        &mut self,
+        org: OrgId,
+        kept: &Arc<Kept>,
+        batch: Batch,
+    ) -> Result<(usize, Option<Committed>), Unusable> {
         let committed = self.make_room(org)?;
         let place = self.open.iter().position(|open| open.org == org);
         let mut open = match place {
@@ -149,8 +154,11 @@ impl Open {
         for row in batch.rows {
             self.writer.delete_term(self.kept.fields.key(row.kind, row.id));
             let extracted = std::panic::catch_unwind(|| extract(row.kind, &row.doc, !row.shows()));
-            match extracted.ok().flatten() {
-                Some(extracted) => drop(self.writer.add_document(self.kept.fields.document(&extracted))?),
+            match extracted.ok().and_then(Result::ok) {
+                Some(extracted) => {
+                    let record = Extracted { id: row.id, ..extracted };
+                    self.writer.add_document(self.kept.fields.document(&record))?;
+                }
                 None => failed += 1,
             }
         }
