@@ -23,6 +23,7 @@ mod unit;
 use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
@@ -75,6 +76,7 @@ pub struct Domain {
     token_use: access::TokenUses,
     readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -93,7 +95,19 @@ impl Domain {
             token_use: access::TokenUses::default(),
             readiness: readiness::Readiness::default(),
             changed,
+            search: None,
         }
+    }
+
+    /// With an index that answers searches; without one they are refused. Something else has to keep it with the sequence.
+    #[must_use]
+    pub fn with_search(self, index: Arc<Index>) -> Self {
+        Self { search: Some(index), ..self }
+    }
+
+    /// The index that answers searches.
+    pub fn search_index(&self) -> Option<&Arc<Index>> {
+        self.search.as_ref()
     }
 
     /// The rules, to be shared by surfaces and clockwork.
