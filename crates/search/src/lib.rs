@@ -7,6 +7,7 @@ mod catalogue;
 mod context;
 mod evaluate;
 mod extract;
+pub mod index;
 mod parse;
 mod query;
 mod value;
