@@ -24,13 +24,14 @@ mod unit;
 use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
-pub use directory::UserFilter;
+pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
@@ -77,6 +78,7 @@ pub struct Domain {
     known: metadata::Known,
     readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -96,7 +98,19 @@ impl Domain {
             known: metadata::Known::default(),
             readiness: readiness::Readiness::default(),
             changed,
+            search: None,
         }
+    }
+
+    /// With an index that answers searches; without one they are refused. Something else has to keep it with the sequence.
+    #[must_use]
+    pub fn with_search(self, index: Arc<Index>) -> Self {
+        Self { search: Some(index), ..self }
+    }
+
+    /// The index that answers searches.
+    pub fn search_index(&self) -> Option<&Arc<Index>> {
+        self.search.as_ref()
     }
 
     /// The rules, to be shared by surfaces and clockwork.

@@ -72,6 +72,10 @@ permissions! {
     /// Seeing sensitive attributes as they are. The documentation names no role for it: these are by pattern, so that
     /// administrators have it and who reads records does not.
     ReadSensitive: ["org.permission.sensitive_attribute.read", "org.admin.sensitive_attribute.read"];
+    /// Changing tags; the legacy role is by pattern.
+    UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
+    /// Deleting tags; the legacy role is by pattern.
+    DeleteTags: ["org.permission.tag.delete", "org.user.tag.delete"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.

@@ -12,7 +12,7 @@ pub use shape::escaped;
 pub use bodies::{
     ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, DefinitionUpdate, MessageCreate,
     MessageUpdate, MetadataUpdate, NoteCreate, NoteUpdate, OperationInput, OperationParameters, SensitiveInput,
-    TagCreate, TeamCreate, UserCreate,
+    TagCreate, TagUpdate, TeamCreate, UserCreate,
 };
 pub use parts::{
     CustomType, Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType,
@@ -23,5 +23,5 @@ pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,
     CUSTOMER_IMPORT, CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE,
     METADATA_UPDATE, NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape,
-    TAG_CREATE, TAG_IMPORT, TAG_NAMES, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
+    TAG_CREATE, TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
 };

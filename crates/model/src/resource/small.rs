@@ -207,6 +207,9 @@ pub struct TagAttributes {
     pub color: Option<String>,
     /// Whether it has been deleted; its id stays in the records that carry it.
     pub deleted: bool,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Instant>,
     /// When it came to be.
     pub created_at: Instant,
     /// When anything about it last changed.
