@@ -26,7 +26,7 @@ use konverse_model::{Clock, Id, Instant};
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::UserFilter;
@@ -73,6 +73,7 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    passwords: access::Passwords,
     readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
 }
@@ -91,6 +92,7 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
             changed,
         }
