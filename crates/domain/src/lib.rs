@@ -23,18 +23,19 @@ mod unit;
 use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
-pub use directory::UserFilter;
+pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
+pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
@@ -76,6 +77,7 @@ pub struct Domain {
     passwords: access::Passwords,
     readiness: readiness::Readiness,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -95,7 +97,19 @@ impl Domain {
             passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
             changed,
+            search: None,
         }
+    }
+
+    /// With an index that answers searches; without one they are refused. Something else has to keep it with the sequence.
+    #[must_use]
+    pub fn with_search(self, index: Arc<Index>) -> Self {
+        Self { search: Some(index), ..self }
+    }
+
+    /// The index that answers searches.
+    pub fn search_index(&self) -> Option<&Arc<Index>> {
+        self.search.as_ref()
     }
 
     /// The rules, to be shared by surfaces and clockwork.

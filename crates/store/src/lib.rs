@@ -15,6 +15,7 @@ mod credentials;
 mod events;
 mod jobs;
 mod lists;
+mod position;
 mod records;
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ pub use credentials::{Attempts, Credential, Credentials, Entrance, Org, Version}
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Rows, Scope, Start, Window};
+pub use position::{Position, PositionError};
 pub use records::{Hidden, Records, Row, Space, Surroundings};
 
 /// Why a change could not be applied; nothing of it was.
