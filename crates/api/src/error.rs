@@ -160,7 +160,10 @@ impl From<DomainError> for ApiError {
                 let source = pointer.as_deref().map_or(Source::Nowhere, Source::Pointer);
                 Self::new(Code::Conflict, &text, source)
             }
-            DomainError::Busy => Self::unavailable(&text),
+            DomainError::TooOften { seconds } => {
+                Self { retry_after: Some(seconds), ..Self::new(Code::TooManyRequests, &text, Source::Nowhere) }
+            }
+            DomainError::Busy | DomainError::Crowded => Self::unavailable(&text),
             DomainError::Unavailable(report) => {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)
