@@ -17,12 +17,14 @@ mod messages;
 mod notes;
 mod readiness;
 mod render;
+mod search;
 mod timeline;
 mod unit;
 
 use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
@@ -36,6 +38,7 @@ pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOut
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
 pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
+pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +49,18 @@ pub struct Settings {
     pub newest_first: bool,
     /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
     pub answer: usize,
+    /// What bounds searches.
+    pub search_walls: Walls,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+        Self {
+            from_date: konverse_store::Field::UpdatedAt,
+            newest_first: true,
+            answer: 64 << 20,
+            search_walls: Walls::None,
+        }
     }
 }
 
@@ -74,6 +84,8 @@ pub struct Domain {
     waiting: messages::Waiting,
     token_use: access::TokenUses,
     readiness: readiness::Readiness,
+    search: Option<Arc<Index>>,
+    walks: search::Walks,
     changed: watch::Sender<u64>,
 }
 
@@ -92,8 +104,17 @@ impl Domain {
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
             readiness: readiness::Readiness::default(),
+            search: None,
+            walks: search::Walks::default(),
             changed,
         }
+    }
+
+    /// The same with an index that answers searches; without one there are none.
+    #[must_use]
+    pub fn with_search(mut self, index: Arc<Index>) -> Self {
+        self.search = Some(index);
+        self
     }
 
     /// The rules, to be shared by surfaces and clockwork.

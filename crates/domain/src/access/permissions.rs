@@ -63,6 +63,9 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Searching, whatever is searched for.
+    Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
+        "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.
