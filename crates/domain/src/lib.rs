@@ -31,12 +31,12 @@ use tokio::sync::{Semaphore, watch};
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
-pub use directory::UserFilter;
+pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
+pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
 
@@ -84,9 +84,9 @@ pub struct Domain {
     waiting: messages::Waiting,
     token_use: access::TokenUses,
     readiness: readiness::Readiness,
-    search: Option<Arc<Index>>,
     walks: search::Walks,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -104,17 +104,21 @@ impl Domain {
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
             readiness: readiness::Readiness::default(),
-            search: None,
             walks: search::Walks::default(),
             changed,
+            search: None,
         }
     }
 
-    /// The same with an index that answers searches; without one there are none.
+    /// With an index that answers searches; without one they are refused. Something else has to keep it with the sequence.
     #[must_use]
-    pub fn with_search(mut self, index: Arc<Index>) -> Self {
-        self.search = Some(index);
-        self
+    pub fn with_search(self, index: Arc<Index>) -> Self {
+        Self { search: Some(index), ..self }
+    }
+
+    /// The index that answers searches.
+    pub fn search_index(&self) -> Option<&Arc<Index>> {
+        self.search.as_ref()
     }
 
     /// The rules, to be shared by surfaces and clockwork.

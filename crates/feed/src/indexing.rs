@@ -204,7 +204,9 @@ impl Indexing {
         let done = if build { self.build(org, &mut following).await } else { self.follow(org, &mut following).await };
         let more = match done {
             Ok(more) => {
-                following.failures = 0;
+                if matches!(following.stage, Stage::Open(_)) {
+                    following.failures = 0;
+                }
                 more
             }
             Err(failure) => {
@@ -330,10 +332,15 @@ impl Indexing {
         }
         batch.mark = after;
         skipped += self.index.write(org, batch).await?;
-        if skipped > 0 {
-            tracing::error!(%org, skipped, "records that cannot be read are left out of the search index");
-        }
+        self.left_out(org, skipped);
         Ok(())
+    }
+
+    fn left_out(&self, org: OrgId, records: usize) {
+        if records > 0 {
+            self.index.left_out(records);
+            tracing::error!(%org, records, "records that cannot be read are left out of the search index");
+        }
     }
 
     /// Records as they are; and how many of them cannot be read.
@@ -389,8 +396,9 @@ impl Indexing {
         // One without any record has to be committed too.
         self.index.build(org, Batch { rows: Vec::new(), gone: Vec::new(), mark: build.mark.clone() }).await?;
         let mark = self.index.publish(org).await?;
-        let (records, skipped, seconds) = (build.done, build.skipped, build.begun.elapsed().as_secs_f64());
-        tracing::info!(%org, records, skipped, seconds, "the search index is built");
+        let (records, seconds) = (build.done, build.begun.elapsed().as_secs_f64());
+        tracing::info!(%org, records, seconds, "the search index is built");
+        self.left_out(org, build.skipped);
         following.stage = Stage::Open(mark);
         Ok(true)
     }

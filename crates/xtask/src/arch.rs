@@ -60,9 +60,9 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
     ("search",        &["access"]),
-    ("render",        &["unit"]),
+    ("render",        &["unit", "directory"]),
     ("intake",        &["unit", "directory", "timeline"]),
-    ("check",         &["unit", "timeline", "customers"]),
+    ("check",         &["unit", "directory", "timeline", "customers"]),
 ];
 
 const DOMAIN_SOURCE: &str = "crates/domain/src";

@@ -75,7 +75,6 @@ impl Index {
             let done = if let State::Building(done) = standing.state { done } else { 0 };
             standing.state = State::Building(done + rows);
         });
-        self.skipped(failed);
         Ok(failed)
     }
 
@@ -99,7 +98,6 @@ impl Index {
         });
         let (failed, committed) = written.await?;
         self.committed(committed);
-        self.skipped(failed);
         Ok(failed)
     }
 
@@ -159,8 +157,9 @@ impl Index {
         });
     }
 
-    fn skipped(&self, failed: usize) {
-        metrics::counter!("konverse_search_skipped_records_total").increment(failed as u64);
+    /// Counts records that are left out because they cannot be read.
+    pub fn left_out(&self, records: usize) {
+        metrics::counter!("konverse_search_left_out_total").increment(records as u64);
     }
 
     /// Writes how the indexes are into the metrics.

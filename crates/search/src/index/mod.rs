@@ -184,9 +184,9 @@ impl Index {
     async fn caught_up(&self, org: &OrgIndex, heads: &Position, limits: &Limits) -> Result<(), SearchError> {
         let mut standing = org.standing.subscribe();
         let answer = |standing: &Standing| match standing.state {
-            State::Building(done) => Some(Err(SearchError::Building(done))),
             State::Ready if standing.seen.covers(heads) => Some(Ok(())),
-            State::Ready | State::Unopened if standing.failing => Some(Err(SearchError::Failing)),
+            _ if standing.failing => Some(Err(SearchError::Failing)),
+            State::Building(done) => Some(Err(SearchError::Building(done))),
             State::Ready | State::Unopened => None,
         };
         if let Some(answer) = answer(&standing.borrow()) {
