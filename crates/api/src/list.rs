@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use konverse_domain::{ListPage, ListRequest, WholePage};
+use konverse_domain::{Field, ListPage, ListRequest, Order, WholePage};
 use konverse_model::CursorError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -75,6 +75,24 @@ impl Paging {
     /// Adds a parameter that takes part in the list, so that the links repeat it.
     pub(crate) fn repeat(&mut self, name: &str, value: &str) {
         let _ = write!(self.extra, "&{}={}", utf8_percent_encode(name, ILLEGAL), utf8_percent_encode(value, ILLEGAL));
+    }
+
+    /// Reads `sort`, which the links repeat. The words of the vendor's org lists mean the order of creation.
+    pub(crate) fn sort(&mut self, query: &Query) -> Result<Option<Order>, ApiError> {
+        let Some(sort) = query.get("sort") else { return Ok(None) };
+        let (field, descending) = match sort.trim_start_matches([' ', '+']) {
+            "createdAt" | "asc" => (Field::CreatedAt, false),
+            "-createdAt" | "desc" => (Field::CreatedAt, true),
+            "updatedAt" => (Field::UpdatedAt, false),
+            "-updatedAt" => (Field::UpdatedAt, true),
+            _ => {
+                let message =
+                    "must be createdAt or updatedAt, with - before it for newest first; asc and desc mean creation";
+                return Err(ApiError::parameter("sort", message));
+            }
+        };
+        self.repeat("sort", &sort);
+        Ok(Some(Order { field, descending }))
     }
 
     /// What to ask the domain for. The answer is built in place: it begins with `meta` and the opening of `data`.

@@ -199,6 +199,13 @@ impl Operation {
         self
     }
 
+    /// A list that can be had in another order.
+    pub(crate) fn sorted(self) -> Self {
+        let orders =
+            "createdAt or updatedAt, with - before it for newest first; asc and desc mean createdAt and -createdAt";
+        self.param("sort", "string", orders)
+    }
+
     pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &'static Shape<T>) -> Self {
         self.body = Some((shape.name(), vec![shape.schema()]));
         self

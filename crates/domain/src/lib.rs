@@ -30,12 +30,12 @@ use tokio::sync::{Semaphore, watch};
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
-pub use directory::UserFilter;
+pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
+pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
 
 /// The settings of the open questions of contract `conversation-list.md` §5.

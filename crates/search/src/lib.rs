@@ -5,13 +5,17 @@
 
 mod catalogue;
 mod context;
+mod evaluate;
 mod extract;
 pub mod index;
+mod parse;
 mod query;
 mod value;
 
 pub use catalogue::{Attribute, Class, attribute};
 pub use context::{Key, Object, Step};
+pub use evaluate::evaluate;
 pub use extract::{ExtractError, extract};
+pub use parse::{Surface, parse};
 pub use query::{Bound, Node, Op, Query, Sort, Test};
 pub use value::{Extracted, LONGEST, LONGEST_WORD, Value, cut, fold, words};

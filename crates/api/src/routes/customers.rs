@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use konverse_domain::permissions::{CreateCustomers, DeleteCustomers, ReadCustomers, UpdateCustomers};
-use konverse_domain::{CustomerQuery, Field, Filter, Order};
+use konverse_domain::{CustomerQuery, Field, Filter};
 use konverse_model::input::{CUSTOMER_CREATE, CUSTOMER_UPDATE};
 use konverse_model::resource::CustomerAttributes;
 use konverse_model::{CustomerId, Instant};
@@ -41,11 +41,6 @@ const FILTERS: [(&str, MakeFilter); 8] = [
 
 /// `filter[createdAt][gte]=…`, `filter[updatedAt][lt]=…` and `sort=±field` (2026 documentation).
 fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiError> {
-    let field = |name: &str| match name {
-        "createdAt" => Some(Field::CreatedAt),
-        "updatedAt" => Some(Field::UpdatedAt),
-        _ => None,
-    };
     // Other unknown parameters are ignored; a comparison that is ignored would show what was to be left out.
     let is_unknown = |name: &&str| {
         name.starts_with("filter[") && name.contains("][") && FILTERS.iter().all(|(known, _)| known != name)
@@ -61,20 +56,7 @@ fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiEr
             paging.repeat(name, &text);
         }
     }
-    if let Some(sort) = query.get("sort") {
-        let (descending, name) = match sort.strip_prefix('-') {
-            Some(name) => (true, name),
-            None => (false, sort.trim_start_matches([' ', '+'])),
-        };
-        let Some(field) = field(name) else {
-            return Err(ApiError::parameter(
-                "sort",
-                "must be createdAt or updatedAt, with - before it for newest first",
-            ));
-        };
-        conditions.sort = Some(Order { field, descending });
-        paging.repeat("sort", &sort);
-    }
+    conditions.sort = paging.sort(query)?;
     Ok(conditions)
 }
 
@@ -146,7 +128,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "string",
                 "Only customers created then or later; also gt, lte, lt and updatedAt",
             )
-            .param("sort", "string", "createdAt (default) or updatedAt; - before it for newest first")
+            .sorted()
             .roles::<ReadCustomers>()
             .answers_list::<Shown>(),
         Operation::post("/v1/customers", "create-customer", "Creates a customer", create)

@@ -4,13 +4,11 @@
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
 use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind, OrgId};
-use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, StoreError, Window};
+use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Start, StoreError, Window};
 
-use crate::access::permissions::{
-    ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers,
-};
+use crate::access::permissions::{ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes};
 use crate::customers::CUSTOMERS;
-use crate::{Authorized, Domain, DomainError, UserFilter};
+use crate::{Authorized, Domain, DomainError};
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -59,20 +57,30 @@ pub struct CustomerQuery {
     pub sort: Option<Order>,
 }
 
+/// The conditions and order of `GET /v1/customers/{id}/conversations`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConversationQuery {
+    /// Leaves out those not changed since.
+    pub from_date: Option<Instant>,
+    /// The order; creation, by default newest first, when none is asked.
+    pub sort: Option<Order>,
+}
+
 const OLDEST_FIRST: Order = Order { field: Field::CreatedAt, descending: false };
 
 impl Domain {
-    /// A customer's conversations: the main job. `from_date` leaves out those not changed since.
+    /// A customer's conversations: the main job.
     pub async fn list_customer_conversations(
         &self,
         auth: &Authorized<ReadConversations>,
         customer: CustomerId,
-        from_date: Option<Instant>,
+        query: ConversationQuery,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { field: Field::CreatedAt, descending: self.settings.newest_first };
+        let newest_first = Order { field: Field::CreatedAt, descending: self.settings.newest_first };
+        let order = query.sort.unwrap_or(newest_first);
         let mut list = List::of(Kind::Conversation, Scope::Customer(customer));
-        if let Some(at) = from_date {
+        if let Some(at) = query.from_date {
             list = list.with(Filter::From(self.settings.from_date, at));
         }
         let page = self.page(auth.org(), &list, order, request).await?;
@@ -83,14 +91,14 @@ impl Domain {
         Ok(page)
     }
 
-    /// The org's conversations by creation.
+    /// The org's conversations, oldest first unless another order is asked.
     pub async fn list_conversations(
         &self,
         auth: &Authorized<ReadConversations>,
-        descending: bool,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { descending, ..OLDEST_FIRST };
+        let order = sort.unwrap_or(OLDEST_FIRST);
         self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
     }
 
@@ -113,37 +121,41 @@ impl Domain {
         Ok((page, total))
     }
 
-    /// The org's messages by creation.
+    /// The org's messages, oldest first unless another order is asked.
     pub async fn list_messages(
         &self,
         auth: &Authorized<ReadMessages>,
-        descending: bool,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { descending, ..OLDEST_FIRST };
+        let order = sort.unwrap_or(OLDEST_FIRST);
         self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
     }
 
-    /// A conversation's messages, oldest first.
+    /// A conversation's messages, oldest first unless another order is asked.
     pub async fn list_conversation_messages(
         &self,
         auth: &Authorized<ReadMessages>,
         id: ConversationId,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), OLDEST_FIRST, request).await
+        let order = sort.unwrap_or(OLDEST_FIRST);
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
     }
 
-    /// A customer's messages, oldest first.
+    /// A customer's messages, oldest first unless another order is asked.
     pub async fn list_customer_messages(
         &self,
         auth: &Authorized<ReadMessages>,
         id: CustomerId,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), OLDEST_FIRST, request).await
+        let order = sort.unwrap_or(OLDEST_FIRST);
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
     }
 
     /// The org's notes by creation.
@@ -175,58 +187,6 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
         self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
-    }
-
-    /// The org's users by creation.
-    pub async fn list_users(
-        &self,
-        auth: &Authorized<ReadUsers>,
-        filter: UserFilter,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        let org = auth.org();
-        let list = List::of(Kind::User, Scope::Org);
-        let list = match filter {
-            UserFilter::Active => list,
-            UserFilter::Type(label) => list.with(Filter::Label(label)),
-            UserFilter::Deleted => list.with(Filter::Deleted),
-            // No user has the empty type, so this is a list like any other, with nobody in it.
-            UserFilter::Pending => list.with(Filter::Label(String::new())),
-        };
-        self.page(org, &list, OLDEST_FIRST, request).await
-    }
-
-    /// The users with this address: one or none.
-    pub async fn users_by_email(
-        &self,
-        auth: &Authorized<ReadUsers>,
-        email: &str,
-        request: ListRequest,
-    ) -> Result<WholePage, DomainError> {
-        let org = auth.org();
-        let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
-        self.page_of(org, Kind::User, holder.as_slice(), "pageSize", request).await
-    }
-
-    /// The org's teams by creation.
-    pub async fn list_teams(
-        &self,
-        auth: &Authorized<ReadTeams>,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
-    }
-
-    /// The org's tags by creation.
-    pub async fn list_tags(
-        &self,
-        auth: &Authorized<ReadTags>,
-        deleted: bool,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        let list = List::of(Kind::Tag, Scope::Org);
-        let list = if deleted { list.with(Filter::Deleted) } else { list };
-        self.page(auth.org(), &list, OLDEST_FIRST, request).await
     }
 
     /// The org's tokens by creation.
@@ -273,7 +233,13 @@ impl Domain {
         Ok(WholePage { buffer, more: false })
     }
 
-    async fn page(&self, org: OrgId, list: &List, order: Order, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub(crate) async fn page(
+        &self,
+        org: OrgId,
+        list: &List,
+        order: Order,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let fingerprint = fingerprint(list, order);
         let start = match &request.cursor {
             None => Start::Offset((request.page - 1).saturating_mul(u64::from(request.page_size))),

@@ -54,6 +54,22 @@ impl Attributes for NoteAttributes {
     }
 }
 
+/// An attachment's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "AttachmentAttributes")]
+pub struct AttachmentAttributes {
+    /// Its file's name.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its bytes.
+    pub content_length: u64,
+    /// Whether what it held was taken away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub redacted: bool,
+}
+
 /// What kind of user: a person, or the one behind a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -191,6 +207,9 @@ pub struct TagAttributes {
     pub color: Option<String>,
     /// Whether it has been deleted; its id stays in the records that carry it.
     pub deleted: bool,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Instant>,
     /// When it came to be.
     pub created_at: Instant,
     /// When anything about it last changed.

@@ -4,6 +4,8 @@ mod standard;
 
 use std::borrow::Cow;
 
+use konverse_model::limits::LONGEST_CUSTOM_NAME;
+
 use crate::context::Object;
 
 pub(crate) use standard::of_object;
@@ -102,6 +104,9 @@ pub fn attribute(name: &str) -> Option<Attribute> {
     }
     // `kobject_custom_<klass>_<name>`: the klass only narrows what is searched, and the suffix is at the end all the same.
     let custom = below(name, object)?.strip_prefix("custom_")?;
+    if custom.chars().nth(LONGEST_CUSTOM_NAME).is_some() {
+        return None;
+    }
     let class = class_of_custom(custom)?;
     Some(Attribute { object, name: Cow::Owned(name.to_owned()), class, one_of: &[], many: custom.ends_with("Id") })
 }
