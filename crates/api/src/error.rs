@@ -163,7 +163,8 @@ impl From<DomainError> for ApiError {
             DomainError::TooOften { seconds } => {
                 Self { retry_after: Some(seconds), ..Self::new(Code::TooManyRequests, &text, Source::Nowhere) }
             }
-            DomainError::Busy | DomainError::Crowded => Self::unavailable(&text),
+            DomainError::Busy | DomainError::Crowded | DomainError::NotYet(_) => Self::unavailable(&text),
+            DomainError::NotServed(_) => Self::new(Code::Unavailable, &text, Source::Nowhere),
             DomainError::Unavailable(report) => {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)
