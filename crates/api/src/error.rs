@@ -160,7 +160,8 @@ impl From<DomainError> for ApiError {
                 let source = pointer.as_deref().map_or(Source::Nowhere, Source::Pointer);
                 Self::new(Code::Conflict, &text, source)
             }
-            DomainError::Busy => Self::unavailable(&text),
+            DomainError::Busy | DomainError::NotYet(_) => Self::unavailable(&text),
+            DomainError::NotServed(_) => Self::new(Code::Unavailable, &text, Source::Nowhere),
             DomainError::Unavailable(report) => {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)

@@ -60,6 +60,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
     ("render",        &["unit", "directory"]),
+    ("search",        &["access"]),
     ("intake",        &["unit", "directory", "timeline"]),
     ("check",         &["unit", "directory", "timeline", "customers"]),
 ];
