@@ -87,7 +87,6 @@ pub struct Domain {
     readiness: readiness::Readiness,
     walks: search::Walks,
     changed: watch::Sender<u64>,
-    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -108,7 +107,6 @@ impl Domain {
             readiness: readiness::Readiness::default(),
             walks: search::Walks::default(),
             changed,
-            search: None,
         }
     }
 
