@@ -6,6 +6,7 @@ use konverse_domain::permissions::{Anyone, CreateTags, CreateTeams, CreateUsers,
 use konverse_model::input::{TAG_CREATE, TEAM_CREATE, USER_CREATE};
 use konverse_model::resource::{TagAttributes, TeamAttributes, UserAttributes};
 use konverse_model::{TagId, TeamId, UserId};
+use serde_json::json;
 
 use crate::App;
 use crate::answer::{self, Json};
@@ -119,10 +120,13 @@ async fn read_tag(Caller(auth): Caller<ReadTags>, State(app): State<App>, PathId
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/v1/users", "list-users", "The org's users; machine users are among them", list_users)
-            .param("userType", "string", "Only users of this type: user, machine, limited or hourly")
-            .param("email", "string", "Only the user with this address")
-            .param("deleted", "boolean", "Only deactivated users")
-            .param("pending", "boolean", "Only invited users who have not signed in")
+            .details("Filters do not combine: of those given, the first in this list counts.")
+            .param("email", "string", "Only the user with this address.")
+            .param("userType", "string", "Only users of this type.")
+            .limit("enum", json!(["user", "machine", "limited", "hourly"]))
+            .param("deleted", "boolean", "Only deactivated users.")
+            .param("pending", "boolean", "Only invited users who have not signed in.")
+            .most(MOST_OF_DIRECTORY)
             .roles::<ReadUsers>()
             .answers_list::<UserAttributes>(),
         Operation::post("/v1/users", "create-user", "Creates a user", create_user)
@@ -137,12 +141,15 @@ pub(super) fn operations() -> Vec<Operation> {
             "A user; several, as a list, when ids are joined by commas",
             read_user,
         )
+        .most(MOST_OF_DIRECTORY)
         .roles::<ReadUsers>()
         .answers_one_or_several::<UserAttributes>(),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
+            .most(MOST_OF_DIRECTORY)
             .roles::<ReadTeams>()
             .answers_whole_list::<TeamAttributes>(),
         Operation::get("/v1/teams", "list-teams", "The org's teams", list_teams)
+            .most(MOST_OF_DIRECTORY)
             .roles::<ReadTeams>()
             .answers_list::<TeamAttributes>(),
         Operation::post("/v1/teams", "create-team", "Creates a team", create_team)
@@ -153,7 +160,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .roles::<ReadTeams>()
             .answers_one::<TeamAttributes>(),
         Operation::get("/v1/tags", "list-tags", "The org's tags", list_tags)
-            .param("deleted", "boolean", "Deleted tags instead of those in use")
+            .param("deleted", "boolean", "Deleted tags instead of those in use.")
             .roles::<ReadTags>()
             .answers_list::<TagAttributes>(),
         Operation::post("/v1/tags", "create-tag", "Creates a tag", create_tag)
