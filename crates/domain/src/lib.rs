@@ -87,6 +87,7 @@ pub struct Domain {
     readiness: readiness::Readiness,
     walks: search::Walks,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -107,6 +108,7 @@ impl Domain {
             readiness: readiness::Readiness::default(),
             walks: search::Walks::default(),
             changed,
+            search: None,
         }
     }
 
