@@ -18,6 +18,7 @@ mod metadata;
 mod notes;
 mod readiness;
 mod render;
+mod search;
 mod timeline;
 mod unit;
 
@@ -28,7 +29,7 @@ use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
@@ -38,6 +39,7 @@ pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOut
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
 pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
+pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +50,18 @@ pub struct Settings {
     pub newest_first: bool,
     /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
     pub answer: usize,
+    /// What bounds searches.
+    pub search_walls: Walls,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+        Self {
+            from_date: konverse_store::Field::UpdatedAt,
+            newest_first: true,
+            answer: 64 << 20,
+            search_walls: Walls::None,
+        }
     }
 }
 
@@ -76,7 +85,9 @@ pub struct Domain {
     waiting: messages::Waiting,
     token_use: access::TokenUses,
     known: metadata::Known,
+    passwords: access::Passwords,
     readiness: readiness::Readiness,
+    walks: search::Walks,
     changed: watch::Sender<u64>,
     search: Option<Arc<Index>>,
 }
@@ -96,7 +107,9 @@ impl Domain {
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
             known: metadata::Known::default(),
+            passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
+            walks: search::Walks::default(),
             changed,
             search: None,
         }

@@ -7,6 +7,7 @@ mod messages;
 mod metadata;
 mod notes;
 mod published;
+mod search;
 mod service;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         notes::operations(),
         directory::operations(),
         tokens::operations(),
+        search::operations(),
         published::operations(),
         service::operations(),
     ]

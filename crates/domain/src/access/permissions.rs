@@ -72,6 +72,9 @@ permissions! {
     /// Seeing sensitive attributes as they are. The documentation names no role for it: these are by pattern, so that
     /// administrators have it and who reads records does not.
     ReadSensitive: ["org.permission.sensitive_attribute.read", "org.admin.sensitive_attribute.read"];
+    /// Searching, whatever is searched for.
+    Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
+        "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
     /// Changing tags; the legacy role is by pattern.
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.
