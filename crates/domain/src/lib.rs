@@ -28,7 +28,7 @@ use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
@@ -83,6 +83,7 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    passwords: access::Passwords,
     readiness: readiness::Readiness,
     walks: search::Walks,
     changed: watch::Sender<u64>,
@@ -103,6 +104,7 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
             walks: search::Walks::default(),
             changed,
