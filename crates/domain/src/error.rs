@@ -39,6 +39,15 @@ pub enum DomainError {
     /// failed: trying again later helps.
     #[error("the records concerned are being written to without pause; try again")]
     Busy,
+    /// Guessing of passwords was slowed down.
+    #[error("too many failed attempts to sign in; wait {seconds} s")]
+    TooOften {
+        /// When to try again.
+        seconds: u64,
+    },
+    /// Too many passwords are being looked at.
+    #[error("too many sign in at once; try again")]
+    Crowded,
     /// The database cannot do it now. Nothing was stored; trying again later may help.
     #[error("the database cannot take this now; try again")]
     Unavailable(Report),

@@ -28,7 +28,7 @@ use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
@@ -83,10 +83,11 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    passwords: access::Passwords,
     readiness: readiness::Readiness,
-    search: Option<Arc<Index>>,
     walks: search::Walks,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -103,10 +104,11 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
-            search: None,
             walks: search::Walks::default(),
             changed,
+            search: None,
         }
     }
 

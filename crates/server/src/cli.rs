@@ -466,7 +466,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
         answer: (options.answer_mib as usize) << 20,
-        ..Settings::default()
+        search_walls: options.search.walls(),
     };
     let limits = options.edge.limits(options.database.postgres_connections.into());
     let tls = options.edge.tls()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use konverse_domain::Walls;
 use konverse_search::index::{Index, Options};
 
 use crate::database::Database;
@@ -23,9 +24,18 @@ pub(crate) struct SearchOptions {
     /// before it; then 503.
     #[arg(long, env = "KONVERSE_SEARCH_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     search_seconds: u64,
+    /// What bounds searches as it does the vendor's: nothing, or `vendor` for a hundred pages, and, but in the archive's
+    /// search, records that changed within two years.
+    #[arg(long, env = "KONVERSE_SEARCH_WALLS", default_value = "none", value_parser = ["none", "vendor"], value_name = "WALLS")]
+    search_walls: String,
 }
 
 impl SearchOptions {
+    /// What bounds searches.
+    pub(crate) fn walls(&self) -> Walls {
+        if self.search_walls == "vendor" { Walls::Vendor } else { Walls::None }
+    }
+
     /// Opens the index; none where there shall be none.
     pub(crate) fn open(&self, database: &Database) -> anyhow::Result<Option<Arc<Index>>> {
         let folder = match self.search.as_deref() {

@@ -22,9 +22,11 @@ use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
-pub use changes::{Applied, CLAIM_MS, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on};
+pub use changes::{
+    Applied, CLAIM_MS, Changes, Hide, Holding, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on,
+};
 pub use checks::{Checks, Deletion, Found, FoundEvent, LaneFacts, Part, Walk, WrongBlock};
-pub use credentials::{Credential, Credentials, Entrance, Org, Version};
+pub use credentials::{Attempts, Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Rows, Scope, Start, Window};

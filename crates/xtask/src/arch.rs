@@ -59,8 +59,8 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("messages",      &["unit", "access", "directory", "timeline"]),
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
-    ("render",        &["unit", "directory"]),
     ("search",        &["access"]),
+    ("render",        &["unit", "directory"]),
     ("intake",        &["unit", "directory", "timeline"]),
     ("check",         &["unit", "directory", "timeline", "customers"]),
 ];
