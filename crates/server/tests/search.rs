@@ -68,7 +68,8 @@ on_both_engines!(the_sixteen_examples_of_the_contract, |app| async move {
     at(&app, "2027-10-20T04:00:00.000Z");
     let snoozed = json!({ "name": "snoozed" });
     let snoozed = admin.conversation(&john, snoozed).await;
-    let snooze = json!({ "status": "snoozed", "snooze": { "time": "2027-12-01T00:00:00.000Z", "status": "scheduled" } });
+    let snooze =
+        json!({ "status": "snoozed", "snooze": { "time": "2027-12-01T00:00:00.000Z", "status": "scheduled" } });
     admin.patch(&format!("/v1/conversations/{snoozed}"), snooze).await.ok();
     names.extend([(early.clone(), "early"), (closed.clone(), "closed"), (before.clone(), "before")]);
     names.extend([(morning.clone(), "morning"), (night.clone(), "night"), (snoozed.clone(), "snoozed")]);
@@ -85,7 +86,8 @@ on_both_engines!(the_sixteen_examples_of_the_contract, |app| async move {
         names.insert(admin.message(conversation, json!({ "direction": direction, "preview": text })).await, name);
     }
     at(&app, "2027-10-22T00:00:00.000Z");
-    let note = admin.post(&format!("/v1/conversations/{night}/notes"), json!({ "body": "called back" })).await.created_id();
+    let note =
+        admin.post(&format!("/v1/conversations/{night}/notes"), json!({ "body": "called back" })).await.created_id();
     names.insert(note, "note");
     at(&app, "2027-10-23T00:00:00.000Z");
     assert_eq!(admin.delete(&format!("/v1/conversations/{early}")).await.status, 204);
@@ -103,9 +105,11 @@ on_both_engines!(the_sixteen_examples_of_the_contract, |app| async move {
     let body = json!({"queryContext":"conversation","and":[{"conversation_created_at":{"gte":"2027-10-19"}},{"conversation_created_at":{"lte":"2027-10-19"}}],"timeZone":"America/New_York"});
     assert_eq!(sorted(found(&admin, &names, body).await), ["morning", "night"]);
     // 5. UTC instant
-    let body = json!({"queryContext":"conversation","and":[{"conversation_created_at":{"lte":"2027-10-19T03:59:59.999Z"}}]});
+    let body =
+        json!({"queryContext":"conversation","and":[{"conversation_created_at":{"lte":"2027-10-19T03:59:59.999Z"}}]});
     assert_eq!(sorted(found(&admin, &names, body).await), ["before", "closed"]);
-    let body = json!({"queryContext":"conversation","and":[{"conversation_created_at":{"lte":"2020-11-20T16:34:00.000Z"}}]});
+    let body =
+        json!({"queryContext":"conversation","and":[{"conversation_created_at":{"lte":"2020-11-20T16:34:00.000Z"}}]});
     assert!(found(&admin, &names, body).await.is_empty());
     // 6. ETL window (Singer)
     let body = json!({"and":[{"message_updated_at":{"gte":"2027-10-21T01:00:00.000000Z"}}],"sort":[{"message_updated_at":"asc"}],"queryContext":"message"});
@@ -166,7 +170,11 @@ on_both_engines!(an_answer_has_the_envelope_clients_know, |app| async move {
     let links = json!({ "self": link(2), "first": link(1), "prev": link(1), "next": link(3), "last": link(3) });
     assert_eq!(reply["links"], links);
     let id = reply["data"][0]["id"].as_str().unwrap();
-    assert_eq!(reply["data"][0], admin.get(&format!("/v1/customers/{id}")).await.ok()["data"], "rows are whole records");
+    assert_eq!(
+        reply["data"][0],
+        admin.get(&format!("/v1/customers/{id}")).await.ok()["data"],
+        "rows are whole records"
+    );
 
     let last = admin.post(&link(3), body.clone()).await.ok();
     assert_eq!((last["data"].as_array().unwrap().len(), &last["links"]["next"]), (1, &Value::Null));
@@ -176,7 +184,10 @@ on_both_engines!(an_answer_has_the_envelope_clients_know, |app| async move {
     let cut = admin.post(&format!("{SEARCH}?pageSize=9999"), body.clone()).await.ok();
     assert_eq!(cut["meta"]["pageSize"], 500);
     let totals = admin.post(&format!("{SEARCH}?pageSize=0"), body.clone()).await.ok();
-    assert_eq!((&totals["data"], &totals["meta"]["total"], &totals["links"]["next"]), (&json!([]), &json!(5), &Value::Null));
+    assert_eq!(
+        (&totals["data"], &totals["meta"]["total"], &totals["links"]["next"]),
+        (&json!([]), &json!(5), &Value::Null)
+    );
     let capped = admin.post(&format!("{SEARCH}?pageSize=2&trackTotalHits=3"), body.clone()).await.ok();
     assert_eq!((&capped["meta"]["total"], &capped["meta"]["totalPages"]), (&json!(3), &json!(2)));
     assert_eq!(admin.post(&format!("{SEARCH}?trackTotalHits=true"), body.clone()).await.ok()["meta"]["total"], 5);
@@ -185,7 +196,10 @@ on_both_engines!(an_answer_has_the_envelope_clients_know, |app| async move {
     assert_eq!(ids["links"]["next"], "/v1/customers/search?page=2&pageSize=2&idsOnly=true");
     let archive = json!({ "and": [{ "customer_any_text_new": { "contains": "no 3" } }] });
     let archive = admin.post("/v1/customers/archive/search", archive).await.ok();
-    assert_eq!((archive["meta"]["total"].clone(), archive["data"][0]["attributes"]["name"].clone()), (json!(1), json!("No. 3")));
+    assert_eq!(
+        (archive["meta"]["total"].clone(), archive["data"][0]["attributes"]["name"].clone()),
+        (json!(1), json!("No. 3"))
+    );
     assert_eq!(archive["links"]["self"], "/v1/customers/archive/search?page=1&pageSize=100");
     // What is only read may be asked for without a word.
     assert_eq!(admin.post(SEARCH, json!({})).await.ok()["meta"]["total"], 5);
@@ -196,12 +210,22 @@ on_both_engines!(what_is_wrong_is_refused_by_name, |app| async move {
     let admin = app.admin().await;
     let error = async |path: &str, body: Value| admin.post(path, body).await.error();
     let wrong = |source: &str| (400, "bad_request".to_owned(), source.to_owned());
-    for (query, source) in [("page=0", "page"), ("page=x", "page"), ("pageSize=-1", "pageSize"), ("idsOnly=maybe", "idsOnly"),
-        ("trackTotalHits=-1", "trackTotalHits"), ("cursor=abc", "cursor"), ("page=99999999999999999999", "page")] {
+    for (query, source) in [
+        ("page=0", "page"),
+        ("page=x", "page"),
+        ("pageSize=-1", "pageSize"),
+        ("idsOnly=maybe", "idsOnly"),
+        ("trackTotalHits=-1", "trackTotalHits"),
+        ("cursor=abc", "cursor"),
+        ("page=99999999999999999999", "page"),
+    ] {
         assert_eq!(error(&format!("{SEARCH}?{query}"), json!({})).await, wrong(source), "{query}");
     }
     assert_eq!(error(SEARCH, json!({ "limit": 10 })).await, wrong("/limit"));
-    assert_eq!(error(SEARCH, json!({ "and": [{ "customer_nmae": { "equals": "x" } }] })).await, wrong("/and/0/customer_nmae"));
+    assert_eq!(
+        error(SEARCH, json!({ "and": [{ "customer_nmae": { "equals": "x" } }] })).await,
+        wrong("/and/0/customer_nmae")
+    );
     let narrow = json!({ "and": [{ "customer_name": { "equals": "x" } }] });
     assert_eq!(error("/v1/customers/archive/search", narrow).await, wrong("/and/0/customer_name"));
     assert_eq!(admin.get(SEARCH).await.status, 405);
