@@ -1,6 +1,7 @@
 //! What the tests of konverse share: a real PostgreSQL, a store of either engine, an app with actors.
 
 mod app;
+mod described;
 mod interposed;
 mod place;
 pub mod postgres;
@@ -8,6 +9,7 @@ pub mod probe;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
+pub use described::Description;
 pub use interposed::Interposed;
 pub use place::{Place, Record};
 pub use store::{Backend, TestClock, TestStore, seeded};

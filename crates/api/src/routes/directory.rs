@@ -64,12 +64,10 @@ async fn read_user(
     ids: PathIds<UserId>,
     query: Query,
 ) -> Answered {
+    let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().user(&auth, id).await?)),
-        PathIds::Several(ids) => {
-            let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
-            Ok(paging.answer_whole(app.domain().users(&auth, &ids, paging.request()).await?))
-        }
+        PathIds::Several(ids) => Ok(paging.answer_whole(app.domain().users(&auth, &ids, paging.request()).await?)),
     }
 }
 
