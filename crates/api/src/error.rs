@@ -167,7 +167,11 @@ impl From<DomainError> for ApiError {
                 let source = pointer.as_deref().map_or(Source::Nowhere, Source::Pointer);
                 Self::new(Code::Conflict, &text, source)
             }
-            DomainError::Busy => Self::unavailable(&text),
+            DomainError::TooOften { seconds } => {
+                Self { retry_after: Some(seconds), ..Self::new(Code::TooManyRequests, &text, Source::Nowhere) }
+            }
+            DomainError::Busy | DomainError::Crowded | DomainError::NotYet(_) => Self::unavailable(&text),
+            DomainError::NotServed(_) => Self::new(Code::Unavailable, &text, Source::Nowhere),
             DomainError::Unavailable(report) => {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)

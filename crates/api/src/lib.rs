@@ -8,6 +8,7 @@ mod answer;
 mod answers;
 mod budget;
 mod content;
+mod entry;
 mod error;
 mod extract;
 mod gate;

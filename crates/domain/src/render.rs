@@ -1,12 +1,12 @@
 //! Texts that an older renderer made, rendered anew: the record stays as it is, its text gets the members it lacks.
 
 use konverse_model::resource::{
-    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, TagAttributes, TeamAttributes,
-    TokenAttributes, UserAttributes,
+    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, TokenAttributes,
 };
 use konverse_model::{Id, Instant, Kind, OrgId};
 use konverse_store::{Changes, Row, StoreError};
 
+use crate::directory::{self, of_kind};
 use crate::unit::{Draft, Tracked};
 use crate::{Domain, DomainError};
 
@@ -27,8 +27,16 @@ impl Outdated {
 
 impl Domain {
     /// The kinds of record whose texts are kept.
-    pub const RENDERED: [Kind; 8] =
-        [Kind::Conversation, Kind::Customer, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
+    pub const RENDERED: [Kind; 5 + directory::KINDS.len()] = {
+        let mut kinds = [Kind::Token; 5 + directory::KINDS.len()];
+        (kinds[0], kinds[1], kinds[2], kinds[3]) = (Kind::Conversation, Kind::Customer, Kind::Message, Kind::Note);
+        let mut n = 0;
+        while n < directory::KINDS.len() {
+            kinds[4 + n] = directory::KINDS[n];
+            n += 1;
+        }
+        kinds
+    };
 
     /// Records of a kind whose text an older renderer made, without those `job` is in trouble with.
     pub async fn outdated(&self, job: &str, kind: Kind, now: Instant, most: u32) -> Result<Vec<Outdated>, DomainError> {
@@ -46,11 +54,12 @@ impl Domain {
             Kind::Conversation => rendered::<ConversationAttributes>(row, &mut changes)?,
             Kind::Message => rendered::<MessageAttributes>(row, &mut changes)?,
             Kind::Note => rendered::<NoteAttributes>(row, &mut changes)?,
-            Kind::User => rendered::<UserAttributes>(row, &mut changes)?,
-            Kind::Team => rendered::<TeamAttributes>(row, &mut changes)?,
-            Kind::Tag => rendered::<TagAttributes>(row, &mut changes)?,
             Kind::Token => rendered::<TokenAttributes>(row, &mut changes)?,
-            other => return Err(DomainError::internal(format!("no text is kept of {}", other.name()))),
+            kind => of_kind!(
+                kind,
+                K => rendered::<K>(row, &mut changes)?,
+                else return Err(DomainError::internal(format!("no text is kept of {}", kind.name())))
+            ),
         }
         match self.apply(changes).await {
             Ok(_) | Err(StoreError::Conflict(_)) => Ok(()),

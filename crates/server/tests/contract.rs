@@ -76,6 +76,9 @@ GET /v1/teams/{id} | - | org.permission.team.read | 200 | org.user.team.read
 GET /v1/tags | org.user.tag.read | org.permission.tag.read | 200 | -
 POST /v1/tags | - | org.permission.tag.create | 201 | org.user.tag.write
 GET /v1/tags/{id} | - | org.permission.tag.read | 200 | org.user.tag.read
+PUT /v1/tags/{id} | - | org.permission.tag.update | 200 | org.user.tag.write
+PATCH /v1/tags/{id} | - | org.permission.tag.update | 200 | org.user.tag.write
+DELETE /v1/tags/{id} | - | org.permission.tag.delete | 204 | org.user.tag.delete
 # Tokens
 GET /v1/auth/tokens | org.admin.security | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/{id} | org.admin.security | org.permission.security | 204 | -
@@ -261,6 +264,7 @@ impl Records {
             "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "n" }),
             "UserCreate" => json!({ "name": "Bob", "email": format!("bob{}@acme.example", self.n) }),
             "TeamCreate" => json!({ "name": format!("Other {}", self.n) }),
+            "TagUpdate" => json!({ "color": "#000000" }),
             "TagCreate" => json!({ "name": format!("other {}", self.n) }),
             "OperationInput" => json!({ "parameters": { "id": customer } }),
             other => panic!("no example of the body {other}"),

@@ -32,6 +32,7 @@ pub mod migrations {
         include_str!("../migrations/sqlite/0002_lanes.sql"),
         include_str!("../migrations/sqlite/0003_blocks.sql"),
         include_str!("../migrations/sqlite/0004_orders.sql"),
+        include_str!("../migrations/sqlite/0005_sign_in.sql"),
     ];
     /// For PostgreSQL.
     pub const POSTGRES: &[&str] = &[
@@ -39,6 +40,7 @@ pub mod migrations {
         include_str!("../migrations/postgres/0002_lanes.sql"),
         include_str!("../migrations/postgres/0003_blocks.sql"),
         include_str!("../migrations/postgres/0004_orders.sql"),
+        include_str!("../migrations/postgres/0005_sign_in.sql"),
     ];
 }
 

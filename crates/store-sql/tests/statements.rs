@@ -200,6 +200,15 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.uneven("a", at, 10, 5).await?;
         pages_of_a_check(&store).await?;
         store.tally_and_count(org, "customers").await?;
+        store.password(org, UserId(id(1))).await?;
+        store.is_remembered(org, UserId(id(1)), "192.0.2.0/24").await?;
+        store.roles_of(org, UserId(id(1))).await?;
+        store.tokens_of(org, UserId(id(1))).await?;
+        store.attempts([0; 32]).await?;
+        let attempts = Attempts { failures: 1, since: at, last: at };
+        store.put_attempts([0; 32], None, attempts, at).await?;
+        store.put_attempts([0; 32], Some(attempts), attempts, at).await?;
+        store.forget_attempts(&[[0; 32]]).await?;
         store.forget_name(org, "gone", "x").await?;
         store.lanes(org).await?;
         let lane = LaneFacts { lane: 0, seq: 3, at, gone: 0, oldest: None, newest: None, has_gone: false };
@@ -290,6 +299,9 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                 expires_at: None,
             }),
             Op::Revoke(TokenId(id(1))),
+            Op::Hold(Holding { kind: Kind::User, owner: id(1), roles: "org".into(), groups: vec![id(2)] }),
+            Op::SetPassword(UserId(id(1)), "x".into()),
+            Op::Remember(UserId(id(1)), "192.0.2.0/24".into()),
             Op::Emit(event.clone()),
         ];
         store.apply(changes).await?;

@@ -59,9 +59,10 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("messages",      &["unit", "access", "directory", "timeline"]),
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
-    ("render",        &["unit"]),
+    ("search",        &["access"]),
+    ("render",        &["unit", "directory"]),
     ("intake",        &["unit", "directory", "timeline"]),
-    ("check",         &["unit", "timeline", "customers"]),
+    ("check",         &["unit", "directory", "timeline", "customers"]),
 ];
 
 const DOMAIN_SOURCE: &str = "crates/domain/src";

@@ -1,74 +1,95 @@
 //! Users, teams and tags.
 
 use axum::extract::State;
-use konverse_domain::UserFilter;
-use konverse_domain::permissions::{Anyone, CreateTags, CreateTeams, CreateUsers, ReadTags, ReadTeams, ReadUsers};
-use konverse_model::input::{TAG_CREATE, TEAM_CREATE, USER_CREATE};
+use konverse_domain::permissions::{Anyone, ReadTeams};
+use konverse_domain::{TagFilter, UserFilter};
+use konverse_model::UserId;
+use konverse_model::input::{
+    Shape, TAG_CREATE, TAG_UPDATE, TEAM_CREATE, TagCreate, TagUpdate, TeamCreate, USER_CREATE, UserCreate,
+};
 use konverse_model::resource::{TagAttributes, TeamAttributes, UserAttributes};
-use konverse_model::{TagId, TeamId, UserId};
 use serde_json::json;
 
 use crate::App;
-use crate::answer::{self, Json};
+use crate::answer;
+use crate::entry::{Answered, Changed, Made, Served, created, deleted, listed, patched, read, read_several, replaced};
 use crate::error::ApiError;
-use crate::extract::{Caller, JsonBody, PathId, PathIds, Query};
-use crate::list::{MOST, MOST_OF_DIRECTORY, Paging};
+use crate::extract::{Caller, PathId, Query};
+use crate::list::{MOST_OF_DIRECTORY, Paging};
 use crate::operation::Operation;
 
-type Answered = Result<Json, ApiError>;
+const USER_TYPES: [&str; 4] = ["user", "machine", "limited", "hourly"];
 
-/// The filters do not combine: the narrowest that is given counts.
-async fn list_users(Caller(auth): Caller<ReadUsers>, State(app): State<App>, query: Query) -> Answered {
-    if let Some(email) = query.get("email") {
-        let mut paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
-        paging.repeat("email", &email);
-        return Ok(paging.answer_whole(app.domain().users_by_email(&auth, &email, paging.request()).await?));
-    }
-    let mut paging = Paging::of(&query, MOST_OF_DIRECTORY)?;
-    let filter = user_filter(&query, &mut paging)?;
-    let page = app.domain().list_users(&auth, filter, paging.request()).await?;
-    Ok(paging.answer(page))
-}
+impl Served for UserAttributes {
+    const MOST: u32 = MOST_OF_DIRECTORY;
 
-fn user_filter(query: &Query, paging: &mut Paging) -> Result<UserFilter, ApiError> {
-    if let Some(user_type) = query.get("userType") {
-        if !["user", "machine", "limited", "hourly"].contains(&user_type.as_str()) {
+    /// The filters do not combine: the narrowest that is given counts. All of them are read, so that a wrong one is told.
+    fn filter(query: &Query, paging: &mut Paging) -> Result<UserFilter, ApiError> {
+        let user_type = query.get("userType");
+        if user_type.as_ref().is_some_and(|name| !USER_TYPES.contains(&name.as_str())) {
             return Err(ApiError::parameter("userType", "must be user, machine, limited or hourly"));
         }
-        paging.repeat("userType", &user_type);
-        return Ok(UserFilter::Type(user_type));
+        let (deleted, pending) = (query.flag("deleted")?, query.flag("pending")?);
+        if let Some(email) = query.get("email") {
+            paging.repeat("email", &email);
+            return Ok(UserFilter::Email(email));
+        }
+        if let Some(user_type) = user_type {
+            paging.repeat("userType", &user_type);
+            return Ok(UserFilter::Type(user_type));
+        }
+        if deleted == Some(true) {
+            paging.repeat("deleted", "true");
+            return Ok(UserFilter::Deleted);
+        }
+        if pending == Some(true) {
+            paging.repeat("pending", "true");
+            return Ok(UserFilter::Pending);
+        }
+        Ok(UserFilter::Active)
     }
-    if query.flag("deleted")? == Some(true) {
-        paging.repeat("deleted", "true");
-        return Ok(UserFilter::Deleted);
-    }
-    if query.flag("pending")? == Some(true) {
-        paging.repeat("pending", "true");
-        return Ok(UserFilter::Pending);
-    }
-    Ok(UserFilter::Active)
 }
 
-async fn create_user(Caller(auth): Caller<CreateUsers>, State(app): State<App>, body: JsonBody) -> Answered {
-    let body = body.read(&USER_CREATE)?;
-    Ok(answer::created(&app.domain().create_user(&auth, body).await?))
+impl Made for UserAttributes {
+    fn body() -> &'static Shape<UserCreate> {
+        &USER_CREATE
+    }
+}
+
+impl Served for TeamAttributes {
+    const MOST: u32 = MOST_OF_DIRECTORY;
+}
+
+impl Made for TeamAttributes {
+    fn body() -> &'static Shape<TeamCreate> {
+        &TEAM_CREATE
+    }
+}
+
+impl Served for TagAttributes {
+    fn filter(query: &Query, paging: &mut Paging) -> Result<TagFilter, ApiError> {
+        let deleted = query.flag("deleted")?;
+        if let Some(deleted) = deleted {
+            paging.repeat("deleted", if deleted { "true" } else { "false" });
+        }
+        Ok(TagFilter { deleted: deleted.unwrap_or(false) })
+    }
+}
+
+impl Made for TagAttributes {
+    fn body() -> &'static Shape<TagCreate> {
+        &TAG_CREATE
+    }
+}
+
+impl Changed for TagAttributes {
+    fn patch() -> &'static Shape<TagUpdate> {
+        &TAG_UPDATE
+    }
 }
 
 async fn current_user(Caller(auth): Caller<Anyone>, State(app): State<App>) -> Answered {
     Ok(answer::one(&app.domain().current_user(&auth).await?))
-}
-
-async fn read_user(
-    Caller(auth): Caller<ReadUsers>,
-    State(app): State<App>,
-    ids: PathIds<UserId>,
-    query: Query,
-) -> Answered {
-    let paging = Paging::of_whole(&query, MOST_OF_DIRECTORY)?;
-    match ids {
-        PathIds::One(id) => Ok(answer::one(&app.domain().user(&auth, id).await?)),
-        PathIds::Several(ids) => Ok(paging.answer_whole(app.domain().users(&auth, &ids, paging.request()).await?)),
-    }
 }
 
 async fn teams_of_user(
@@ -81,92 +102,39 @@ async fn teams_of_user(
     Ok(paging.answer_whole(app.domain().teams_of_user(&auth, id, paging.request()).await?))
 }
 
-async fn list_teams(Caller(auth): Caller<ReadTeams>, State(app): State<App>, query: Query) -> Answered {
-    let paging = Paging::of(&query, MOST_OF_DIRECTORY)?;
-    let page = app.domain().list_teams(&auth, paging.request()).await?;
-    Ok(paging.answer(page))
-}
-
-async fn create_team(Caller(auth): Caller<CreateTeams>, State(app): State<App>, body: JsonBody) -> Answered {
-    let body = body.read(&TEAM_CREATE)?;
-    Ok(answer::created(&app.domain().create_team(&auth, body).await?))
-}
-
-async fn read_team(Caller(auth): Caller<ReadTeams>, State(app): State<App>, PathId(id): PathId<TeamId>) -> Answered {
-    Ok(answer::one(&app.domain().team(&auth, id).await?))
-}
-
-async fn list_tags(Caller(auth): Caller<ReadTags>, State(app): State<App>, query: Query) -> Answered {
-    let mut paging = Paging::of(&query, MOST)?;
-    let deleted = query.flag("deleted")?;
-    if let Some(deleted) = deleted {
-        paging.repeat("deleted", if deleted { "true" } else { "false" });
-    }
-    let page = app.domain().list_tags(&auth, deleted.unwrap_or(false), paging.request()).await?;
-    Ok(paging.answer(page))
-}
-
-async fn create_tag(Caller(auth): Caller<CreateTags>, State(app): State<App>, body: JsonBody) -> Answered {
-    let body = body.read(&TAG_CREATE)?;
-    Ok(answer::created(&app.domain().create_tag(&auth, body).await?))
-}
-
-async fn read_tag(Caller(auth): Caller<ReadTags>, State(app): State<App>, PathId(id): PathId<TagId>) -> Answered {
-    Ok(answer::one(&app.domain().tag(&auth, id).await?))
-}
-
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/v1/users", "list-users", "The org's users; machine users are among them", list_users)
+        listed::<UserAttributes>("/v1/users", "list-users", "The org's users; machine users are among them")
             .details("Filters do not combine: of those given, the first in this list counts.")
             .param("email", "string", "Only the user with this address.")
             .param("userType", "string", "Only users of this type.")
-            .limit("enum", json!(["user", "machine", "limited", "hourly"]))
+            .limit("enum", json!(USER_TYPES))
             .param("deleted", "boolean", "Only deactivated users.")
-            .param("pending", "boolean", "Only invited users who have not signed in.")
-            .most(MOST_OF_DIRECTORY)
-            .roles::<ReadUsers>()
-            .answers_list::<UserAttributes>(),
-        Operation::post("/v1/users", "create-user", "Creates a user", create_user)
-            .roles::<CreateUsers>()
-            .body(&USER_CREATE)
-            .answers_one::<UserAttributes>(),
+            .param("pending", "boolean", "Only invited users who have not signed in."),
+        created::<UserAttributes>("/v1/users", "create-user", "Creates a user"),
         Operation::get("/v1/users/current", "read-current-user", "The user behind the token", current_user)
             .answers_one::<UserAttributes>(),
-        Operation::get(
+        read_several::<UserAttributes>(
             "/v1/users/{id}",
             "read-user",
             "A user; several, as a list, when ids are joined by commas",
-            read_user,
-        )
-        .most(MOST_OF_DIRECTORY)
-        .roles::<ReadUsers>()
-        .answers_one_or_several::<UserAttributes>(),
+        ),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
             .most(MOST_OF_DIRECTORY)
             .roles::<ReadTeams>()
             .answers_whole_list::<TeamAttributes>(),
-        Operation::get("/v1/teams", "list-teams", "The org's teams", list_teams)
-            .most(MOST_OF_DIRECTORY)
-            .roles::<ReadTeams>()
-            .answers_list::<TeamAttributes>(),
-        Operation::post("/v1/teams", "create-team", "Creates a team", create_team)
-            .roles::<CreateTeams>()
-            .body(&TEAM_CREATE)
-            .answers_one::<TeamAttributes>(),
-        Operation::get("/v1/teams/{id}", "read-team", "A team", read_team)
-            .roles::<ReadTeams>()
-            .answers_one::<TeamAttributes>(),
-        Operation::get("/v1/tags", "list-tags", "The org's tags", list_tags)
-            .param("deleted", "boolean", "Deleted tags instead of those in use.")
-            .roles::<ReadTags>()
-            .answers_list::<TagAttributes>(),
-        Operation::post("/v1/tags", "create-tag", "Creates a tag", create_tag)
-            .roles::<CreateTags>()
-            .body(&TAG_CREATE)
-            .answers_one::<TagAttributes>(),
-        Operation::get("/v1/tags/{id}", "read-tag", "A tag", read_tag)
-            .roles::<ReadTags>()
-            .answers_one::<TagAttributes>(),
+        listed::<TeamAttributes>("/v1/teams", "list-teams", "The org's teams"),
+        created::<TeamAttributes>("/v1/teams", "create-team", "Creates a team"),
+        read::<TeamAttributes>("/v1/teams/{id}", "read-team", "A team"),
+        listed::<TagAttributes>("/v1/tags", "list-tags", "The org's tags").param(
+            "deleted",
+            "boolean",
+            "Deleted tags instead of those in use.",
+        ),
+        created::<TagAttributes>("/v1/tags", "create-tag", "Creates a tag"),
+        read::<TagAttributes>("/v1/tags/{id}", "read-tag", "A tag"),
+        replaced::<TagAttributes>("/v1/tags/{id}", "put-tag", "Changes a tag; `deleted` deletes or restores it"),
+        patched::<TagAttributes>("/v1/tags/{id}", "update-tag", "Changes a tag; `deleted` deletes or restores it"),
+        deleted::<TagAttributes>("/v1/tags/{id}", "delete-tag", "Deletes a tag; its id stays in what carries it"),
     ]
 }

@@ -65,6 +65,13 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Searching, whatever is searched for.
+    Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
+        "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
+    /// Changing tags; the legacy role is by pattern.
+    UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
+    /// Deleting tags; the legacy role is by pattern.
+    DeleteTags: ["org.permission.tag.delete", "org.user.tag.delete"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.

@@ -1,9 +1,9 @@
-//! Users, teams, tags and tokens, with what is kept beside them.
+//! The directory and its tokens, with what is kept beside them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use konverse_model::resource::{TagAttributes, TeamAttributes, TokenAttributes, UserAttributes};
+use konverse_model::resource::{TeamAttributes, TokenAttributes};
 use konverse_model::{Id, Kind, OrgId, TeamId, TokenId, UserId};
 use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space, StoreError};
 
@@ -11,7 +11,7 @@ use super::notes::{Level, Notes, Place, doubt, look};
 use super::report::Difference;
 use super::told::{Own, Told};
 use super::{Finding, Outcome, Report, Subject, alone};
-use crate::unit::Draft;
+use crate::directory::{KINDS, names_of_row, of_kind};
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -32,7 +32,7 @@ impl Domain {
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
-        for kind in [Kind::User, Kind::Team, Kind::Tag, Kind::Token] {
+        for kind in KINDS.into_iter().chain([Kind::Token]) {
             // Read before the records: what is made meanwhile is in both, or the record alone and is looked at again.
             let directory = Arc::new(self.directory(org).await?);
             self.check_all(org, Subject::Record(kind), (&directory, told), repair, report).await?;
@@ -132,21 +132,12 @@ impl Domain {
         let (id, row) = (row.id, row.clone());
         let mut names;
         match kind {
-            Kind::User => {
-                let Some(user) = look::<UserAttributes>(notes, row, &place)? else { return Ok(()) };
-                names = of_user(&user.doc.attributes);
-            }
             Kind::Team => {
                 let Some(team) = look::<TeamAttributes>(notes, row, &place)? else { return Ok(()) };
-                let attributes = &team.doc.attributes;
-                names = of_team(attributes);
+                names = team.names();
                 if shows {
-                    compare_members(TeamId(team.doc.id), &attributes.members, directory, notes)?;
+                    compare_members(TeamId(team.doc.id), &team.doc.attributes.members, directory, notes)?;
                 }
-            }
-            Kind::Tag => {
-                let Some(tag) = look::<TagAttributes>(notes, row, &place)? else { return Ok(()) };
-                names = of_tag(&tag.doc.attributes);
             }
             Kind::Token => {
                 let Some(token) = look::<TokenAttributes>(notes, row, &place)? else { return Ok(()) };
@@ -156,7 +147,14 @@ impl Domain {
                 }
                 return Ok(());
             }
-            _ => return Ok(()),
+            kind => of_kind!(
+                kind,
+                K => {
+                    let Some(record) = look::<K>(notes, row, &place)? else { return Ok(()) };
+                    names = record.names();
+                },
+                else return Ok(())
+            ),
         }
         if !shows {
             names.clear();
@@ -168,28 +166,9 @@ impl Domain {
     }
 }
 
-/// The names a user, team or tag says are its own; none of one that cannot be read.
+/// The names a record of the directory says are its own; none of one that cannot be read.
 pub(super) fn names_of_record(row: &Row) -> Option<Vec<(Space, String)>> {
-    let names = match row.kind {
-        Kind::User => of_user(&Draft::read(row.clone()).ok()?.doc.attributes),
-        Kind::Team => of_team(&Draft::read(row.clone()).ok()?.doc.attributes),
-        Kind::Tag => of_tag(&Draft::read(row.clone()).ok()?.doc.attributes),
-        _ => Vec::new(),
-    };
-    Some(names)
-}
-
-fn of_user(user: &UserAttributes) -> Vec<(Space, String)> {
-    vec![(Space::UserEmail, user.email.to_lowercase())]
-}
-
-fn of_team(team: &TeamAttributes) -> Vec<(Space, String)> {
-    let external_id = team.external_id.clone().map(|id| (Space::TeamExternalId, id));
-    [(Space::TeamName, team.name.to_lowercase())].into_iter().chain(external_id).collect()
-}
-
-fn of_tag(tag: &TagAttributes) -> Vec<(Space, String)> {
-    vec![(Space::TagName, tag.name.to_lowercase())]
+    of_kind!(row.kind, K => names_of_row::<K>(row), else Some(Vec::new()))
 }
 
 fn compare_members(
@@ -234,7 +213,7 @@ fn compare_credential(
     };
     let expected = NewCredential {
         user: user.unwrap_or(kept.user),
-        roles: said.roles.join(" "),
+        roles: if said.session { String::new() } else { said.roles.join(" ") },
         cidr: said.cidr.clone(),
         expires_at: said.expires_at,
         ..kept.clone()

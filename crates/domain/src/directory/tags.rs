@@ -1,13 +1,14 @@
 //! Tags (contract `resources.md` §6).
 
-use konverse_model::input::TagCreate;
+use konverse_model::input::{TagCreate, TagUpdate};
 use konverse_model::resource::{Tag, TagAttributes};
-use konverse_model::{Document, Id, Instant, Kind, OrgId, Patch, TagId, UserId};
+use konverse_model::{Document, Id, Instant, Kind, OrgId, Patch, UserId};
 use konverse_store::{Changes, Space};
 
-use crate::access::permissions::{CreateTags, ReadTags};
+use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Imported, Name, Only};
+use crate::DomainError;
+use crate::access::permissions::{CreateTags, DeleteTags, ReadTags, UpdateTags};
 use crate::unit::{Draft, Stored};
-use crate::{Authorized, Domain, DomainError};
 
 pub(super) const TAG_NAME_RULE: &str =
     "must be a tag: 1 to 64 letters, digits, spaces or any of _ / < > - . and not begin with a space";
@@ -19,53 +20,85 @@ pub(crate) fn is_tag_name(name: &str) -> bool {
     characters.next().is_some_and(word) && name.chars().count() <= 64 && characters.all(|c| word(c) || c == ' ')
 }
 
-impl Domain {
-    /// One tag, as text.
-    pub async fn tag(&self, auth: &Authorized<ReadTags>, id: TagId) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Tag, id.0).await?.doc)
+/// Which tags a list has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TagFilter {
+    /// Deleted ones instead of those in use.
+    pub deleted: bool,
+}
+
+impl Entry for TagAttributes {
+    type Create = TagCreate;
+    type Filter = TagFilter;
+    type MayRead = ReadTags;
+
+    fn names(&self) -> Vec<Name> {
+        vec![Name::folded(Space::TagName, &self.name, "/name")]
     }
 
-    /// Creates a tag.
-    pub async fn create_tag(&self, auth: &Authorized<CreateTags>, body: TagCreate) -> Result<Tag, DomainError> {
-        let org = auth.org();
-        let (applied, stored) = self
-            .commit(|| async {
-                let mut changes = Changes::new(org, self.now());
-                let tag = self.new_tag_from(org, &mut changes, body.clone(), auth.actor().user, true).await?;
-                Ok((changes, tag))
-            })
-            .await?;
-        Ok(stored.settle(&applied))
+    fn only(filter: TagFilter) -> Only {
+        if filter.deleted { Only::Deleted } else { Only::Shown }
     }
 
-    pub(crate) async fn new_tag_from(
-        &self,
-        org: OrgId,
-        changes: &mut Changes,
-        body: TagCreate,
-        author: Option<UserId>,
-        look_up: bool,
-    ) -> Result<Stored<TagAttributes>, DomainError> {
-        let now = changes.at;
-        let name = body.name.0.unwrap_or_default();
-        if !is_tag_name(&name) {
-            return Err(DomainError::invalid("/name", TAG_NAME_RULE));
-        }
-        if look_up {
-            self.check_free(org, Kind::Tag, body.id.0.map(Id::from), None).await?;
-            self.check_name(org, Space::TagName, &name.to_lowercase(), "/name").await?;
-        }
-        let color = match body.color {
-            Patch::Set(color) => Some(color),
-            Patch::Keep | Patch::Clear => None,
-        };
-        let id = body.id.0.map_or_else(|| self.new_id(), Id::from);
-        let mut tag = new_tag(id, org, name, color, author, now);
-        if let Some(at) = body.created_at.0.filter(|at| *at <= now) {
-            tag.attributes.created_at = at;
-        }
-        insert_tag(tag, author, changes)
+    fn mark_deleted(&mut self, at: Option<Instant>) {
+        (self.deleted, self.deleted_at) = (at.is_some(), at);
     }
+
+    fn id(body: &TagCreate) -> Option<Id> {
+        body.id.0.map(Id::from)
+    }
+
+    async fn fresh(desk: &mut Desk<'_>, body: TagCreate) -> Result<Tag, DomainError> {
+        let name = checked(body.name.0.unwrap_or_default())?;
+        let id = body.id.0.map_or_else(|| desk.domain.new_id(), Id::from);
+        let mut tag = new_tag(id, desk.org, name, body.color.given(), desk.author(), desk.now());
+        tag.attributes.created_at = desk.created_at(body.created_at.0);
+        Ok(tag)
+    }
+}
+
+impl Creatable for TagAttributes {
+    type MayCreate = CreateTags;
+}
+
+impl Changeable for TagAttributes {
+    type MayUpdate = UpdateTags;
+    type Update = TagUpdate;
+
+    fn deleted(body: &TagUpdate) -> Patch<bool> {
+        body.deleted.clone()
+    }
+
+    async fn change(
+        _: &mut Desk<'_>,
+        draft: &mut Draft<Self>,
+        mut body: TagUpdate,
+        replace: bool,
+    ) -> Result<(), DomainError> {
+        if replace {
+            body.color.or_clear();
+        }
+        let attributes = &mut draft.doc.attributes;
+        if let Some(name) = body.name.0 {
+            attributes.name = checked(name)?;
+        }
+        body.color.put(&mut attributes.color);
+        Ok(())
+    }
+}
+
+impl Deletable for TagAttributes {
+    type MayDelete = DeleteTags;
+}
+
+impl Imported for TagAttributes {
+    fn known_by(body: &TagCreate) -> Option<(Space, String)> {
+        body.name.0.as_ref().map(|name| (Space::TagName, name.to_lowercase()))
+    }
+}
+
+fn checked(name: String) -> Result<String, DomainError> {
+    if is_tag_name(&name) { Ok(name) } else { Err(DomainError::invalid("/name", TAG_NAME_RULE)) }
 }
 
 pub(super) fn new_tag(
@@ -76,8 +109,15 @@ pub(super) fn new_tag(
     author: Option<UserId>,
     created_at: Instant,
 ) -> Tag {
-    let attributes =
-        TagAttributes { name, color, deleted: false, created_at, updated_at: created_at, modified_at: created_at };
+    let attributes = TagAttributes {
+        name,
+        color,
+        deleted: false,
+        deleted_at: None,
+        created_at,
+        updated_at: created_at,
+        modified_at: created_at,
+    };
     let mut tag = Document::new(id, org, attributes);
     tag.relationships.set_one("createdBy", Kind::User, author.map(Id::from));
     tag.relationships.set_one("modifiedBy", Kind::User, author.map(Id::from));

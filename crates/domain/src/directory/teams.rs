@@ -2,20 +2,15 @@
 
 use konverse_model::input::TeamCreate;
 use konverse_model::resource::{Team, TeamAttributes};
-use konverse_model::{Document, Id, Kind, OrgId, TeamId, UserId};
-use konverse_store::{Changes, Membership, Op, Space};
+use konverse_model::{Id, Instant, Kind, TeamId, UserId};
+use konverse_store::{Membership, Op, Space};
 
-use super::References;
+use super::entry::{Creatable, Desk, Entry, Imported, Name, NoFilter, Only};
 use crate::access::permissions::{CreateTeams, ReadTeams};
-use crate::unit::{Draft, Stored};
+use crate::unit::Draft;
 use crate::{Authorized, Domain, DomainError, ListRequest, WholePage};
 
 impl Domain {
-    /// One team, as text.
-    pub async fn team(&self, auth: &Authorized<ReadTeams>, id: TeamId) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Team, id.0).await?.doc)
-    }
-
     /// The teams of a user.
     pub async fn teams_of_user(
         &self,
@@ -28,68 +23,73 @@ impl Domain {
         let ids: Vec<Id> = teams.into_iter().map(Id::from).collect();
         self.page_of(auth.org(), Kind::Team, &ids, "pageSize", request).await
     }
+}
 
-    /// Creates a team.
-    pub async fn create_team(&self, auth: &Authorized<CreateTeams>, body: TeamCreate) -> Result<Team, DomainError> {
-        let org = auth.org();
-        let (applied, stored) = self
-            .commit(|| async {
-                let mut changes = Changes::new(org, self.now());
-                let mut references = References::new(self.store.clone(), org);
-                let (body, author) = (body.clone(), auth.actor().user);
-                let team = self.new_team(org, &mut references, &mut changes, body, author, true).await?;
-                Ok((changes, team))
-            })
-            .await?;
-        Ok(stored.settle(&applied))
+impl Entry for TeamAttributes {
+    type Create = TeamCreate;
+    type Filter = NoFilter;
+    type MayRead = ReadTeams;
+
+    fn names(&self) -> Vec<Name> {
+        let external_id = self.external_id.as_ref();
+        let external_id = external_id.map(|id| Name::exact(Space::TeamExternalId, id, "/externalId"));
+        [Name::folded(Space::TeamName, &self.name, "/name")].into_iter().chain(external_id).collect()
     }
 
-    pub(crate) async fn new_team(
-        &self,
-        org: OrgId,
-        references: &mut References,
-        changes: &mut Changes,
-        body: TeamCreate,
-        author: Option<UserId>,
-        look_up: bool,
-    ) -> Result<Stored<TeamAttributes>, DomainError> {
-        let now = changes.at;
-        let name = body.name.0.unwrap_or_default();
-        if look_up {
-            self.check_free(org, Kind::Team, body.id.0.map(Id::from), None).await?;
-            self.check_name(org, Space::TeamName, &name.to_lowercase(), "/name").await?;
-            if let Some(external_id) = &body.external_id.0 {
-                self.check_name(org, Space::TeamExternalId, external_id, "/externalId").await?;
-            }
-        }
+    fn only(_: NoFilter) -> Only {
+        Only::Shown
+    }
+
+    fn id(body: &TeamCreate) -> Option<Id> {
+        body.id.0.map(Id::from)
+    }
+
+    async fn fresh(desk: &mut Desk<'_>, body: TeamCreate) -> Result<Team, DomainError> {
         let members = body.members.0.unwrap_or_default();
         let mut errors = Vec::new();
-        references.check(Kind::User, &members, "/members", &mut errors).await?;
+        desk.references.check(Kind::User, &members, "/members", &mut errors).await?;
         if !errors.is_empty() {
             return Err(DomainError::Invalid(errors));
         }
-        let created_at = body.created_at.0.filter(|at| *at <= now).unwrap_or(now);
         let attributes = TeamAttributes {
-            name: name.clone(),
+            name: body.name.0.unwrap_or_default(),
             display_name: body.display_name.given(),
             icon: body.icon.given(),
-            members: members.clone(),
+            members,
             role_groups: Vec::new(),
             external_id: body.external_id.0,
             imported_at: body.imported_at.0,
-            created_at,
-            updated_at: now,
-            modified_at: now,
+            created_at: desk.created_at(body.created_at.0),
+            updated_at: desk.now(),
+            modified_at: desk.now(),
         };
-        let mut team = Document::new(body.id.0.map_or_else(|| self.new_id(), Id::from), org, attributes);
-        team.relationships.set_one("createdBy", Kind::User, author.map(Id::from));
-        team.relationships.set_one("modifiedBy", Kind::User, author.map(Id::from));
-        changes.claim(Space::TeamName, name.to_lowercase(), team.id);
-        if let Some(external_id) = &team.attributes.external_id {
-            changes.claim(Space::TeamExternalId, external_id.clone(), team.id);
-        }
-        let places = members.into_iter().map(|user| Membership { user, team: TeamId(team.id) });
-        changes.ops.extend(places.map(Op::Join));
-        Draft::new(team).finish(author, changes)
+        Ok(desk.document(body.id.0, attributes))
+    }
+
+    /// Members have their places as long as the team shows.
+    async fn settle(desk: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
+        let team = TeamId(draft.doc.id);
+        let none: &[UserId] = &[];
+        let before = draft.before().filter(|_| draft.showed()).map_or(none, |before| &before.attributes.members);
+        let after = if draft.shows() { draft.doc.attributes.members.as_slice() } else { none };
+        let place = |user: &UserId| Membership { user: *user, team };
+        let left = before.iter().filter(|user| !after.contains(user)).map(place).map(Op::Leave);
+        let joined = after.iter().filter(|user| !before.contains(user)).map(place).map(Op::Join);
+        desk.changes.ops.extend(left.chain(joined));
+        Ok(())
+    }
+}
+
+impl Creatable for TeamAttributes {
+    type MayCreate = CreateTeams;
+}
+
+impl Imported for TeamAttributes {
+    fn known_by(body: &TeamCreate) -> Option<(Space, String)> {
+        body.name.0.as_ref().map(|name| (Space::TeamName, name.to_lowercase()))
+    }
+
+    fn stamp(body: &mut TeamCreate, at: Instant) {
+        body.imported_at.0.get_or_insert(at);
     }
 }

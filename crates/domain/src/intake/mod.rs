@@ -11,6 +11,8 @@
 //! While the database cannot do it now, the rows of a batch that have no outcome yet are taken again, for a minute. So are
 //! those of a transaction of which nobody knows whether it was committed: what is there of them then was stored by it.
 
+mod rows;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,19 +21,18 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
-use konverse_model::input::{
-    self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, TagCreate, TeamCreate, Unread, UserCreate,
-};
+use konverse_model::input::{self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, Unread};
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
 use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::Instant as Stopwatch;
 
-use crate::directory::{Author, References};
+use crate::directory::{Author, Desk, References};
 use crate::timeline::Timeline;
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
+use rows::{DirectoryRow, read_row};
 
 /// Rows after which a transaction takes no further group: all its statements are held while it is written.
 const ROWS_AT_ONCE: usize = 500;
@@ -111,13 +112,14 @@ impl ImportKind {
 
     fn body(self, line: &str) -> Result<Body, RowError> {
         Ok(match self {
-            Self::Users => Body::User(read(&input::USER_IMPORT, line)?),
-            Self::Teams => Body::Team(read(&input::TEAM_IMPORT, line)?),
-            Self::Tags => Body::Tag(read(&input::TAG_IMPORT, line)?),
             Self::Customers => Body::Customer(Box::new(read(&input::CUSTOMER_IMPORT, line)?)),
             Self::Conversations => Body::Conversation(Box::new(read(&input::CONVERSATION_CREATE, line)?)),
             Self::Messages => Body::Message(Box::new(read(&input::MESSAGE_CREATE_IN_ORG, line)?)),
             Self::Notes => Body::Note(Box::new(read(&input::NOTE_CREATE, line)?)),
+            directory => match read_row(directory, line) {
+                Some(row) => Body::Directory(row?),
+                None => return Err(RowError("is of no kind that is imported".into())),
+            },
         })
     }
 }
@@ -143,9 +145,7 @@ enum Identity {
 }
 
 enum Body {
-    User(UserCreate),
-    Team(TeamCreate),
-    Tag(TagCreate),
+    Directory(Box<dyn DirectoryRow>),
     Customer(Box<CustomerBody>),
     Conversation(Box<ConversationCreate>),
     Message(Box<MessageCreate>),
@@ -162,9 +162,7 @@ pub struct ImportRow {
 impl ImportRow {
     fn id(&self) -> Option<Id> {
         match &self.body {
-            Body::User(body) => body.id.0.map(Id::from),
-            Body::Team(body) => body.id.0.map(Id::from),
-            Body::Tag(body) => body.id.0.map(Id::from),
+            Body::Directory(row) => row.id(),
             Body::Customer(body) => body.id.0.map(Id::from),
             Body::Conversation(body) => body.id.0.map(Id::from),
             Body::Message(body) => body.id.0.map(Id::from),
@@ -181,16 +179,14 @@ impl ImportRow {
             Body::Conversation(body) => body.external_id.0.as_ref(),
             Body::Message(body) => body.external_id.0.as_ref(),
             Body::Note(body) => body.external_id.0.as_ref(),
-            Body::User(_) | Body::Team(_) | Body::Tag(_) => None,
+            Body::Directory(_) => None,
         }
     }
 
     /// The name by which a row without id is recognised when it comes again.
     fn name(&self) -> Option<(Space, String)> {
         match &self.body {
-            Body::User(body) => body.email.0.as_ref().map(|email| (Space::UserEmail, email.to_lowercase())),
-            Body::Team(body) => body.name.0.as_ref().map(|name| (Space::TeamName, name.to_lowercase())),
-            Body::Tag(body) => body.name.0.as_ref().map(|name| (Space::TagName, name.to_lowercase())),
+            Body::Directory(row) => row.known_by(),
             Body::Customer(_) => self.external_id().map(|id| (Space::CustomerExternalId, id.clone())),
             _ => None,
         }
@@ -242,8 +238,7 @@ impl Body {
             Self::Conversation(body) => &mut body.imported_at,
             Self::Message(body) => &mut body.imported_at,
             Self::Note(body) => &mut body.imported_at,
-            Self::Team(body) => &mut body.imported_at,
-            Self::User(_) | Self::Tag(_) => return,
+            Self::Directory(row) => return row.stamp(at),
         };
         field.0.get_or_insert(at);
     }
@@ -984,9 +979,10 @@ impl Intake {
             let changes = &mut computed.changes;
             let before = changes.ops.len();
             let result = match body {
-                Body::User(body) => domain.new_user(org, changes, body, None, look_up).await.map(drop),
-                Body::Team(body) => domain.new_team(org, references, changes, body, None, look_up).await.map(drop),
-                Body::Tag(body) => domain.new_tag_from(org, changes, body, None, look_up).await.map(drop),
+                Body::Directory(row) => {
+                    let mut desk = Desk { domain, org, actor: None, references: &mut *references, changes, look_up };
+                    row.enter(&mut desk).await
+                }
                 Body::Customer(body) => {
                     match domain.new_customer(org, references, changes, *body, None, true, look_up).await {
                         Ok(draft) => draft.finish(None, changes).map(drop),

@@ -4,13 +4,11 @@
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
 use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind, OrgId};
-use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Space, Start, StoreError, Window};
+use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Start, StoreError, Window};
 
-use crate::access::permissions::{
-    ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes, ReadTags, ReadTeams, ReadUsers,
-};
+use crate::access::permissions::{ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes};
 use crate::customers::CUSTOMERS;
-use crate::{Authorized, Domain, DomainError, UserFilter};
+use crate::{Authorized, Domain, DomainError};
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -191,58 +189,6 @@ impl Domain {
         self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
     }
 
-    /// The org's users by creation.
-    pub async fn list_users(
-        &self,
-        auth: &Authorized<ReadUsers>,
-        filter: UserFilter,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        let org = auth.org();
-        let list = List::of(Kind::User, Scope::Org);
-        let list = match filter {
-            UserFilter::Active => list,
-            UserFilter::Type(label) => list.with(Filter::Label(label)),
-            UserFilter::Deleted => list.with(Filter::Deleted),
-            // No user has the empty type, so this is a list like any other, with nobody in it.
-            UserFilter::Pending => list.with(Filter::Label(String::new())),
-        };
-        self.page(org, &list, OLDEST_FIRST, request).await
-    }
-
-    /// The users with this address: one or none.
-    pub async fn users_by_email(
-        &self,
-        auth: &Authorized<ReadUsers>,
-        email: &str,
-        request: ListRequest,
-    ) -> Result<WholePage, DomainError> {
-        let org = auth.org();
-        let holder = self.store.holders(org, &[(Space::UserEmail, email.to_lowercase())]).await?.pop().flatten();
-        self.page_of(org, Kind::User, holder.as_slice(), "pageSize", request).await
-    }
-
-    /// The org's teams by creation.
-    pub async fn list_teams(
-        &self,
-        auth: &Authorized<ReadTeams>,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Team, Scope::Org), OLDEST_FIRST, request).await
-    }
-
-    /// The org's tags by creation.
-    pub async fn list_tags(
-        &self,
-        auth: &Authorized<ReadTags>,
-        deleted: bool,
-        request: ListRequest,
-    ) -> Result<ListPage, DomainError> {
-        let list = List::of(Kind::Tag, Scope::Org);
-        let list = if deleted { list.with(Filter::Deleted) } else { list };
-        self.page(auth.org(), &list, OLDEST_FIRST, request).await
-    }
-
     /// The org's tokens by creation.
     pub async fn list_tokens(
         &self,
@@ -287,7 +233,13 @@ impl Domain {
         Ok(WholePage { buffer, more: false })
     }
 
-    async fn page(&self, org: OrgId, list: &List, order: Order, request: ListRequest) -> Result<ListPage, DomainError> {
+    pub(crate) async fn page(
+        &self,
+        org: OrgId,
+        list: &List,
+        order: Order,
+        request: ListRequest,
+    ) -> Result<ListPage, DomainError> {
         let fingerprint = fingerprint(list, order);
         let start = match &request.cursor {
             None => Start::Offset((request.page - 1).saturating_mul(u64::from(request.page_size))),

@@ -11,9 +11,9 @@ use super::events;
 use crate::DomainError;
 
 /// Attributes whose revision and instants the server keeps.
-pub(crate) trait Tracked: Attributes + PartialEq {
+pub trait Tracked: Attributes + PartialEq {
     /// What is kept beside the text.
-    type State: Default + Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned;
+    type State: Default + Clone + PartialEq + Send + Sync + serde::Serialize + serde::de::DeserializeOwned;
 
     fn created_at(&self) -> Instant;
     fn updated_at(&mut self) -> &mut Instant;
@@ -27,7 +27,7 @@ pub(crate) trait Tracked: Attributes + PartialEq {
 
 /// Nothing beside the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct NoState {}
+pub struct NoState {}
 
 macro_rules! tracked {
     ($($attributes:ident: $state:ty, $modified_at:expr, $rev:expr, $external_id:expr, $wake_at:expr, $label:expr;)*) => {$(
@@ -126,7 +126,7 @@ struct Read<A: Tracked> {
 
 /// A record being changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft<A: Tracked> {
+pub struct Draft<A: Tracked> {
     /// As it was read. In a box, since most drafts are of new records, are moved about, and have none.
     was: Option<Box<Read<A>>>,
     pub(crate) doc: Document<A>,

@@ -541,6 +541,20 @@ pub struct TagCreate {
     pub created_at: Opt<Instant>,
 }
 
+/// `PATCH` and `PUT /v1/tags/{id}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TagUpdate {
+    /// The name; unique in the org, whatever the case.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: Opt<String>,
+    /// A colour such as `#26c281`.
+    #[schemars(length(max = 64))]
+    pub color: Patch<String>,
+    /// `true` deletes, `false` or `null` restores.
+    pub deleted: Patch<bool>,
+}
+
 /// `POST /v1/operations/{key}/run`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -288,6 +288,8 @@ shapes! {
     TAG_CREATE: TagCreate = "TagCreate", without ["id", "createdAt"], required ["name"];
     /// A tag of an import file.
     TAG_IMPORT: TagCreate = "TagImport", without [], required ["name"];
+    /// `PATCH`/`PUT /v1/tags/{id}`.
+    TAG_UPDATE: TagUpdate = "TagUpdate", without [], required [];
     /// `POST /v1/operations/get-conversations-by-customer/run`.
     OPERATION_INPUT: OperationInput = "OperationInput", without [], required ["parameters"];
 }
