@@ -288,7 +288,7 @@ async fn all_lists(app: &TestApp, admin: &Actor) -> Vec<String> {
             _ => {}
         }
     }
-    assert_eq!(paths.len(), 16, "{paths:?}");
+    assert_eq!(paths.len(), 17, "{paths:?}");
     paths
 }
 
