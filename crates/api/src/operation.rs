@@ -188,6 +188,16 @@ impl Operation {
         this
     }
 
+    /// A PUT that merges and never replaces.
+    pub(crate) fn change<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::PUT, path, key, summary, handler)
+    }
+
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
         path: &'static str,
         key: &'static str,

@@ -14,6 +14,7 @@ mod ids;
 mod intake;
 mod lists;
 mod messages;
+mod metadata;
 mod notes;
 mod readiness;
 mod render;
@@ -83,6 +84,7 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    known: metadata::Known,
     passwords: access::Passwords,
     readiness: readiness::Readiness,
     walks: search::Walks,
@@ -104,6 +106,7 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            known: metadata::Known::default(),
             passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
             walks: search::Walks::default(),

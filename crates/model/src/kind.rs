@@ -51,6 +51,8 @@ kinds! {
     Tag = "tag", "/v1/tags", "Tag";
     /// An access token.
     Token = "auth_token", "/v1/auth/tokens", "Token";
+    /// The definitions of a resource's custom attributes.
+    Metadata = "metadata", "/v1/metadata", "Metadata";
     /// A company; referred to only.
     Company = "company", "/v1/companies", "Company";
     /// A queue; referred to only.

@@ -33,6 +33,7 @@ pub mod migrations {
         include_str!("../migrations/sqlite/0003_blocks.sql"),
         include_str!("../migrations/sqlite/0004_orders.sql"),
         include_str!("../migrations/sqlite/0005_sign_in.sql"),
+        include_str!("../migrations/sqlite/0006_metadata.sql"),
     ];
     /// For PostgreSQL.
     pub const POSTGRES: &[&str] = &[
@@ -41,6 +42,7 @@ pub mod migrations {
         include_str!("../migrations/postgres/0003_blocks.sql"),
         include_str!("../migrations/postgres/0004_orders.sql"),
         include_str!("../migrations/postgres/0005_sign_in.sql"),
+        include_str!("../migrations/postgres/0006_metadata.sql"),
     ];
 }
 

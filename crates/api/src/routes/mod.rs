@@ -4,6 +4,7 @@ mod conversations;
 mod customers;
 mod directory;
 mod messages;
+mod metadata;
 mod notes;
 mod published;
 mod search;
@@ -20,6 +21,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         customers::operations(),
         conversations::operations(),
         messages::operations(),
+        metadata::operations(),
         notes::operations(),
         directory::operations(),
         tokens::operations(),

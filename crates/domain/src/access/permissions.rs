@@ -65,6 +65,13 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Reading definitions of custom attributes.
+    ReadMetadata: ["org.permission.metadata.read", "org.user.metadata.read", "org.admin.metadata.read"];
+    /// Changing definitions of custom attributes.
+    UpdateMetadata: ["org.permission.metadata.update", "org.admin.metadata.write"];
+    /// Seeing sensitive attributes as they are. The documentation names no role for it: these are by pattern, so that
+    /// administrators have it and who reads records does not.
+    ReadSensitive: ["org.permission.sensitive_attribute.read", "org.admin.sensitive_attribute.read"];
     /// Searching, whatever is searched for.
     Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
         "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];

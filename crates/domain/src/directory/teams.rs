@@ -21,7 +21,7 @@ impl Domain {
         self.row(auth.org(), Kind::User, user.0).await?;
         let teams = self.store.teams_of(auth.org(), &[user]).await?.pop().unwrap_or_default();
         let ids: Vec<Id> = teams.into_iter().map(Id::from).collect();
-        self.page_of(auth.org(), Kind::Team, &ids, "pageSize", request).await
+        self.page_of(auth.actor(), Kind::Team, &ids, "pageSize", request).await
     }
 }
 

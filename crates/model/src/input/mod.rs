@@ -7,20 +7,21 @@ mod checked;
 mod parts;
 mod shape;
 
-pub(crate) use shape::escaped;
+pub use shape::escaped;
 
 pub use bodies::{
-    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate,
-    NoteUpdate, OperationInput, OperationParameters, TagCreate, TagUpdate, TeamCreate, UserCreate,
+    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, DefinitionUpdate, MessageCreate,
+    MessageUpdate, MetadataUpdate, NoteCreate, NoteUpdate, OperationInput, OperationParameters, SensitiveInput,
+    TagCreate, TagUpdate, TeamCreate, UserCreate,
 };
 pub use parts::{
-    Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue,
-    Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
-    WhatsappType, check_custom, check_custom_size,
+    CustomType, Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType,
+    Queue, Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
+    WhatsappType, check_custom, check_custom_size, custom_type,
 };
 pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,
     CUSTOMER_IMPORT, CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE,
-    NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape, TAG_CREATE,
-    TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
+    METADATA_UPDATE, NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape,
+    TAG_CREATE, TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
 };

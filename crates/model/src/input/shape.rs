@@ -123,7 +123,7 @@ pub enum Unread {
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
-pub(crate) fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -280,6 +280,8 @@ shapes! {
     USER_CREATE: UserCreate = "UserCreate", without ["id", "createdAt"], required ["name", "email"];
     /// A user of an import file.
     USER_IMPORT: UserCreate = "UserImport", without [], required ["name", "email"];
+    /// `PUT /v1/metadata/{resource}`.
+    METADATA_UPDATE: MetadataUpdate = "MetadataUpdate", without [], required ["properties"];
     /// `POST /v1/teams`.
     TEAM_CREATE: TeamCreate = "TeamCreate", without ["id"], required ["name"];
     /// A team of an import file.

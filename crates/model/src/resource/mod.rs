@@ -6,6 +6,7 @@
 mod conversation;
 mod customer;
 mod message;
+mod metadata;
 mod small;
 
 pub use conversation::{
@@ -16,6 +17,7 @@ pub use customer::{
     ConversationCounts, Customer, CustomerAttributes, CustomerMessageMark, LastConversation, Preview, RecentLocation,
 };
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
+pub use metadata::{Definition, Metadata, MetadataAttributes, Sensitive};
 pub use small::{
     AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token,
     TokenAttributes, User, UserAttributes, UserType,
