@@ -139,6 +139,16 @@ impl Paging {
         Json::of(body)
     }
 
+    /// The same, with records that come along: texts, joined by commas.
+    pub(crate) fn answer_including(&self, mut page: ListPage, included: &str) -> Json {
+        let mut body = std::mem::take(&mut page.buffer);
+        close(&mut body, &self.links(&page));
+        // Before the end of the document.
+        body.pop();
+        let _ = write!(body, ",\"included\":[{included}]}}");
+        Json::of(body)
+    }
+
     /// The answer of a list whose total is known: `total` and `totalPages` in `meta`, and a link to the last page.
     pub(crate) fn answer_with_total(&self, mut page: ListPage, total: u64) -> Json {
         // There is always a first page. Pages of no rows would never end, so they count as that one alone.

@@ -3,10 +3,13 @@
 mod conversations;
 mod customers;
 mod directory;
+mod klasses;
 mod messages;
 mod notes;
+mod orgs;
 mod published;
 mod service;
+mod settings;
 mod tokens;
 
 use serde_json::Value;
@@ -21,6 +24,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         messages::operations(),
         notes::operations(),
         directory::operations(),
+        settings::operations(),
+        orgs::operations(),
+        klasses::operations(),
         tokens::operations(),
         published::operations(),
         service::operations(),
