@@ -39,6 +39,15 @@ pub enum DomainError {
     /// failed: trying again later helps.
     #[error("the records concerned are being written to without pause; try again")]
     Busy,
+    /// Guessing of passwords was slowed down.
+    #[error("too many failed attempts to sign in; wait {seconds} s")]
+    TooOften {
+        /// When to try again.
+        seconds: u64,
+    },
+    /// Too many passwords are being looked at.
+    #[error("too many sign in at once; try again")]
+    Crowded,
     /// The database cannot do it now. Nothing was stored; trying again later may help.
     #[error("the database cannot take this now; try again")]
     Unavailable(Report),
@@ -48,6 +57,12 @@ pub enum DomainError {
     /// The database did not say whether it stored it. Done again, it may be done twice.
     #[error("the database did not say whether it was done; it may have been done: look before you try again")]
     Unclear(Report),
+    /// What is asked cannot be answered yet; the text says why, for the caller. Trying again later may help.
+    #[error("{0}")]
+    NotYet(String),
+    /// What is asked is not served here at all; the text says what.
+    #[error("{0}")]
+    NotServed(&'static str),
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),

@@ -17,16 +17,18 @@ mod messages;
 mod notes;
 mod readiness;
 mod render;
+mod search;
 mod timeline;
 mod unit;
 
 use std::sync::Arc;
 
 use konverse_model::{Clock, Id, Instant};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, permissions};
+pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{
@@ -36,8 +38,9 @@ pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
-pub use lists::{CustomerQuery, ListPage, ListRequest, WholePage};
+pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
+pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +51,18 @@ pub struct Settings {
     pub newest_first: bool,
     /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
     pub answer: usize,
+    /// What bounds searches.
+    pub search_walls: Walls,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+        Self {
+            from_date: konverse_store::Field::UpdatedAt,
+            newest_first: true,
+            answer: 64 << 20,
+            search_walls: Walls::None,
+        }
     }
 }
 
@@ -75,8 +85,11 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    passwords: access::Passwords,
     readiness: readiness::Readiness,
+    walks: search::Walks,
     changed: watch::Sender<u64>,
+    search: Option<Arc<Index>>,
 }
 
 impl Domain {
@@ -93,9 +106,23 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
+            walks: search::Walks::default(),
             changed,
+            search: None,
         }
+    }
+
+    /// With an index that answers searches; without one they are refused. Something else has to keep it with the sequence.
+    #[must_use]
+    pub fn with_search(self, index: Arc<Index>) -> Self {
+        Self { search: Some(index), ..self }
+    }
+
+    /// The index that answers searches.
+    pub fn search_index(&self) -> Option<&Arc<Index>> {
+        self.search.as_ref()
     }
 
     /// The rules, to be shared by surfaces and clockwork.

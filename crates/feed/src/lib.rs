@@ -3,10 +3,11 @@
 //! Everything that follows from a change follows the sequence. A [`Position`] says how far somebody came, in every lane;
 //! outside it is one opaque text. [`Feed`] reads on from a position. A [`Follower`] is handed every event once, in the
 //! order of each customer, by one process at a time, from where it was left; an event it cannot handle is put aside and
-//! tried again, and holds up no other.
+//! tried again, and holds up no other. [`Indexing`] follows for the search index, which has a position of its own in each
+//! process.
 
 mod follower;
-mod position;
+mod indexing;
 mod retention;
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use konverse_model::OrgId;
 use konverse_store::{Event, Store, StoreError};
 
 pub use follower::{Followed, Follower, follow, follow_once};
-pub use position::{Position, PositionError};
+pub use indexing::Indexing;
+pub use konverse_store::{Position, PositionError};
 pub use retention::forget_old;
 
 /// Why a feed cannot be read on.
@@ -55,7 +57,7 @@ impl Feed {
     /// The position after all there is.
     pub async fn newest(&self) -> Result<Position, FeedError> {
         let heads = self.store.heads(self.org).await?;
-        Ok(heads.into_iter().map(|head| (head.lane, head.newest)).collect())
+        Ok(heads.into_iter().collect())
     }
 
     /// The position before all that is kept.

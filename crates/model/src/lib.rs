@@ -10,6 +10,7 @@ pub mod input;
 mod instant;
 mod kind;
 pub mod limits;
+pub mod mask;
 pub mod resource;
 mod role;
 

@@ -25,6 +25,7 @@ use crate::edge::EdgeOptions;
 #[cfg(feature = "otel")]
 use crate::otel;
 use crate::redact::{is_secret, redacted};
+use crate::search::SearchOptions;
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{backup, check, conversations, demo, import, orgs, serve, telemetry};
@@ -211,6 +212,8 @@ struct ServeOptions {
     /// connections. Can be repeated.
     #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    search: SearchOptions,
     #[command(flatten)]
     edge: EdgeOptions,
 }
@@ -463,6 +466,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
         answer: (options.answer_mib as usize) << 20,
+        search_walls: options.search.walls(),
     };
     let limits = options.edge.limits(options.database.postgres_connections.into());
     let tls = options.edge.tls()?;
@@ -474,7 +478,9 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         map: options.map_file == "on",
         ..Sizes::default()
     };
-    let domain = options.database.domain_within(sizes, settings).await?;
+    let sizes = Sizes { connections: options.database.postgres_connections.into(), ..sizes };
+    let index = options.search.open(&options.database.database)?;
+    let domain = options.database.database.searched(sizes, settings, index).await?;
     let serving = Serving {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,

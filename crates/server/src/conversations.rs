@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
-use konverse_domain::{Actor, Authorized, Domain, DomainError, ListRequest, Org, permissions};
+use konverse_domain::{Actor, Authorized, ConversationQuery, Domain, DomainError, ListRequest, Org, permissions};
 use konverse_model::resource::Conversation;
 use konverse_model::{CustomerId, Document};
 
@@ -40,14 +40,15 @@ pub(crate) async fn show(
     let (mut cursor, mut page_size) = (None, PAGE);
     loop {
         let request = ListRequest { page: 1, page_size, cursor: cursor.clone(), buffer: b"[".to_vec() };
-        let mut page = match domain.list_customer_conversations(&auth, customer, None, request).await {
-            // So many of these are more than is held at once.
-            Err(DomainError::Parameter { name: "pageSize", .. }) if page_size > 1 => {
-                page_size /= 2;
-                continue;
-            }
-            page => page?,
-        };
+        let mut page =
+            match domain.list_customer_conversations(&auth, customer, ConversationQuery::default(), request).await {
+                // So many of these are more than is held at once.
+                Err(DomainError::Parameter { name: "pageSize", .. }) if page_size > 1 => {
+                    page_size /= 2;
+                    continue;
+                }
+                page => page?,
+            };
         page.buffer.push(b']');
         if json {
             let rows: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&page.buffer)?;

@@ -38,6 +38,7 @@ GET /v1/conversations/externalId={externalId} | org.user.conversation.read | org
 # An oddity of the documentation: taking tags off lists *delete*; whoever may update may as well.
 DELETE /v1/conversations/{id}/tags | org.user.conversation.write | org.permission.conversation.delete | 200 | org.permission.conversation.update
 POST /v1/conversations/{id}/tags | org.user.conversation.write | org.permission.conversation.update | 200 | -
+GET /v1/conversations/{id}/attachments | org.user.attachment.read | org.permission.attachment.read | 200 | -
 GET /v1/customers/{id}/conversations | org.user.conversation.read | org.permission.conversation.read | 200 | -
 POST /v1/customers/{id}/conversations | org.user.conversation.write | org.permission.conversation.create | 201 | -
 # Messages

@@ -110,7 +110,7 @@ on_both_engines!(parameters_are_read_kindly_and_refused_clearly, |app| async mov
         ("?pageSize=0", 1, 0),
         ("?pageSize=0.0&page=7", 7, 0),
         ("?pageSize=1&pageSize=2", 1, 2),
-        ("?sort=name&status=open&junk", 1, 100),
+        ("?order=name&status=open&junk", 1, 100),
         ("?page=99999999999999999999", u64::MAX, 100),
     ] {
         let meta = admin.get(&format!("{}{query}", path(&customer))).await.ok()["meta"].clone();
@@ -501,11 +501,81 @@ on_both_engines!(lists_are_sorted_by_word_or_by_attribute, |app| async move {
             assert_eq!(links["self"], first, "as it was given");
             assert!(links["next"].as_str().unwrap().contains(&format!("&sort={sort}&cursor=")), "{links}");
         }
-        for wrong in ["-updatedAt", "updatedAt", "--createdAt", "-desc", "name"] {
+        for wrong in ["-updated_at", "updatedat", "--createdAt", "-desc", "name"] {
             let reply = admin.get(&format!("{list}?sort={wrong}")).await;
             assert_eq!(reply.error(), (400, "bad_request".into(), "sort".into()), "{wrong}");
         }
     }
+});
+
+on_both_engines!(lists_by_change_follow_what_was_changed_last, |app| async move {
+    let admin = app.admin().await;
+    let (customer, conversations) = filled(&app, &admin, 5).await;
+    let mut messages = Vec::new();
+    for n in 0..5 {
+        app.clock.advance(1000);
+        messages.push(admin.message(&conversations[0], json!({ "preview": format!("No. {n}") })).await);
+    }
+    // Changed in an order that is neither that of creation nor its reverse; of the conversations, the first has the messages.
+    let (mut messages_changed, mut changed) = (Vec::new(), vec![conversations[0].clone()]);
+    for n in [3, 0, 4, 1, 2] {
+        app.clock.advance(1000);
+        let meta = json!({ "meta": { "n": n } });
+        admin.patch(&format!("/v1/messages/{}", messages[n]), meta).await.ok();
+        messages_changed.push(messages[n].clone());
+    }
+    for n in [2, 4, 1, 3] {
+        app.clock.advance(1000);
+        admin.patch(&format!("/v1/conversations/{}", conversations[n]), json!({ "name": "again" })).await.ok();
+        changed.push(conversations[n].clone());
+    }
+    let of_conversation = format!("/v1/conversations/{}/messages", conversations[0]);
+    let of_customer = format!("/v1/customers/{customer}/messages");
+    for (list, changed) in [
+        (path(&customer), &changed),
+        ("/v1/conversations".into(), &changed),
+        ("/v1/messages".into(), &messages_changed),
+        (of_conversation, &messages_changed),
+        (of_customer, &messages_changed),
+    ] {
+        let mut newest_first = changed.clone();
+        newest_first.reverse();
+        for (sort, expected) in [("updatedAt", changed), ("-updatedAt", &newest_first)] {
+            let first = format!("{list}?page=1&pageSize=2&sort={sort}");
+            let pages = walk(&admin, &first, "next").await;
+            assert_eq!(pages.concat(), *expected, "{first}");
+            let by_number: Vec<String> = (admin.get(&format!("{list}?page=2&pageSize=2&sort={sort}")).await).ids();
+            assert_eq!(by_number, expected[2..4], "{first}");
+            // A cursor of one order means nothing in another.
+            let next = admin.get(&first).await.json()["links"]["next"].as_str().unwrap().to_owned();
+            for other in [next.replace(sort, "createdAt"), next.replace(&format!("&sort={sort}"), "")] {
+                assert_eq!(admin.get(&other).await.error(), (400, "bad_request".into(), "cursor".into()), "{other}");
+            }
+        }
+        for wrong in ["-name", "updated_at"] {
+            let reply = admin.get(&format!("{list}?sort={wrong}")).await;
+            assert_eq!(reply.error(), (400, "bad_request".into(), "sort".into()), "{list} {wrong}");
+        }
+    }
+    let since =
+        admin.attributes(&format!("/v1/conversations/{}", changed[3])).await["updatedAt"].as_str().unwrap().to_owned();
+    let listed = admin.get(&format!("{}?fromDate={since}&sort=-updatedAt", path(&customer))).await.ids();
+    assert_eq!(listed, [changed[4].clone(), changed[3].clone()]);
+});
+
+on_both_engines!(a_conversation_has_no_attachments_to_list_yet, |app| async move {
+    let admin = app.admin().await;
+    let (_, ids) = filled(&app, &admin, 1).await;
+    admin.message(&ids[0], json!({ "attachments": ["58228e05d4e96711004eccb7"] })).await;
+    let path = format!("/v1/conversations/{}/attachments", ids[0]);
+    let own = format!("{path}?page=1&pageSize=100");
+    let expected = json!({
+        "meta": { "pageSize": 100, "page": 1 }, "data": [],
+        "links": { "self": own, "first": own, "prev": null, "next": null },
+    });
+    assert_eq!(admin.get(&path).await.ok(), expected);
+    admin.delete(&format!("/v1/conversations/{}", ids[0])).await;
+    assert_eq!(admin.get(&path).await.error(), (404, "not_found".into(), "id".into()));
 });
 
 on_both_engines!(a_filter_given_again_counts_as_given_last, |app| async move {

@@ -35,7 +35,8 @@ const NAMES_OF_SPACE: &str = "SELECT value, owner FROM identifier WHERE org = $1
     ORDER BY value LIMIT $4";
 const IS_ORG: &str = "SELECT id FROM org WHERE id = $1";
 /// Every table that has an org. Each has an index that begins with it, but for `follower` and `trouble`, which hold little.
-const OF_ORGS: [&str; 16] = [
+const OF_ORGS: [&str; 20] = [
+    "assignment",
     "block",
     "block_change",
     "block_due",
@@ -44,11 +45,14 @@ const OF_ORGS: [&str; 16] = [
     "customer",
     "event",
     "follower",
+    "holding",
     "identifier",
     "lane",
     "membership",
     "message",
+    "network",
     "note",
+    "password",
     "record",
     "tally",
     "trouble",

@@ -31,14 +31,18 @@ pub mod migrations {
         include_str!("../migrations/sqlite/0001_records.sql"),
         include_str!("../migrations/sqlite/0002_lanes.sql"),
         include_str!("../migrations/sqlite/0003_blocks.sql"),
-        include_str!("../migrations/sqlite/0004_labels.sql"),
+        include_str!("../migrations/sqlite/0004_orders.sql"),
+        include_str!("../migrations/sqlite/0005_sign_in.sql"),
+        include_str!("../migrations/sqlite/0006_labels.sql"),
     ];
     /// For PostgreSQL.
     pub const POSTGRES: &[&str] = &[
         include_str!("../migrations/postgres/0001_records.sql"),
         include_str!("../migrations/postgres/0002_lanes.sql"),
         include_str!("../migrations/postgres/0003_blocks.sql"),
-        include_str!("../migrations/postgres/0004_labels.sql"),
+        include_str!("../migrations/postgres/0004_orders.sql"),
+        include_str!("../migrations/postgres/0005_sign_in.sql"),
+        include_str!("../migrations/postgres/0006_labels.sql"),
     ];
 }
 

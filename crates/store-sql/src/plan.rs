@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{
-    Applied, CLAIM_MS, Changes, Conflict, Hidden, Hide, NewEvent, Op, Put, Row, Space, StoreError, Verb, claim_on,
+    Applied, CLAIM_MS, Changes, Conflict, Hidden, Hide, Holding, NewEvent, Op, Put, Row, Space, StoreError, Verb,
+    claim_on,
 };
 
 use crate::block::{self, BlockChanges};
@@ -45,6 +46,29 @@ const JOIN: &str =
 const LEAVE: &str = "DELETE FROM membership WHERE org = $1 AND user_id = $2 AND team = $3";
 const ADMIT: &str = "INSERT INTO credential (hash, org, token, user_id, roles, cidr, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// Codes of the kinds in `holding` and `assignment`.
+pub(crate) const fn holder_code(kind: Kind) -> i64 {
+    match kind {
+        Kind::User => 1,
+        Kind::Team => 2,
+        _ => 3,
+    }
+}
+
+/// Networks that are remembered of a user.
+const NETWORKS: i64 = 16;
+
+const HOLD: &str = "INSERT INTO holding (org, kind, owner, roles) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (org, kind, owner) DO UPDATE SET roles = excluded.roles";
+const UNASSIGN: &str = "DELETE FROM assignment WHERE org = $1 AND kind = $2 AND owner = $3";
+const ASSIGN: &str = "INSERT INTO assignment (org, kind, owner, role_group) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (org, kind, owner, role_group) DO NOTHING";
+const SET_PASSWORD: &str = "INSERT INTO password (org, user_id, hash) VALUES ($1, $2, $3) \
+    ON CONFLICT (org, user_id) DO UPDATE SET hash = excluded.hash";
+const REMEMBER: &str = "INSERT INTO network (org, user_id, prefix, at) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (org, user_id, prefix) DO UPDATE SET at = excluded.at";
+const FORGET_NETWORKS: &str = "DELETE FROM network WHERE org = $1 AND user_id = $2 AND prefix NOT IN \
+    (SELECT n.prefix FROM network n WHERE n.org = $3 AND n.user_id = $4 ORDER BY n.at DESC, n.prefix LIMIT $5)";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
 const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) VALUES ";
 const LANE: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2";
@@ -142,10 +166,13 @@ impl Work {
         })
     }
 
-    /// Whether it lets a token in, or in no longer.
+    /// Whether it lets a token in, or in no longer, or changes what one may do.
     pub fn moves_doors(&self) -> bool {
         match &self.part {
-            Part::Changes(changes) => changes.ops.iter().any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_))),
+            Part::Changes(changes) => changes
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_) | Op::Hold(_) | Op::Join(_) | Op::Leave(_))),
             Part::Steps(_) => false,
         }
     }
@@ -421,6 +448,22 @@ impl<'a> Planner<'a> {
                 ],
             )),
             Op::Revoke(token) => self.rest.push(any(REVOKE, vec![org.into(), token.0.into()])),
+            Op::Hold(Holding { kind, owner, roles, groups }) => {
+                let key = || vec![org.into(), Value::Int(holder_code(*kind)), (*owner).into()];
+                let with = |last: Value| key().into_iter().chain([last]).collect();
+                self.rest.push(any(HOLD, with(text(roles))));
+                self.rest.push(any(UNASSIGN, key()));
+                self.rest.extend(groups.iter().map(|group| any(ASSIGN, with((*group).into()))));
+            }
+            Op::SetPassword(user, hash) => {
+                self.rest.push(any(SET_PASSWORD, vec![org.into(), user.0.into(), text(hash)]));
+            }
+            Op::Remember(user, network) => {
+                let at = self.changes.at.into();
+                self.rest.push(any(REMEMBER, vec![org.into(), user.0.into(), text(network), at]));
+                let params = vec![org.into(), user.0.into(), org.into(), user.0.into(), Value::Int(NETWORKS)];
+                self.rest.push(any(FORGET_NETWORKS, params));
+            }
             Op::Emit(event) => self.event(event, self.stamps.start())?,
         }
         Ok(())

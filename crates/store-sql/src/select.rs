@@ -133,12 +133,8 @@ fn any_page(dialect: Dialect, org: OrgId, list: &List, window: &Window) -> Query
     let sql = if dialect == Dialect::Postgres && of_customer && !list.filters.is_empty() {
         // Rows that are filtered out are looked at in the narrow index only. The others are found by their key and no more:
         // given the customer, a planner that knows nothing of the table yet may look through all that is theirs.
-        let direction = tail
-            .split(" LIMIT")
-            .next()
-            .unwrap_or_default()
-            .replace("created_at", "c.created_at")
-            .replace(", id", ", c.id");
+        let direction =
+            tail.split(" LIMIT").next().unwrap_or_default().replace(at, &format!("c.{at}")).replace(", id", ", c.id");
         format!(
             "SELECT c.{at}, c.id, c.doc FROM (SELECT created_at, id FROM conversation WHERE {}{tail}) k \
              JOIN conversation c ON c.org = $1 AND c.id = k.id{direction}",

@@ -6,19 +6,70 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs, List,
-    Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings, Trouble, Unready,
-    Verb, Version, Window,
+    Applied, Attempts, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs,
+    List, Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings, Trouble,
+    Unready, Verb, Version, Window,
 };
 use quick_cache::sync::Cache;
 
 use crate::block::{self, Counted, Far, Near, Since};
 use crate::{Columns, Cost, Dialect, Driver, Moment, Query, Step, Value, Work, select, table};
 
-const CREDENTIAL: &str = "SELECT org, token, user_id, roles, cidr, expires_at FROM credential WHERE hash = $1";
+/// The roles of a user, of their role groups and of the role groups of their teams, `$1` between them. What stands for the
+/// org and the user is put in.
+macro_rules! roles {
+    ($org:literal, $user:literal) => {
+        concat!(
+            "(SELECT string_agg(h.roles, CAST($1 AS text)) FROM (SELECT u.roles FROM holding u WHERE u.org = ",
+            $org,
+            " AND u.kind = 1 AND u.owner = ",
+            $user,
+            " UNION ALL SELECT g.roles FROM assignment a JOIN holding g ON g.org = a.org AND g.kind = 3 \
+            AND g.owner = a.role_group WHERE a.org = ",
+            $org,
+            " AND a.kind = 1 AND a.owner = ",
+            $user,
+            " UNION ALL SELECT g.roles FROM membership m JOIN assignment a ON a.org = m.org AND a.kind = 2 \
+            AND a.owner = m.team JOIN holding g ON g.org = a.org AND g.kind = 3 AND g.owner = a.role_group WHERE m.org = ",
+            $org,
+            " AND m.user_id = ",
+            $user,
+            ") h)"
+        )
+    };
+}
+
+/// What a token stands for; a session's roles are looked up along.
+macro_rules! credential {
+    ($more:literal) => {
+        concat!(
+            "SELECT k.org, k.token, k.user_id, CASE WHEN length(k.roles) > 0 THEN k.roles ELSE ",
+            roles!("k.org", "k.user_id"),
+            " END, k.cidr, k.expires_at",
+            $more
+        )
+    };
+}
+
+const CREDENTIAL: &str = credential!(" FROM credential k WHERE k.hash = $2");
 /// Both in one round trip. A customer without a turn is none of this org.
-const CREDENTIAL_AND_TURN: &str = "SELECT k.org, k.token, k.user_id, k.roles, k.cidr, k.expires_at, c.turn \
-    FROM credential k LEFT JOIN customer c ON c.org = k.org AND c.id = $1 WHERE k.hash = $2";
+const CREDENTIAL_AND_TURN: &str =
+    credential!(", c.turn FROM credential k LEFT JOIN customer c ON c.org = k.org AND c.id = $2 WHERE k.hash = $3");
+const ROLES: &str = concat!("SELECT ", roles!("$2", "$3"));
+/// What stands between role names.
+const SPACE: &str = " ";
+const PASSWORD: &str = "SELECT hash FROM password WHERE org = $1 AND user_id = $2";
+const REMEMBERED: &str = "SELECT at FROM network WHERE org = $1 AND user_id = $2 AND prefix = $3";
+const TOKENS: &str = "SELECT token FROM credential WHERE org = $1 AND user_id = $2 ORDER BY token";
+const ATTEMPTS: &str = "SELECT failures, since, last_at FROM attempt WHERE hash = $1";
+const FIRST_ATTEMPT: &str = "INSERT INTO attempt (hash, failures, since, last_at) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (hash) DO NOTHING";
+const NEXT_ATTEMPT: &str = "UPDATE attempt SET failures = $1, since = $2, last_at = $3 \
+    WHERE hash = $4 AND failures = $5 AND since = $6 AND last_at = $7";
+/// Each failure adds two rows at most, so that those which are old become fewer.
+const OLD_ATTEMPTS: &str = "DELETE FROM attempt WHERE last_at < $1 AND hash IN \
+    (SELECT o.hash FROM attempt o WHERE o.last_at < $2 ORDER BY o.last_at LIMIT 8)";
+const FORGET_ATTEMPTS: &str = "DELETE FROM attempt WHERE hash = $1";
 const HOLDER: &str = "SELECT owner FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
 const TEAMS: &str = "SELECT team FROM membership WHERE org = $1 AND user_id = $2 ORDER BY team";
 const TALLY: &str = "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally WHERE org = $1 AND name = $2";
@@ -44,8 +95,8 @@ const COMMITTED: i64 = 30_000;
 /// in another order, is never given up because of it.
 const LOCK_ALL: [&str; 3] = [
     "SET LOCAL lock_timeout = 500",
-    "LOCK TABLE block, block_change, block_due, conversation, credential, customer, event, identifier, lane, membership, \
-     message, note, org, record, tally IN ROW EXCLUSIVE MODE",
+    "LOCK TABLE assignment, attempt, block, block_change, block_due, conversation, credential, customer, event, holding, \
+     identifier, lane, membership, message, network, note, org, password, record, tally IN ROW EXCLUSIVE MODE",
     "SET LOCAL lock_timeout TO DEFAULT",
 ];
 pub(crate) const END_LEASE: &str = "DELETE FROM lease WHERE name = $1 AND holder = $2";
@@ -116,8 +167,10 @@ impl<D: Driver> SqlStore<D> {
         about: Option<CustomerId>,
     ) -> Result<Option<Entrance>, StoreError> {
         let query = match about {
-            Some(customer) => Query::bounded(CREDENTIAL_AND_TURN, vec![customer.0.into(), Value::Hash(hash)]),
-            None => Query::bounded(CREDENTIAL, vec![Value::Hash(hash)]),
+            Some(customer) => {
+                Query::bounded(CREDENTIAL_AND_TURN, vec![text(SPACE), customer.0.into(), Value::Hash(hash)])
+            }
+            None => Query::bounded(CREDENTIAL, vec![text(SPACE), Value::Hash(hash)]),
         };
         let Some(row) = self.one(query).await?.pop() else { return Ok(None) };
         let mut columns = Columns::new(row);
@@ -165,7 +218,7 @@ fn credential(columns: &mut Columns) -> Result<Credential, StoreError> {
         org: OrgId(columns.id()?),
         token: TokenId(columns.id()?),
         user: UserId(columns.id()?),
-        roles: columns.text()?,
+        roles: columns.optional_text()?.unwrap_or_default(),
         cidr: columns.optional_text()?,
         expires_at: columns.optional_int()?.map(Instant::from_millis),
     })
@@ -463,7 +516,8 @@ impl<D: Driver> Credentials for SqlStore<D> {
         let credential = match kept {
             Some((_, credential)) => credential,
             None => {
-                let Some(row) = self.one(Query::bounded(CREDENTIAL, vec![Value::Hash(hash)])).await?.pop() else {
+                let Some(row) = self.one(Query::bounded(CREDENTIAL, vec![text(SPACE), Value::Hash(hash)])).await?.pop()
+                else {
                     return Ok(None);
                 };
                 let credential = Arc::new(credential(&mut Columns::new(row))?);
@@ -485,6 +539,67 @@ impl<D: Driver> Credentials for SqlStore<D> {
 
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
         self.one(Query::bounded(ORG_NAMED, vec![Value::Text(name.to_owned())])).await?.pop().map(org).transpose()
+    }
+
+    async fn password(&self, org: OrgId, user: UserId) -> Result<Option<String>, StoreError> {
+        let query = Query::bounded(PASSWORD, vec![org.0.into(), user.0.into()]);
+        self.one(query).await?.pop().map(|row| Columns::new(row).text()).transpose()
+    }
+
+    async fn is_remembered(&self, org: OrgId, user: UserId, network: &str) -> Result<bool, StoreError> {
+        let query = Query::bounded(REMEMBERED, vec![org.0.into(), user.0.into(), text(network)]);
+        Ok(!self.one(query).await?.is_empty())
+    }
+
+    async fn roles_of(&self, org: OrgId, user: UserId) -> Result<String, StoreError> {
+        let query = Query::bounded(ROLES, vec![text(SPACE), org.0.into(), user.0.into()]);
+        let roles = self.one(query).await?.pop().map(|row| Columns::new(row).optional_text()).transpose()?;
+        Ok(roles.flatten().unwrap_or_default())
+    }
+
+    async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError> {
+        let query = Query::bounded(TOKENS, vec![org.0.into(), user.0.into()]);
+        self.one(query).await?.into_iter().map(|row| Columns::new(row).id().map(TokenId)).collect()
+    }
+
+    async fn attempts(&self, hash: [u8; 32]) -> Result<Option<Attempts>, StoreError> {
+        let Some(row) = self.one(Query::bounded(ATTEMPTS, vec![Value::Hash(hash)])).await?.pop() else {
+            return Ok(None);
+        };
+        let mut columns = Columns::new(row);
+        let (failures, since, last) = (columns.int()?, columns.int()?, columns.int()?);
+        Ok(Some(Attempts { failures, since: Instant::from_millis(since), last: Instant::from_millis(last) }))
+    }
+
+    async fn put_attempts(
+        &self,
+        hash: [u8; 32],
+        was: Option<Attempts>,
+        now: Attempts,
+        forget: Instant,
+    ) -> Result<bool, StoreError> {
+        let values = |of: Attempts| [Value::Int(of.failures), of.since.into(), of.last.into()];
+        let put = match was {
+            None => {
+                let params = [Value::Hash(hash)].into_iter().chain(values(now)).collect();
+                step(FIRST_ATTEMPT, params)
+            }
+            Some(was) => {
+                let params = values(now).into_iter().chain([Value::Hash(hash)]).chain(values(was)).collect();
+                step(NEXT_ATTEMPT, params)
+            }
+        };
+        let put = Step { must_change: true, ..put };
+        match self.run(vec![put, step(OLD_ATTEMPTS, vec![forget.into(), forget.into()])]).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict(Conflict::Busy)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn forget_attempts(&self, hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+        let forget = |hash: &[u8; 32]| step(FORGET_ATTEMPTS, vec![Value::Hash(*hash)]);
+        self.run(hashes.iter().map(forget).collect()).await
     }
 }
 

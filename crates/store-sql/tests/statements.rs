@@ -94,6 +94,13 @@ fn has_pages(kind: Kind) -> bool {
     kind == Kind::Customer || has_external_id(kind)
 }
 
+const ORDERS: [Order; 4] = [
+    Order { field: Field::CreatedAt, descending: true },
+    Order { field: Field::CreatedAt, descending: false },
+    Order { field: Field::UpdatedAt, descending: true },
+    Order { field: Field::UpdatedAt, descending: false },
+];
+
 fn id(n: u8) -> Id {
     Id::from_bytes([n; 12])
 }
@@ -194,6 +201,15 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.uneven("a", at, 10, 5).await?;
         pages_of_a_check(&store).await?;
         store.tally_and_count(org, "customers").await?;
+        store.password(org, UserId(id(1))).await?;
+        store.is_remembered(org, UserId(id(1)), "192.0.2.0/24").await?;
+        store.roles_of(org, UserId(id(1))).await?;
+        store.tokens_of(org, UserId(id(1))).await?;
+        store.attempts([0; 32]).await?;
+        let attempts = Attempts { failures: 1, since: at, last: at };
+        store.put_attempts([0; 32], None, attempts, at).await?;
+        store.put_attempts([0; 32], Some(attempts), attempts, at).await?;
+        store.forget_attempts(&[[0; 32]]).await?;
         store.forget_name(org, "gone", "x").await?;
         store.lanes(org).await?;
         let lane = LaneFacts { lane: 0, seq: 3, at, gone: 0, oldest: None, newest: None, has_gone: false };
@@ -235,11 +251,8 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                         Start::After(position),
                         Start::Before(position),
                     ] {
-                        for (field, descending) in
-                            [(Field::CreatedAt, true), (Field::CreatedAt, false), (Field::UpdatedAt, false)]
-                        {
-                            let window =
-                                Window { order: Order { field, descending }, start, limit: 3, bytes: usize::MAX };
+                        for order in ORDERS {
+                            let window = Window { order, start, limit: 3, bytes: usize::MAX };
                             store.page(org, &list, &window, Vec::new()).await?;
                             store.rows(org, &list, &window).await?;
                         }
@@ -287,6 +300,9 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                 expires_at: None,
             }),
             Op::Revoke(TokenId(id(1))),
+            Op::Hold(Holding { kind: Kind::User, owner: id(1), roles: "org".into(), groups: vec![id(2)] }),
+            Op::SetPassword(UserId(id(1)), "x".into()),
+            Op::Remember(UserId(id(1)), "192.0.2.0/24".into()),
             Op::Emit(event.clone()),
         ];
         store.apply(changes).await?;
@@ -432,6 +448,69 @@ fn no_page_by_number_walks_from_the_beginning() {
             let begins = |step: &&String| step.contains("created_at<?") || step.contains("created_at>?");
             assert_eq!(plan.iter().find(|step| step.starts_with(&on) && !begins(step)), None, "{sql}: {plan:?}");
         }
+    }
+}
+
+/// The pages of every list that can be sorted, in every order, from the beginning and onwards.
+async fn sorted_pages<const POSTGRES: bool>() -> Vec<(String, usize)> {
+    let seen = Seen::default();
+    let store = SqlStore::new(Recorder::<POSTGRES>(Arc::clone(&seen)));
+    let scopes = [Scope::Org, Scope::Customer(CustomerId(id(2))), Scope::Conversation(ConversationId(id(3)))];
+    let starts =
+        [Start::Offset(0), Start::Offset(7), Start::After(Position { at: Instant::from_millis(5), id: id(4) })];
+    for kind in [Kind::Customer, Kind::Conversation, Kind::Message] {
+        for scope in scopes.into_iter().filter(|scope| has_list(kind, *scope, &[])) {
+            for (order, start) in ORDERS.into_iter().flat_map(|order| starts.map(|start| (order, start))) {
+                let window = Window { order, start, limit: 3, bytes: usize::MAX };
+                let page = store.page(OrgId(id(9)), &List::of(kind, scope), &window, Vec::new()).await;
+                page.expect("the recorder refuses nothing");
+            }
+        }
+    }
+    seen.lock().expect("no test panics here").clone()
+}
+
+/// A list in any order follows an index.
+#[tokio::test]
+async fn sqlite_sorts_no_list() {
+    let connection = rusqlite::Connection::open_in_memory().expect("a database");
+    for migration in konverse_store_sql::migrations::SQLITE {
+        connection.execute_batch(migration).expect("a migration");
+    }
+    for (sql, values) in sorted_pages::<false>().await {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
+        let values = rusqlite::params_from_iter(vec![rusqlite::types::Null; values]);
+        let plan = explain.query_map(values, |row| row.get::<_, String>(3)).expect("a plan");
+        let plan: Vec<String> = plan.collect::<Result<_, _>>().expect("a plan");
+        assert_eq!(plan.iter().find(|step| step.contains("TEMP B-TREE")), None, "{sql}: {plan:?}");
+    }
+}
+
+/// The same on PostgreSQL, which may sort what is little: told not to, it has an index for each.
+#[tokio::test]
+async fn postgres_need_not_sort_any_list() {
+    let database = konverse_testkit::postgres::fresh_database().await;
+    let (client, connection) =
+        tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    for migration in konverse_store_sql::migrations::POSTGRES {
+        client.batch_execute(migration).await.expect("a migration");
+    }
+    let only_indexes = "SET enable_sort = off; SET enable_incremental_sort = off; SET enable_seqscan = off; \
+        SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan";
+    client.batch_execute(only_indexes).await.expect("settings");
+    for (sql, values) in sorted_pages::<true>().await {
+        client.batch_execute(&format!("PREPARE page AS {sql}")).await.expect("a statement");
+        let values = vec!["NULL"; values].join(", ");
+        let plan = client.simple_query(&format!("EXPLAIN EXECUTE page({values})")).await.expect("a plan");
+        let lines = plan.iter().filter_map(|line| match line {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        let plan: Vec<&str> = lines.collect();
+        assert!(plan.iter().any(|line| line.contains("Index")), "{plan:?}");
+        assert_eq!(plan.iter().find(|line| line.contains("Sort")), None, "{sql}: {plan:#?}");
+        client.batch_execute("DEALLOCATE page").await.expect("it was there");
     }
 }
 

@@ -105,6 +105,20 @@ pub struct Membership {
     pub team: TeamId,
 }
 
+/// What a record gives to whoever is, or is in, it: the roles and role groups of a user, the role groups of a team, the roles
+/// of a role group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The record's kind.
+    pub kind: Kind,
+    /// The record.
+    pub owner: Id,
+    /// Role names, separated by spaces.
+    pub roles: String,
+    /// Ids of role groups.
+    pub groups: Vec<Id>,
+}
+
 /// A token to let in: what it stands for and the hash it is found by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewCredential {
@@ -114,7 +128,7 @@ pub struct NewCredential {
     pub token: TokenId,
     /// The user behind it.
     pub user: UserId,
-    /// Role names, separated by spaces.
+    /// Role names, separated by spaces. Without any it is a session, which has those of its user: see [`Op::Hold`].
     pub roles: String,
     /// The only addresses it may come from.
     pub cidr: Option<String>,
@@ -149,6 +163,12 @@ pub enum Op {
     Admit(NewCredential),
     /// Lets a token in no longer.
     Revoke(TokenId),
+    /// Says what a record gives from now on, in place of what it gave before.
+    Hold(Holding),
+    /// Keeps the hash of a user's password.
+    SetPassword(UserId, String),
+    /// Remembers the network a user signed in from.
+    Remember(UserId, String),
     /// Tells of something that is no put.
     Emit(NewEvent),
 }

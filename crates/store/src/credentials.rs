@@ -27,12 +27,24 @@ pub struct Credential {
     pub token: TokenId,
     /// The user behind it.
     pub user: UserId,
-    /// Role names, separated by spaces.
+    /// Role names, separated by spaces. Of a session: those of its user, of the user's role groups and of the role groups of
+    /// their teams, as of now.
     pub roles: String,
     /// The only addresses it may come from.
     pub cidr: Option<String>,
     /// When it stops working.
     pub expires_at: Option<Instant>,
+}
+
+/// Failures to sign in, of late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// How many.
+    pub failures: i64,
+    /// When the first was.
+    pub since: Instant,
+    /// When the last was.
+    pub last: Instant,
 }
 
 /// How a customer's timeline stood at a moment within a request. Two equal versions of one customer, given by one store
@@ -74,4 +86,32 @@ pub trait Credentials: Send + Sync + 'static {
 
     /// The org of this name.
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError>;
+
+    /// The hash of a user's password.
+    async fn password(&self, org: OrgId, user: UserId) -> Result<Option<String>, StoreError>;
+
+    /// Whether a user signed in from this network before.
+    async fn is_remembered(&self, org: OrgId, user: UserId, network: &str) -> Result<bool, StoreError>;
+
+    /// The roles a session of this user has now.
+    async fn roles_of(&self, org: OrgId, user: UserId) -> Result<String, StoreError>;
+
+    /// The tokens of a user that are let in.
+    async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError>;
+
+    /// Failures to sign in, by what they are kept under.
+    async fn attempts(&self, hash: [u8; 32]) -> Result<Option<Attempts>, StoreError>;
+
+    /// Keeps failures to sign in, if they still are what they were; false when another was faster. Some that are older than
+    /// `forget` go.
+    async fn put_attempts(
+        &self,
+        hash: [u8; 32],
+        was: Option<Attempts>,
+        now: Attempts,
+        forget: Instant,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets failures to sign in.
+    async fn forget_attempts(&self, hashes: &[[u8; 32]]) -> Result<(), StoreError>;
 }

@@ -15,18 +15,22 @@ mod credentials;
 mod events;
 mod jobs;
 mod lists;
+mod position;
 mod records;
 
 use async_trait::async_trait;
 use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
-pub use changes::{Applied, CLAIM_MS, Changes, Hide, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on};
+pub use changes::{
+    Applied, CLAIM_MS, Changes, Hide, Holding, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on,
+};
 pub use checks::{Checks, Deletion, Found, FoundEvent, LaneFacts, Part, Walk, WrongBlock};
-pub use credentials::{Credential, Credentials, Entrance, Org, Version};
+pub use credentials::{Attempts, Credential, Credentials, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Rows, Scope, Start, Window};
+pub use position::{Position, PositionError};
 pub use records::{Hidden, Records, Row, Space, Surroundings};
 
 /// Why a change could not be applied; nothing of it was.

@@ -14,7 +14,9 @@ use konverse_jobs::{Job, Round, Runner, Snoozes};
 use konverse_model::{Clock, Id, Instant};
 use konverse_store::{Event, Store};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use crate::Searching;
 use crate::store::{Backend, TestClock, TestStore, seeded};
 
 /// A running konverse without a network.
@@ -30,6 +32,7 @@ pub struct TestApp {
     app: App,
     /// Other processes made so far: no two make the same ids.
     others: AtomicU64,
+    searching: Option<(Searching, TempDir)>,
 }
 
 /// Somebody with a token.
@@ -67,7 +70,39 @@ impl TestApp {
         let domain = Arc::new(Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), settings));
         let org = domain.create_org("acme").await.expect("the org is new");
         let app = App::new(Arc::clone(&domain), api);
-        Self { store, clock, domain, org, app, others: AtomicU64::new(0) }
+        Self { store, clock, domain, org, app, others: AtomicU64::new(0), searching: None }
+    }
+
+    /// The same with searches: an index of its own follows what is stored.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn with_search(self) -> Self {
+        self.with_search_and(ApiSettings::default())
+    }
+
+    /// The same with these settings of the routes.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn with_search_and(self, api: ApiSettings) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let searching = Searching::start(self.store.store(), folder.path());
+        let settings = *self.domain.settings();
+        let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(13)), settings);
+        let domain = domain.with_search(Arc::clone(&searching.index)).shared();
+        let app = App::new(Arc::clone(&domain), api);
+        Self { domain, app, searching: Some((searching, folder)), ..self }
+    }
+
+    /// The index of searches and what follows for it.
+    ///
+    /// # Panics
+    /// When the app has no searches.
+    pub fn searching(&self) -> &Searching {
+        &self.searching.as_ref().expect("an app with searches").0
     }
 
     /// An app over what is stored already, of which the first org is meant.
@@ -79,7 +114,7 @@ impl TestApp {
         let clock = Arc::new(clock);
         let domain = Domain::new(store.store(), clock.clone(), Ids::new(seeded(7)), Settings::default()).shared();
         let app = App::new(Arc::clone(&domain), ApiSettings::default());
-        Self { store, clock, domain, org, app, others: AtomicU64::new(0) }
+        Self { store, clock, domain, org, app, others: AtomicU64::new(0), searching: None }
     }
 
     /// The same data behind other settings.

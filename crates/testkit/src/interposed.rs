@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
-use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, UserId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, Events, Found, FoundEvent,
-    Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records, Row, Rows,
-    Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, Events, Found,
+    FoundEvent, Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records,
+    Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -321,6 +321,40 @@ impl Credentials for Interposed {
 
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
         self.inner.org_named(name).await
+    }
+
+    async fn password(&self, org: OrgId, user: UserId) -> Result<Option<String>, StoreError> {
+        self.inner.password(org, user).await
+    }
+
+    async fn is_remembered(&self, org: OrgId, user: UserId, network: &str) -> Result<bool, StoreError> {
+        self.inner.is_remembered(org, user, network).await
+    }
+
+    async fn roles_of(&self, org: OrgId, user: UserId) -> Result<String, StoreError> {
+        self.inner.roles_of(org, user).await
+    }
+
+    async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError> {
+        self.inner.tokens_of(org, user).await
+    }
+
+    async fn attempts(&self, hash: [u8; 32]) -> Result<Option<Attempts>, StoreError> {
+        self.inner.attempts(hash).await
+    }
+
+    async fn put_attempts(
+        &self,
+        hash: [u8; 32],
+        was: Option<Attempts>,
+        now: Attempts,
+        forget: Instant,
+    ) -> Result<bool, StoreError> {
+        self.inner.put_attempts(hash, was, now, forget).await
+    }
+
+    async fn forget_attempts(&self, hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+        self.inner.forget_attempts(hashes).await
     }
 }
 

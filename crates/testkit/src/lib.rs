@@ -5,11 +5,13 @@ mod interposed;
 mod place;
 pub mod postgres;
 pub mod probe;
+mod searching;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
 pub use interposed::Interposed;
 pub use place::{Place, Record};
+pub use searching::Searching;
 pub use store::{Backend, TestClock, TestStore, seeded};
 
 /// Makes two tests of one story, one on each engine.

@@ -2,14 +2,15 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use konverse_domain::ConversationEdit;
 use konverse_domain::permissions::{
-    CreateConversations, DeleteConversations, ReadConversations, UntagConversations, UpdateConversations,
+    CreateConversations, DeleteConversations, ReadAttachments, ReadConversations, UntagConversations,
+    UpdateConversations,
 };
+use konverse_domain::{ConversationEdit, ConversationQuery};
 use konverse_model::input::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, TAG_NAMES,
 };
-use konverse_model::resource::ConversationAttributes;
+use konverse_model::resource::{AttachmentAttributes, ConversationAttributes};
 use konverse_model::{ConversationId, CustomerId, FieldError, Instant};
 
 use crate::App;
@@ -32,7 +33,9 @@ async fn list_of_customer(
         paging.repeat("fromDate", &text);
         at
     });
-    let page = app.domain().list_customer_conversations(&auth, customer, from_date, paging.request()).await?;
+    let sort = paging.sort(&query)?;
+    let asked = ConversationQuery { from_date, sort };
+    let page = app.domain().list_customer_conversations(&auth, customer, asked, paging.request()).await?;
     Ok(paging.answer(page))
 }
 
@@ -48,21 +51,9 @@ async fn create_for_customer(
 
 async fn list(Caller(auth): Caller<ReadConversations>, State(app): State<App>, query: Query) -> Answered {
     let mut paging = Paging::of(&query, MOST)?;
-    let descending = descending(&query, &mut paging)?;
-    let page = app.domain().list_conversations(&auth, descending, paging.request()).await?;
+    let sort = paging.sort(&query)?;
+    let page = app.domain().list_conversations(&auth, sort, paging.request()).await?;
     Ok(paging.answer(page))
-}
-
-/// `sort=desc` or `sort=-createdAt` reverses a list that is oldest first.
-pub(super) fn descending(query: &Query, paging: &mut Paging) -> Result<bool, ApiError> {
-    let Some(sort) = query.get("sort") else { return Ok(false) };
-    let descending = match sort.as_str() {
-        "asc" | "createdAt" => false,
-        "desc" | "-createdAt" => true,
-        _ => return Err(ApiError::parameter("sort", "must be asc, desc, createdAt or -createdAt")),
-    };
-    paging.repeat("sort", &sort);
-    Ok(descending)
 }
 
 async fn create(Caller(auth): Caller<CreateConversations>, State(app): State<App>, body: JsonBody) -> Answered {
@@ -139,6 +130,16 @@ async fn delete(
     Ok(answer::nothing())
 }
 
+async fn attachments(
+    Caller(auth): Caller<ReadAttachments>,
+    State(app): State<App>,
+    PathId(id): PathId<ConversationId>,
+    query: Query,
+) -> Answered {
+    let paging = Paging::of_whole(&query, MOST)?;
+    Ok(paging.answer_whole(app.domain().conversation_attachments(&auth, id, paging.request()).await?))
+}
+
 async fn add_tags(
     Caller(auth): Caller<UpdateConversations>,
     State(app): State<App>,
@@ -168,7 +169,8 @@ pub(super) fn operations() -> Vec<Operation> {
             "A customer's conversations, newest first",
             list_of_customer,
         )
-        .param("fromDate", "string", "Only conversations changed at or after this moment")
+        .param("fromDate", "string", "Only conversations changed at or after this moment.")
+        .sorted()
         .of_timeline()
         .roles::<ReadConversations>()
         .answers_list::<Shown>(),
@@ -182,7 +184,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .body(&CONVERSATION_CREATE_FOR_CUSTOMER)
         .answers_one::<Shown>(),
         Operation::get("/v1/conversations", "list-conversations", "The org's conversations", list)
-            .param("sort", "string", "asc (default) or desc, by creation; createdAt and -createdAt say the same")
+            .sorted()
             .roles::<ReadConversations>()
             .answers_list::<Shown>(),
         Operation::post("/v1/conversations", "create-conversation", "Creates a conversation", create)
@@ -225,6 +227,14 @@ pub(super) fn operations() -> Vec<Operation> {
         .answers_one::<Shown>(),
         Operation::delete("/v1/conversations/{id}", "delete-conversation", "Deletes a conversation", delete)
             .roles::<DeleteConversations>(),
+        Operation::get(
+            "/v1/conversations/{id}/attachments",
+            "list-conversation-attachments",
+            "The attachments of a conversation's messages; none are kept yet",
+            attachments,
+        )
+        .roles::<ReadAttachments>()
+        .answers_whole_list::<AttachmentAttributes>(),
         Operation::post("/v1/conversations/{id}/tags", "add-conversation-tags", "Adds tags by id or name", add_tags)
             .roles::<UpdateConversations>()
             .body(&TAG_NAMES)

@@ -8,6 +8,7 @@ use konverse_model::input::{
     Shape, TAG_CREATE, TAG_UPDATE, TEAM_CREATE, TagCreate, TagUpdate, TeamCreate, USER_CREATE, UserCreate,
 };
 use konverse_model::resource::{TagAttributes, TeamAttributes, UserAttributes};
+use serde_json::json;
 
 use crate::App;
 use crate::answer;
@@ -100,10 +101,12 @@ async fn teams_of_user(
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         listed::<UserAttributes>("/v1/users", "list-users", "The org's users; machine users are among them")
-            .param("userType", "string", "Only users of this type: user, machine, limited or hourly")
-            .param("email", "string", "Only the user with this address")
-            .param("deleted", "boolean", "Only deactivated users")
-            .param("pending", "boolean", "Only invited users who have not signed in"),
+            .details("Filters do not combine: of those given, the first in this list counts.")
+            .param("email", "string", "Only the user with this address.")
+            .param("userType", "string", "Only users of this type.")
+            .limit("enum", json!(["user", "machine", "limited", "hourly"]))
+            .param("deleted", "boolean", "Only deactivated users.")
+            .param("pending", "boolean", "Only invited users who have not signed in."),
         created::<UserAttributes>("/v1/users", "create-user", "Creates a user"),
         Operation::get("/v1/users/current", "read-current-user", "The user behind the token", current_user)
             .answers_one::<UserAttributes>(),
@@ -113,6 +116,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A user; several, as a list, when ids are joined by commas",
         ),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
+            .most(MOST_OF_DIRECTORY)
             .roles::<ReadTeams>()
             .answers_whole_list::<TeamAttributes>(),
         listed::<TeamAttributes>("/v1/teams", "list-teams", "The org's teams"),

@@ -7,7 +7,6 @@ use konverse_model::input::{MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLA
 use konverse_model::resource::MessageAttributes;
 use konverse_model::{ConversationId, CustomerId, FieldError, MessageId};
 
-use super::conversations::descending;
 use crate::App;
 use crate::answer::{self, Json};
 use crate::error::ApiError;
@@ -19,8 +18,8 @@ type Answered = Result<Json, ApiError>;
 
 async fn list(Caller(auth): Caller<ReadMessages>, State(app): State<App>, query: Query) -> Answered {
     let mut paging = Paging::of(&query, MOST)?;
-    let descending = descending(&query, &mut paging)?;
-    let page = app.domain().list_messages(&auth, descending, paging.request()).await?;
+    let sort = paging.sort(&query)?;
+    let page = app.domain().list_messages(&auth, sort, paging.request()).await?;
     Ok(paging.answer(page))
 }
 
@@ -30,8 +29,9 @@ async fn list_of_conversation(
     PathId(id): PathId<ConversationId>,
     query: Query,
 ) -> Answered {
-    let paging = Paging::of(&query, MOST)?;
-    let page = app.domain().list_conversation_messages(&auth, id, paging.request()).await?;
+    let mut paging = Paging::of(&query, MOST)?;
+    let sort = paging.sort(&query)?;
+    let page = app.domain().list_conversation_messages(&auth, id, sort, paging.request()).await?;
     Ok(paging.answer(page))
 }
 
@@ -41,8 +41,9 @@ async fn list_of_customer(
     PathId(id): PathId<CustomerId>,
     query: Query,
 ) -> Answered {
-    let paging = Paging::of(&query, MOST)?;
-    let page = app.domain().list_customer_messages(&auth, id, paging.request()).await?;
+    let mut paging = Paging::of(&query, MOST)?;
+    let sort = paging.sort(&query)?;
+    let page = app.domain().list_customer_messages(&auth, id, sort, paging.request()).await?;
     Ok(paging.answer(page))
 }
 
@@ -117,7 +118,7 @@ pub(super) fn operations() -> Vec<Operation> {
     type Shown = MessageAttributes;
     vec![
         Operation::get("/v1/messages", "list-messages", "The org's messages", list)
-            .param("sort", "string", "asc (default) or desc, by creation; createdAt and -createdAt say the same")
+            .sorted()
             .roles::<ReadMessages>()
             .answers_list::<Shown>(),
         Operation::post("/v1/messages", "create-message", "Records a message in a conversation", create)
@@ -130,6 +131,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A conversation's messages, oldest first",
             list_of_conversation,
         )
+        .sorted()
         .roles::<ReadMessages>()
         .answers_list::<Shown>(),
         Operation::post(
@@ -147,6 +149,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A customer's messages, oldest first",
             list_of_customer,
         )
+        .sorted()
         .of_timeline()
         .roles::<ReadMessages>()
         .answers_list::<Shown>(),

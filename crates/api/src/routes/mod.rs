@@ -8,6 +8,7 @@ mod messages;
 mod notes;
 mod orgs;
 mod published;
+mod search;
 mod service;
 mod settings;
 mod tokens;
@@ -28,6 +29,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         orgs::operations(),
         klasses::operations(),
         tokens::operations(),
+        search::operations(),
         published::operations(),
         service::operations(),
     ]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use konverse_domain::permissions::{Anyone, ReadConversations};
-use konverse_domain::{DomainError, Settings};
+use konverse_domain::{ConversationQuery, DomainError, Settings};
 use konverse_model::input::{OPERATION_INPUT, OperationParameters};
 use konverse_model::{CustomerId, FieldError, Instant};
 use serde_json::value::RawValue;
@@ -70,8 +70,9 @@ async fn run(
     if let Some(text) = from_date.0.as_deref().filter(|_| from.is_some()) {
         paging.repeat("fromDate", text);
     }
+    let query = ConversationQuery { from_date: from, sort: None };
     let request = paging.request_into(b"[".to_vec());
-    let listed = app.domain().list_customer_conversations(&auth, customer, from, request).await;
+    let listed = app.domain().list_customer_conversations(&auth, customer, query, request).await;
     let mut rows = listed.map_err(in_body)?;
     rows.buffer.push(b']');
     let data = projected(&operation["output"]["properties"]["data"]["items"], &rows.buffer, app.domain().settings())?;
@@ -139,6 +140,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Runs a published operation with its literal input and output",
             run,
         )
+        .path_param("key", "The operation's key.", "^get-conversations-by-customer$")
         .status(200)
         .roles::<ReadConversations>()
         .body(&OPERATION_INPUT)

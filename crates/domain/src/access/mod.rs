@@ -5,7 +5,10 @@
 
 mod authenticate;
 mod orgs;
+mod password;
 pub mod permissions;
+mod sign_in;
+mod throttle;
 mod tokens;
 
 use std::marker::PhantomData;
@@ -17,6 +20,9 @@ use crate::DomainError;
 
 pub use authenticate::Access;
 pub(crate) use authenticate::TokenUses;
+pub(crate) use password::Passwords;
+pub use sign_in::{Session, SignIn};
+pub(crate) use sign_in::{held, put_password};
 pub use tokens::{MintedToken, NewToken};
 
 /// Who is acting.

@@ -41,6 +41,8 @@ permissions! {
     CreateMessages: ["org.permission.message.create", "org.user.message.write"];
     /// Changing messages.
     UpdateMessages: ["org.permission.message.update", "org.user.message.write"];
+    /// Reading attachments.
+    ReadAttachments: ["org.permission.attachment.read", "org.user.attachment.read"];
     /// Reading notes.
     ReadNotes: ["org.permission.note.read", "org.user.note.read"];
     /// Creating notes.
@@ -63,6 +65,9 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Searching, whatever is searched for.
+    Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
+        "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
     /// Changing tags; the legacy role is by pattern.
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.

@@ -16,7 +16,7 @@ use crate::unit::Draft;
 use crate::{Authorized, Domain, DomainError};
 
 /// Characters of a token that are shown later to tell it from others.
-const SHOWN: usize = 6;
+pub(super) const SHOWN: usize = 6;
 
 /// A token to make.
 #[derive(Clone, Debug)]
@@ -29,6 +29,15 @@ pub struct NewToken {
     pub expires_at: Option<Instant>,
     /// The only addresses it may be used from.
     pub cidr: Option<ipnet::IpNet>,
+}
+
+/// What a token says of itself, to whoever takes it apart.
+pub(super) struct Claims<'a> {
+    pub(super) token: TokenId,
+    pub(super) user: UserId,
+    pub(super) user_type: &'static str,
+    pub(super) roles: &'a [String],
+    pub(super) expires_at: Option<Instant>,
 }
 
 /// A token that was made. Its secret is here and nowhere else.
@@ -53,7 +62,8 @@ impl Domain {
         let now = self.now();
         let (token, user) = (TokenId(self.new_id()), UserId(self.new_id()));
         let roles: Vec<String> = new.roles.iter().map(|role| role.name().to_owned()).collect();
-        let secret = self.mint(org, token, user, &roles, new.expires_at, now);
+        let claims = Claims { token, user, user_type: "machine", roles: &roles, expires_at: new.expires_at };
+        let secret = self.mint(org, &claims, now);
         let cidr = new.cidr.map(|cidr| cidr.trunc().to_string());
 
         let mut changes = Changes::new(org.id, now);
@@ -71,6 +81,10 @@ impl Domain {
             password: PasswordPolicy::default(),
             roles: roles.clone(),
             role_groups: Vec::new(),
+            pending: false,
+            first_login_at: None,
+            most_recent_login_at: None,
+            deleted_at: None,
             created_at: now,
             updated_at: now,
             modified_at: now,
@@ -85,6 +99,7 @@ impl Domain {
             ip_address: None,
             user_agent: None,
             roles: roles.clone(),
+            session: false,
             cidr: cidr.clone(),
             expires_at: new.expires_at,
             revoked: false,
@@ -109,17 +124,10 @@ impl Domain {
 
     /// A token in the form of a JWT, as the vendor's are. Nothing ever reads it: its last part is random, and the whole
     /// is looked up by its hash.
-    fn mint(
-        &self,
-        org: &Org,
-        token: TokenId,
-        user: UserId,
-        roles: &[String],
-        expires_at: Option<Instant>,
-        now: Instant,
-    ) -> String {
+    pub(super) fn mint(&self, org: &Org, claims: &Claims<'_>, now: Instant) -> String {
+        let Claims { token, user, user_type, roles, expires_at } = *claims;
         let mut claims = json!({
-            "id": token, "user": user, "org": org.id, "orgName": org.name, "userType": "machine",
+            "id": token, "user": user, "org": org.id, "orgName": org.name, "userType": user_type,
             "roles": roles, "iat": now.millis() / 1000,
         });
         if let Some(at) = expires_at {

@@ -213,7 +213,7 @@ fn compare_credential(
     };
     let expected = NewCredential {
         user: user.unwrap_or(kept.user),
-        roles: said.roles.join(" "),
+        roles: if said.session { String::new() } else { said.roles.join(" ") },
         cidr: said.cidr.clone(),
         expires_at: said.expires_at,
         ..kept.clone()

@@ -11,7 +11,7 @@ use konverse_model::resource::Conversation;
 use konverse_model::{ConversationId, CustomerId, Id, Kind};
 use konverse_store::{Hidden, Hide};
 
-use crate::access::permissions::ReadConversations;
+use crate::access::permissions::{ReadAttachments, ReadConversations};
 use crate::timeline::Timeline;
 use crate::{Authorized, Domain, DomainError, ListRequest, WholePage};
 
@@ -54,6 +54,18 @@ impl Domain {
     ) -> Result<WholePage, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
         self.page_of(auth.org(), Kind::Conversation, &ids, "id", request).await
+    }
+
+    /// The attachments of a conversation's messages. Messages name theirs by id alone and nothing else is known of any, so
+    /// there are none to list.
+    pub async fn conversation_attachments(
+        &self,
+        auth: &Authorized<ReadAttachments>,
+        id: ConversationId,
+        request: ListRequest,
+    ) -> Result<WholePage, DomainError> {
+        self.row(auth.org(), Kind::Conversation, id.0).await?;
+        self.page_of(auth.org(), Kind::Attachment, &[], "pageSize", request).await
     }
 
     /// The conversation with this external id, as text.

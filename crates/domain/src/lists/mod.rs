@@ -57,20 +57,30 @@ pub struct CustomerQuery {
     pub sort: Option<Order>,
 }
 
+/// The conditions and order of `GET /v1/customers/{id}/conversations`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConversationQuery {
+    /// Leaves out those not changed since.
+    pub from_date: Option<Instant>,
+    /// The order; creation, by default newest first, when none is asked.
+    pub sort: Option<Order>,
+}
+
 const OLDEST_FIRST: Order = Order { field: Field::CreatedAt, descending: false };
 
 impl Domain {
-    /// A customer's conversations: the main job. `from_date` leaves out those not changed since.
+    /// A customer's conversations: the main job.
     pub async fn list_customer_conversations(
         &self,
         auth: &Authorized<ReadConversations>,
         customer: CustomerId,
-        from_date: Option<Instant>,
+        query: ConversationQuery,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { field: Field::CreatedAt, descending: self.settings.newest_first };
+        let newest_first = Order { field: Field::CreatedAt, descending: self.settings.newest_first };
+        let order = query.sort.unwrap_or(newest_first);
         let mut list = List::of(Kind::Conversation, Scope::Customer(customer));
-        if let Some(at) = from_date {
+        if let Some(at) = query.from_date {
             list = list.with(Filter::From(self.settings.from_date, at));
         }
         let page = self.page(auth.org(), &list, order, request).await?;
@@ -81,14 +91,14 @@ impl Domain {
         Ok(page)
     }
 
-    /// The org's conversations by creation.
+    /// The org's conversations, oldest first unless another order is asked.
     pub async fn list_conversations(
         &self,
         auth: &Authorized<ReadConversations>,
-        descending: bool,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { descending, ..OLDEST_FIRST };
+        let order = sort.unwrap_or(OLDEST_FIRST);
         self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
     }
 
@@ -111,37 +121,41 @@ impl Domain {
         Ok((page, total))
     }
 
-    /// The org's messages by creation.
+    /// The org's messages, oldest first unless another order is asked.
     pub async fn list_messages(
         &self,
         auth: &Authorized<ReadMessages>,
-        descending: bool,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        let order = Order { descending, ..OLDEST_FIRST };
+        let order = sort.unwrap_or(OLDEST_FIRST);
         self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
     }
 
-    /// A conversation's messages, oldest first.
+    /// A conversation's messages, oldest first unless another order is asked.
     pub async fn list_conversation_messages(
         &self,
         auth: &Authorized<ReadMessages>,
         id: ConversationId,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), OLDEST_FIRST, request).await
+        let order = sort.unwrap_or(OLDEST_FIRST);
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
     }
 
-    /// A customer's messages, oldest first.
+    /// A customer's messages, oldest first unless another order is asked.
     pub async fn list_customer_messages(
         &self,
         auth: &Authorized<ReadMessages>,
         id: CustomerId,
+        sort: Option<Order>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), OLDEST_FIRST, request).await
+        let order = sort.unwrap_or(OLDEST_FIRST);
+        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
     }
 
     /// The org's notes by creation.

@@ -24,8 +24,8 @@ pub use settings::{
     SlaAttributes, SlaVersion, SlaVersionAttributes,
 };
 pub use small::{
-    Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token, TokenAttributes, User,
-    UserAttributes, UserType,
+    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token,
+    TokenAttributes, User, UserAttributes, UserType,
 };
 
 /// A free-form JSON object.

@@ -54,6 +54,22 @@ impl Attributes for NoteAttributes {
     }
 }
 
+/// An attachment's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "AttachmentAttributes")]
+pub struct AttachmentAttributes {
+    /// Its file's name.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its bytes.
+    pub content_length: u64,
+    /// Whether what it held was taken away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub redacted: bool,
+}
+
 /// What kind of user: a person, or the one behind a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -82,7 +98,7 @@ impl UserType {
     }
 }
 
-/// A user's password rules; konverse has no passwords, so nothing is ever allowed, asked for or changed.
+/// A user's password rules. The password itself, and its hash, are in no record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
@@ -128,6 +144,18 @@ pub struct UserAttributes {
     pub roles: Vec<String>,
     /// Permission-set ids.
     pub role_groups: Vec<crate::Id>,
+    /// Whether they were invited and have not signed in yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pending: bool,
+    /// When they first signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_login_at: Option<Instant>,
+    /// When they last signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_recent_login_at: Option<Instant>,
+    /// When they were deactivated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Instant>,
     /// When they came to be.
     pub created_at: Instant,
     /// When anything about them last changed.
@@ -219,8 +247,11 @@ pub struct TokenAttributes {
     pub ip_address: Option<String>,
     /// The program it was last used by.
     pub user_agent: Option<String>,
-    /// Role names, fixed at creation.
+    /// Role names, fixed at creation. Of a session: those its user had when it was opened; it always has those they have.
     pub roles: Vec<String>,
+    /// Whether it was opened by signing in.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub session: bool,
     /// The only addresses it may be used from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr: Option<String>,

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::Heads;
+
 /// The number of the last event seen, in every lane. Its text is opaque: it may be kept and handed back, nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position(BTreeMap<u8, i64>);
@@ -32,11 +34,30 @@ impl Position {
         self.0.iter().map(|(lane, seq)| (*lane, *seq))
     }
 
+    /// Whether all that lies before `other` lies before this.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.lanes().all(|(lane, seq)| self.of(lane) >= seq)
+    }
+
+    /// Goes on to where `other` is, in every lane where that is further.
+    pub fn advance_to(&mut self, other: &Self) {
+        for (lane, seq) in other.lanes() {
+            self.set(lane, seq.max(self.of(lane)));
+        }
+    }
+
     /// Notes how far a lane was seen.
     pub fn set(&mut self, lane: u8, seq: i64) {
         if seq > 0 {
             self.0.insert(lane, seq);
         }
+    }
+}
+
+/// After all there is, as the lanes stand.
+impl FromIterator<Heads> for Position {
+    fn from_iter<I: IntoIterator<Item = Heads>>(heads: I) -> Self {
+        heads.into_iter().map(|head| (head.lane, head.newest)).collect()
     }
 }
 
