@@ -196,6 +196,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.enter([0; 32], None).await?;
         store.described(org).await?;
         store.orgs().await?;
+        store.org(org).await?;
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;
         store.uneven("a", at, 10, 5).await?;

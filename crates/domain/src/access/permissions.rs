@@ -79,6 +79,38 @@ permissions! {
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.
     DeleteTags: ["org.permission.tag.delete", "org.user.tag.delete"];
+    /// Reading companies.
+    ReadCompanies: ["org.permission.company.read", "org.user.company.read"];
+    /// Creating companies.
+    CreateCompanies: ["org.permission.company.create", "org.user.company.write"];
+    /// Changing companies.
+    UpdateCompanies: ["org.permission.company.update", "org.user.company.write"];
+    /// Reading shortcuts; the contract names the roles for the list, the others are by pattern.
+    ReadShortcuts: ["org.permission.shortcut.read", "org.user.shortcut.read"];
+    /// Creating shortcuts.
+    CreateShortcuts: ["org.permission.shortcut.create", "org.user.shortcut.write"];
+    /// Changing shortcuts.
+    UpdateShortcuts: ["org.permission.shortcut.update", "org.user.shortcut.write"];
+    /// Deleting shortcuts.
+    DeleteShortcuts: ["org.permission.shortcut.delete", "org.user.shortcut.delete"];
+    /// Reading brands.
+    ReadBrands: ["org.permission.brand.read", "org.user.brand.read", "org.admin.brand.read"];
+    /// Creating brands.
+    CreateBrands: ["org.permission.brand.create", "org.admin.brand.write"];
+    /// Changing brands.
+    UpdateBrands: ["org.permission.brand.update", "org.admin.brand.write"];
+    /// Reading SLAs.
+    ReadSlas: ["org.permission.sla.read", "org.user.sla.read"];
+    /// Reading queues; the roles are by pattern.
+    ReadQueues: ["org.permission.queue.read", "org.user.queue.read"];
+    /// Reading the org's own record: "admin", says the contract.
+    ReadOrgs: ["org.permission.org.read", "org.admin"];
+    /// Reading klasses.
+    ReadKlasses: ["org.permission.klass.read", "org.user.klass.read", "org.admin.klass.read"];
+    /// Listing the custom objects of a klass: the documentation lists the klass's roles, users expect the objects'.
+    ListKobjects: ["org.permission.klass.read", "org.permission.kobject.read", "org.user.klass.read", "org.admin.klass.read", "org.user.kobject.read"];
+    /// Reading a custom object.
+    ReadKobjects: ["org.permission.kobject.read", "org.user.kobject.read"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.

@@ -1,7 +1,7 @@
 //! The use cases of the directory, the same for every kind.
 
-use konverse_model::{CursorError, Document, Id, Kind, Patch};
-use konverse_store::{Changes, Field, Filter, Hidden, List, Order, Row, Scope, Space};
+use konverse_model::{CursorError, Document, Id, Kind, OrgId, Patch};
+use konverse_store::{Changes, Field, Filter, Hidden, List, Op, Order, Row, Scope, Space};
 
 use super::References;
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Name, Only};
@@ -191,9 +191,15 @@ impl<'a> Desk<'a> {
         draft.finish(author, self.changes)
     }
 
-    /// Names the clash when a name is taken.
+    /// Names the clash when a name is taken, unless this change takes it away.
     async fn check_name(&self, name: &Name) -> Result<(), DomainError> {
-        match self.domain.store.holders(self.org, &[(name.space, name.value.clone())]).await?.pop().flatten() {
+        let holder = self.domain.store.holders(self.org, &[(name.space, name.value.clone())]).await?.pop().flatten();
+        let gives_back = |holder: &Id| {
+            self.changes.ops.iter().any(
+                |op| matches!(op, Op::Release(space, value, by) if (*space, value, by) == (name.space, &name.value, holder)),
+            )
+        };
+        match holder.filter(|holder| !gives_back(holder)) {
             Some(holder) => Err(DomainError::conflict(name.pointer, format!("is already used by {holder}"))),
             None => Ok(()),
         }
