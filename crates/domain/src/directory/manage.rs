@@ -1,6 +1,6 @@
 //! The use cases of the directory, the same for every kind.
 
-use konverse_model::{CursorError, Document, Id, Kind, OrgId, Patch};
+use konverse_model::{CursorError, Document, Id, Kind, Patch};
 use konverse_store::{Changes, Field, Filter, Hidden, List, Op, Order, Row, Scope, Space};
 
 use super::References;
