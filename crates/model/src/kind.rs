@@ -51,6 +51,8 @@ kinds! {
     Tag = "tag", "/v1/tags", "Tag";
     /// An access token.
     Token = "auth_token", "/v1/auth/tokens", "Token";
+    /// A role group: roles under one name.
+    RoleGroup = "role_group", "/v1/role-groups", "Role group";
     /// A company; referred to only.
     Company = "company", "/v1/companies", "Company";
     /// A queue; referred to only.

@@ -100,11 +100,13 @@ pub enum Space {
     TeamExternalId,
     /// A tag's name, in lower case.
     TagName,
+    /// A role group's name, in lower case.
+    RoleGroupName,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CustomerEmail,
         Self::CustomerPhone,
         Self::CustomerWhatsapp,
@@ -114,6 +116,7 @@ impl Space {
         Self::TeamName,
         Self::TeamExternalId,
         Self::TagName,
+        Self::RoleGroupName,
     ];
 
     /// The word stored.
@@ -128,6 +131,7 @@ impl Space {
             Self::TeamName => "team.name",
             Self::TeamExternalId => "team.externalId",
             Self::TagName => "tag.name",
+            Self::RoleGroupName => "role_group.name",
         }
     }
 
@@ -143,6 +147,7 @@ impl Space {
             Self::UserEmail => Kind::User,
             Self::TeamName | Self::TeamExternalId => Kind::Team,
             Self::TagName => Kind::Tag,
+            Self::RoleGroupName => Kind::RoleGroup,
         }
     }
 }

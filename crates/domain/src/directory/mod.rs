@@ -4,6 +4,7 @@
 pub(crate) mod entry;
 mod manage;
 mod references;
+mod role_groups;
 mod tags;
 mod teams;
 mod users;
@@ -17,10 +18,11 @@ pub(crate) use manage::names_of_row;
 pub(crate) use references::{Author, References};
 pub use tags::TagFilter;
 pub(crate) use tags::is_tag_name;
+pub use teams::Membership;
 pub use users::UserFilter;
 
 /// Every kind of the directory, in the order `check` looks at them.
-pub(crate) const KINDS: [Kind; 3] = [Kind::User, Kind::Team, Kind::Tag];
+pub(crate) const KINDS: [Kind; 4] = [Kind::User, Kind::Team, Kind::Tag, Kind::RoleGroup];
 
 /// Runs an expression with the attributes of a kind of the directory as a type.
 macro_rules! of_kind {
@@ -36,6 +38,10 @@ macro_rules! of_kind {
             }
             konverse_model::Kind::Tag => {
                 type $attributes = konverse_model::resource::TagAttributes;
+                $run
+            }
+            konverse_model::Kind::RoleGroup => {
+                type $attributes = konverse_model::resource::RoleGroupAttributes;
                 $run
             }
             _ => $other,

@@ -1,8 +1,8 @@
 //! A record being changed: as it was read, and as it shall be.
 
 use konverse_model::resource::{
-    ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes, TagAttributes,
-    TeamAttributes, TokenAttributes, UserAttributes,
+    ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes,
+    RoleGroupAttributes, TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
 };
 use konverse_model::{Attributes, CustomerId, Document, Id, Instant, Kind, RENDERER, Rel, Rendered, UserId};
 use konverse_store::{Applied, Changes, Hidden, NewEvent, Op, Put, Row, Verb};
@@ -79,9 +79,10 @@ tracked! {
         |_| None, |_| None;
     NoteAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |a| a.external_id.as_ref(),
         |_| None, |_| None;
-    UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |a| Some(a.user_type.name());
+    UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |a| Some(a.label());
     TeamAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     TagAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    RoleGroupAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
 }
 

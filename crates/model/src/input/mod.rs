@@ -11,7 +11,8 @@ pub(crate) use shape::escaped;
 
 pub use bodies::{
     ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate,
-    NoteUpdate, OperationInput, OperationParameters, TagCreate, TagUpdate, TeamCreate, UserCreate,
+    NoteUpdate, OperationInput, OperationParameters, OwnUserUpdate, RoleGroupBody, SignInBody, TagCreate, TagUpdate,
+    TeamCreate, TeamMembers, TeamUpdate, UserCreate, UserUpdate,
 };
 pub use parts::{
     Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue,
@@ -21,6 +22,7 @@ pub use parts::{
 pub use shape::{
     CONVERSATION_CREATE, CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE,
     CUSTOMER_IMPORT, CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE,
-    NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, Shape, TAG_CREATE,
-    TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE, TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
+    NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, OWN_USER_UPDATE,
+    ROLE_GROUP_CREATE, ROLE_GROUP_UPDATE, SIGN_IN, Shape, TAG_CREATE, TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE,
+    TEAM_IMPORT, TEAM_MEMBERS, TEAM_REPLACE, TEAM_UPDATE, USER_CREATE, USER_IMPORT, USER_UPDATE, Unread,
 };

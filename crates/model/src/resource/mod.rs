@@ -17,8 +17,8 @@ pub use customer::{
 };
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
 pub use small::{
-    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token,
-    TokenAttributes, User, UserAttributes, UserType,
+    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, RoleGroup, RoleGroupAttributes, Tag, TagAttributes,
+    Team, TeamAttributes, Token, TokenAttributes, User, UserAttributes, UserType,
 };
 
 /// A free-form JSON object.
