@@ -116,7 +116,9 @@ mod tests {
         ] {
             assert_eq!(origin(text).as_deref(), Ok(origin_), "{text}");
         }
-        for text in ["*", "null", "", "desk.example.com", "https://*.example.com", "ftp://x", "https://x/y", "https://a@b"] {
+        for text in
+            ["*", "null", "", "desk.example.com", "https://*.example.com", "ftp://x", "https://x/y", "https://a@b"]
+        {
             assert!(origin(text).is_err(), "{text}");
         }
     }
