@@ -48,7 +48,7 @@ pub(crate) trait Changed: Served + Changeable<Update: JsonSchema + DeserializeOw
 }
 
 pub(crate) fn listed<K: Served>(path: &'static str, key: &'static str, summary: &'static str) -> Operation {
-    Operation::get(path, key, summary, list::<K>).roles::<K::MayRead>().answers_list::<K>()
+    Operation::get(path, key, summary, list::<K>).most(K::MOST).roles::<K::MayRead>().answers_list::<K>()
 }
 
 pub(crate) fn read<K: Served>(path: &'static str, key: &'static str, summary: &'static str) -> Operation {
@@ -57,7 +57,10 @@ pub(crate) fn read<K: Served>(path: &'static str, key: &'static str, summary: &'
 
 /// The same, for a path that may name several.
 pub(crate) fn read_several<K: Served>(path: &'static str, key: &'static str, summary: &'static str) -> Operation {
-    Operation::get(path, key, summary, read_one_or_several::<K>).roles::<K::MayRead>().answers_one_or_several::<K>()
+    Operation::get(path, key, summary, read_one_or_several::<K>)
+        .most(K::MOST)
+        .roles::<K::MayRead>()
+        .answers_one_or_several::<K>()
 }
 
 pub(crate) fn created<K: Made>(path: &'static str, key: &'static str, summary: &'static str) -> Operation {

@@ -9,11 +9,11 @@ use konverse_model::FieldError;
 use serde_json::{Value, json};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $code:ident = $name:literal, $status:literal, $title:literal;)*) => {
+    ($(#[doc = $doc:literal] $code:ident = $name:literal, $status:literal, $title:literal;)*) => {
         /// A code of the one table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
-            $($(#[$doc])* $code,)*
+            $(#[doc = $doc] $code,)*
         }
 
         /// Every code.
@@ -28,6 +28,11 @@ macro_rules! codes {
             /// The HTTP status that goes with it.
             pub const fn status(self) -> u16 {
                 match self { $(Code::$code => $status,)* }
+            }
+
+            /// When it is answered, in a sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Code::$code => $doc.trim_ascii(),)* }
             }
 
             /// A few words for people.
@@ -76,6 +81,7 @@ pub(crate) struct ApiError {
 pub(crate) enum Source<'a> {
     Pointer(&'a str),
     Parameter(&'a str),
+    Header(&'a str),
     Nowhere,
 }
 
@@ -86,6 +92,7 @@ fn entry(code: Code, status: u16, message: &str, source: Source<'_>) -> Value {
     match source {
         Source::Pointer(pointer) => entry["source"] = json!({ "pointer": pointer }),
         Source::Parameter(name) => entry["source"] = json!({ "parameter": name }),
+        Source::Header(name) => entry["source"] = json!({ "header": name }),
         Source::Nowhere => {}
     }
     entry["meta"] = json!({});
@@ -163,7 +170,8 @@ impl From<DomainError> for ApiError {
             DomainError::TooOften { seconds } => {
                 Self { retry_after: Some(seconds), ..Self::new(Code::TooManyRequests, &text, Source::Nowhere) }
             }
-            DomainError::Busy | DomainError::Crowded => Self::unavailable(&text),
+            DomainError::Busy | DomainError::Crowded | DomainError::NotYet(_) => Self::unavailable(&text),
+            DomainError::NotServed(_) => Self::new(Code::Unavailable, &text, Source::Nowhere),
             DomainError::Unavailable(report) => {
                 tracing::warn!(location = %report.location, "unavailable: {}", report.text);
                 Self::unavailable(&text)
@@ -186,11 +194,17 @@ impl From<DomainError> for ApiError {
     }
 }
 
+impl ApiError {
+    /// What is told of it. Some clients read a top-level `error` and nothing else (contract README §15).
+    pub(crate) fn document(&self) -> Value {
+        let first = self.entries.first().map(|entry| &entry["message"]);
+        json!({ "error": first, "errors": self.entries })
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        // Some clients read a top-level `error` and nothing else (contract README §15).
-        let first = self.entries.first().map(|entry| &entry["message"]);
-        let mut response = Response::new(Body::from(json!({ "error": first, "errors": self.entries }).to_string()));
+        let mut response = Response::new(Body::from(self.document().to_string()));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, crate::answer::JSON);
         if let Some(seconds) = self.retry_after {

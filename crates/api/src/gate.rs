@@ -35,7 +35,7 @@ use crate::budget::Left;
 use crate::content::{self, Coding, Content, Presses};
 use crate::error::{ApiError, Code, Source};
 use crate::extract::{Presented, Refusal, refusal};
-use crate::operation::{Answer, Operation};
+use crate::operation::Operation;
 use crate::{App, router, routes};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -259,7 +259,6 @@ struct Passage {
 
 impl Passage {
     fn of(operation: &Operation) -> Self {
-        let reads = operation.method == Method::GET;
         Self {
             key: operation.key,
             meter: Meter::new(operation.key),
@@ -267,7 +266,7 @@ impl Passage {
             roles: operation.roles,
             needs_token: operation.needs_token,
             of_timeline: operation.of_timeline,
-            tagged: reads && !matches!(operation.answer, Answer::Document(_) | Answer::Nothing),
+            tagged: operation.is_tagged(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use konverse_domain::{Field, ListPage, ListRequest, Order, WholePage};
+use konverse_domain::{Field, ListPage, ListRequest, Order, SearchPage, WholePage};
 use konverse_model::CursorError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -157,13 +157,17 @@ impl Paging {
         Json::of(body)
     }
 
-    /// The answer of a list whose total is known: `total` and `totalPages` in `meta`, and a link to the last page.
-    pub(crate) fn answer_with_total(&self, mut page: ListPage, total: u64) -> Json {
+    fn pages(&self, total: u64) -> u64 {
         // There is always a first page. Pages of no rows would never end, so they count as that one alone.
-        let pages = match self.page_size {
+        match self.page_size {
             0 => 1,
             size => total.div_ceil(size.into()).max(1),
-        };
+        }
+    }
+
+    /// The answer of a list whose total is known: `total` and `totalPages` in `meta`, and a link to the last page.
+    pub(crate) fn answer_with_total(&self, mut page: ListPage, total: u64) -> Json {
+        let pages = self.pages(total);
         let head = format!(
             "{{\"meta\":{{\"pageSize\":{},\"page\":{},\"total\":{total},\"totalPages\":{pages}}},\"data\":[",
             self.page_size, self.page
@@ -172,6 +176,24 @@ impl Paging {
         let mut body = std::mem::take(&mut page.buffer);
         body.splice(0..0, head.into_bytes());
         let mut links = self.links(&page).to_vec();
+        links.push(("last", Some(self.link(pages, None))));
+        close(&mut body, &links);
+        Json::of(body)
+    }
+
+    /// The answer of a search (contract `search.md` §6), its total counted up to `most`.
+    pub(crate) fn answer_found(&self, found: SearchPage, most: u64) -> Json {
+        let total = found.total.min(most);
+        let pages = self.pages(total);
+        let head = format!(
+            "{{\"meta\":{{\"pageSize\":{},\"page\":{},\"total\":{total},\"totalPages\":{pages},\"aggregations\":{{}},\
+             \"timed_out\":false}},\"data\":[",
+            self.page_size, self.page
+        );
+        let mut body = found.rows;
+        body.splice(0..0, head.into_bytes());
+        let next = found.more.then(|| self.link(self.page.saturating_add(1), None));
+        let mut links = self.links_with(None, next).to_vec();
         links.push(("last", Some(self.link(pages, None))));
         close(&mut body, &links);
         Json::of(body)

@@ -7,12 +7,14 @@ use konverse_domain::Permission;
 use konverse_model::input::Shape;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::App;
+use crate::error::Code;
+use crate::list::MOST;
 
-/// A query parameter.
-#[derive(Clone, Copy, Debug)]
+/// A parameter of the query or of the path.
+#[derive(Clone, Debug)]
 pub struct Param {
     /// Its name.
     pub name: &'static str,
@@ -20,6 +22,24 @@ pub struct Param {
     pub description: &'static str,
     /// Its JSON type.
     pub kind: &'static str,
+    /// What else its JSON Schema asks: `minimum`, `enum`, `pattern` and so on.
+    pub limits: Map<String, Value>,
+}
+
+impl Param {
+    /// A parameter with the limits that all of its name have.
+    fn new(name: &'static str, kind: &'static str, description: &'static str) -> Self {
+        let limits = match name {
+            "page" => json!({ "minimum": 1, "default": 1 }),
+            "pageSize" => json!({ "minimum": 0, "default": 100 }),
+            "sort" => json!({ "enum": ["createdAt", "-createdAt", "updatedAt", "-updatedAt", "asc", "desc"] }),
+            "fromDate" => json!({ "format": "date-time" }),
+            _ if name.starts_with("filter[") => json!({ "format": "date-time" }),
+            _ if kind == "boolean" => json!({ "default": false }),
+            _ => Value::Null,
+        };
+        Self { name, description, kind, limits: limits.as_object().cloned().unwrap_or_default() }
+    }
 }
 
 /// Makes a JSON Schema. Schemas are large and wanted once, by `openapi.json`; the table is made more often.
@@ -51,12 +71,20 @@ pub struct Operation {
     pub path: &'static str,
     /// What it does, in one sentence.
     pub summary: &'static str,
+    /// What else there is to know; empty when the summary says it all.
+    pub details: &'static str,
     /// Whether a token is needed.
     pub needs_token: bool,
     /// Roles of which any one suffices; empty when any token does.
     pub roles: &'static [&'static str],
     /// Query parameters.
     pub params: Vec<Param>,
+    /// Parameters of the path of which more is known than their name says.
+    pub path_params: Vec<Param>,
+    /// Rows of the largest page, where there are pages.
+    pub most: u32,
+    /// Refusals beside those that follow from parameters, body and roles.
+    pub refusals: Vec<Code>,
     /// The body's name, and the schemas of which it must match one.
     pub body: Option<(&'static str, Vec<&'static Value>)>,
     /// The success status.
@@ -69,22 +97,25 @@ pub struct Operation {
     pub(crate) handler: MethodRouter<App>,
 }
 
-const PAGE: Param = Param { name: "page", description: "Which page, from 1", kind: "integer" };
-const PAGE_SIZE: Param = Param {
-    name: "pageSize",
-    description: "Rows a page, from 0; larger requests are cut to the list's maximum",
-    kind: "integer",
-};
-const CURSOR: Param = Param {
-    name: "cursor",
-    description: "Where the page continues from; comes with links.next and links.prev",
-    kind: "string",
-};
-const REPLACE: Param = Param {
-    name: "replace",
-    description: "Whether attributes not named go back to their fresh values",
-    kind: "boolean",
-};
+fn page_params() -> [Param; 2] {
+    [
+        Param::new("page", "integer", "Which page, from 1."),
+        Param::new("pageSize", "integer", "Rows a page, from 0; larger requests are cut to the list's maximum."),
+    ]
+}
+
+fn cursor() -> Param {
+    Param::new(
+        "cursor",
+        "string",
+        "Where the page continues from: comes with `links.next` and `links.prev`, belongs to its list, and is refused \
+         elsewhere.",
+    )
+}
+
+fn replace() -> Param {
+    Param::new("replace", "boolean", "Whether attributes not named go back to their fresh values.")
+}
 
 /// The JSON Schema of a type.
 pub(crate) fn schema_of<T: JsonSchema>() -> Value {
@@ -113,9 +144,13 @@ impl Operation {
             method,
             path,
             summary,
+            details: "",
             needs_token: true,
             roles: &[],
             params: Vec::new(),
+            path_params: Vec::new(),
+            most: MOST,
+            refusals: Vec::new(),
             body: None,
             status: 200,
             answer: Answer::Nothing,
@@ -149,7 +184,7 @@ impl Operation {
         handler: H,
     ) -> Self {
         let mut this = Self::new(Method::PUT, path, key, summary, handler);
-        this.params.push(REPLACE);
+        this.params.push(replace());
         this
     }
 
@@ -173,7 +208,7 @@ impl Operation {
 
     /// It only ever changes what its body names.
     pub(crate) fn without_replace(mut self) -> Self {
-        self.params.retain(|param| param.name != REPLACE.name);
+        self.params.retain(|param| param.name != replace().name);
         self
     }
 
@@ -201,14 +236,48 @@ impl Operation {
     }
 
     pub(crate) fn param(mut self, name: &'static str, kind: &'static str, description: &'static str) -> Self {
-        self.params.push(Param { name, description, kind });
+        self.params.push(Param::new(name, kind, description));
+        self
+    }
+
+    /// Says of the last parameter what its JSON Schema asks: `.limit("enum", json!(["a", "b"]))`.
+    pub(crate) fn limit(mut self, keyword: &str, value: Value) -> Self {
+        if let Some(param) = self.params.last_mut() {
+            param.limits.insert(keyword.to_owned(), value);
+        }
+        self
+    }
+
+    /// Says what a parameter of the path is, and its pattern. One that is called `id`, or something with `Id` at its end,
+    /// is taken for an id without being told.
+    pub(crate) fn path_param(mut self, name: &'static str, description: &'static str, pattern: &'static str) -> Self {
+        let limits = Map::from_iter([("pattern".to_owned(), json!(pattern))]);
+        self.path_params.push(Param { name, description, kind: "string", limits });
+        self
+    }
+
+    /// What there is to know beside the summary, in whole sentences.
+    pub(crate) fn details(mut self, details: &'static str) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The rows of its largest page, where they are not a hundred.
+    pub(crate) fn most(mut self, most: u32) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// It may be refused with this code, which nothing else in its entry tells.
+    pub(crate) fn refuses(mut self, code: Code) -> Self {
+        self.refusals.push(code);
         self
     }
 
     /// A list that can be had in another order.
     pub(crate) fn sorted(self) -> Self {
-        let orders =
-            "createdAt or updatedAt, with - before it for newest first; asc and desc mean createdAt and -createdAt";
+        let orders = "`createdAt` or `updatedAt`, with `-` before it for newest first; `asc` and `desc` mean `createdAt` and \
+             `-createdAt`.";
         self.param("sort", "string", orders)
     }
 
@@ -235,28 +304,50 @@ impl Operation {
     /// A list, with its page parameters in front of its own.
     pub(crate) fn answers_list<A: JsonSchema>(mut self) -> Self {
         self.answer = Answer::List(schema_of::<A>);
-        self.params.splice(0..0, [PAGE, PAGE_SIZE]);
-        self.params.push(CURSOR);
+        self.params.splice(0..0, page_params());
+        self.params.push(cursor());
         self
     }
 
     /// A list that is known whole: its pages are found by number alone.
     pub(crate) fn answers_whole_list<A: JsonSchema>(mut self) -> Self {
         self.answer = Answer::List(schema_of::<A>);
-        self.params.splice(0..0, [PAGE, PAGE_SIZE]);
+        self.params.splice(0..0, page_params());
         self
     }
 
     /// One record, or a list when the path names several, with the parameters of its pages.
     pub(crate) fn answers_one_or_several<A: JsonSchema>(mut self) -> Self {
         self.answer = Answer::OneOrSeveral(schema_of::<A>);
-        self.params.extend([PAGE, PAGE_SIZE]);
+        self.params.extend(page_params());
         self
     }
 
     pub(crate) fn answers_document(mut self, schema: MakeSchema) -> Self {
         self.answer = Answer::Document(schema);
         self
+    }
+
+    /// Every code it can be refused with.
+    pub fn codes(&self) -> Vec<Code> {
+        let names_something = self.path.contains('{');
+        let changes = self.method == Method::PUT || self.method == Method::PATCH;
+        let may_clash = self.body.is_some() && (changes || self.status == 201);
+        let mut codes = vec![Code::BadRequest, Code::InternalError, Code::Unavailable];
+        codes.extend(self.needs_token.then_some([Code::Unauthorized, Code::TooManyRequests]).into_iter().flatten());
+        codes.extend((!self.roles.is_empty()).then_some(Code::Forbidden));
+        codes.extend(names_something.then_some(Code::NotFound));
+        codes.extend(may_clash.then_some(Code::Conflict));
+        codes.extend(self.body.is_some().then_some(Code::RequestEntityTooLarge));
+        codes.extend(&self.refusals);
+        codes.sort_by_key(|code| code.status());
+        codes.dedup();
+        codes
+    }
+
+    /// Whether its answers have a tag by which a caller can ask whether they have changed.
+    pub fn is_tagged(&self) -> bool {
+        self.method == Method::GET && !matches!(self.answer, Answer::Document(_) | Answer::Nothing)
     }
 
     /// The path as the router has it: a look-up's value is a segment of its own (see the gate).

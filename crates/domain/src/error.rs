@@ -57,6 +57,12 @@ pub enum DomainError {
     /// The database did not say whether it stored it. Done again, it may be done twice.
     #[error("the database did not say whether it was done; it may have been done: look before you try again")]
     Unclear(Report),
+    /// What is asked cannot be answered yet; the text says why, for the caller. Trying again later may help.
+    #[error("{0}")]
+    NotYet(String),
+    /// What is asked is not served here at all; the text says what.
+    #[error("{0}")]
+    NotServed(&'static str),
     /// konverse's own failure.
     #[error("internal error")]
     Internal(Report),

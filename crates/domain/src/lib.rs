@@ -17,6 +17,7 @@ mod messages;
 mod notes;
 mod readiness;
 mod render;
+mod search;
 mod timeline;
 mod unit;
 
@@ -37,6 +38,7 @@ pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOut
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
 pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
+pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +49,18 @@ pub struct Settings {
     pub newest_first: bool,
     /// Bytes of records an answer may have: what a read holds at most. Beyond it the caller is told to ask for less.
     pub answer: usize,
+    /// What bounds searches.
+    pub search_walls: Walls,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { from_date: konverse_store::Field::UpdatedAt, newest_first: true, answer: 64 << 20 }
+        Self {
+            from_date: konverse_store::Field::UpdatedAt,
+            newest_first: true,
+            answer: 64 << 20,
+            search_walls: Walls::None,
+        }
     }
 }
 
@@ -76,6 +85,7 @@ pub struct Domain {
     token_use: access::TokenUses,
     passwords: access::Passwords,
     readiness: readiness::Readiness,
+    walks: search::Walks,
     changed: watch::Sender<u64>,
     search: Option<Arc<Index>>,
 }
@@ -96,6 +106,7 @@ impl Domain {
             token_use: access::TokenUses::default(),
             passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
+            walks: search::Walks::default(),
             changed,
             search: None,
         }

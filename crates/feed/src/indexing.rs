@@ -143,6 +143,7 @@ impl Indexing {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
+        self.index.close().await;
     }
 
     /// Notes which orgs there are, all of which may have changed.
@@ -238,7 +239,10 @@ impl Indexing {
         if matches!(following.stage, Stage::Closed) {
             following.uncommitted = None;
             following.stage = match self.index.open_org(org).await? {
-                Some(mark) if self.is_of_this_database(org, &mark).await? => Stage::Open(mark),
+                Some(mark) if self.is_of_this_database(org, &mark).await? => {
+                    self.index.ready(org, &mark);
+                    Stage::Open(mark)
+                }
                 Some(_) => {
                     tracing::warn!(%org, "the search index is of another database and is built anew");
                     self.will_build(org)
@@ -287,6 +291,10 @@ impl Indexing {
 
     /// Whether an index has come this far in this database, and not in one that it was before it was put back from a copy.
     async fn is_of_this_database(&self, org: OrgId, mark: &Mark) -> Result<bool, StoreError> {
+        let newest: Position = self.store.heads(org).await?.into_iter().collect();
+        if !newest.covers(&mark.position) {
+            return Ok(false);
+        }
         for (lane, seq) in mark.position.lanes() {
             let Some(at) = mark.ends.get(&lane) else { continue };
             let event = match self.store.events(org, lane, seq - 1, 1).await {

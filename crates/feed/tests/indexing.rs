@@ -250,9 +250,9 @@ on_both_engines!(an_index_that_was_away_for_longer_than_events_are_kept_is_built
 on_both_engines!(a_record_or_event_that_cannot_be_read_holds_up_nothing, |app| async move {
     let folder = TempDir::new().expect("a folder");
     let admin = app.admin().await;
-    let conversation = admin.conversation(&admin.customer().await, json!({})).await;
     let mut sent = Vec::new();
     for n in 0..6 {
+        let conversation = admin.conversation(&admin.customer().await, json!({})).await;
         sent.push(admin.message(&conversation, json!({ "preview": format!("hello {n}") })).await);
     }
     let place = app.store.place();
@@ -313,7 +313,7 @@ on_both_engines!(an_import_of_thousands_is_found_as_a_whole, |app| async move {
     for from in (0..ROWS).step_by(2_000) {
         let row = |n: usize| {
             let row = json!({
-                "conversation": conversation, "channel": "chat", "app": "x", "direction": "in", "preview": format!("number {n}"),
+                "externalId": n.to_string(), "conversation": conversation, "channel": "chat", "app": "x", "direction": "in", "preview": format!("number {n}"),
                 "sentAt": "2026-01-01T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z",
             });
             ImportKind::Messages.read(&row.to_string()).expect("a row")

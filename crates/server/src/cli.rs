@@ -25,6 +25,7 @@ use crate::edge::EdgeOptions;
 #[cfg(feature = "otel")]
 use crate::otel;
 use crate::redact::{is_secret, redacted};
+use crate::search::SearchOptions;
 use crate::serve::Serving;
 use crate::telemetry::LogFormat;
 use crate::{backup, check, conversations, demo, import, orgs, serve, telemetry};
@@ -218,6 +219,8 @@ struct ServeOptions {
     /// Pages of all others may send tokens, and no cookies.
     #[arg(long, env = "KONVERSE_ALLOW_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = orgs::origin)]
     allow_origin: Vec<String>,
+    #[command(flatten)]
+    search: SearchOptions,
     #[command(flatten)]
     edge: EdgeOptions,
 }
@@ -491,6 +494,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         },
         newest_first: options.conversation_order == ConversationOrder::NewestFirst,
         answer: (options.answer_mib as usize) << 20,
+        search_walls: options.search.walls(),
     };
     let limits = options.edge.limits(options.database.postgres_connections.into());
     let tls = options.edge.tls()?;
@@ -502,7 +506,9 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         map: options.map_file == "on",
         ..Sizes::default()
     };
-    let domain = options.database.domain_within(sizes, settings).await?;
+    let sizes = Sizes { connections: options.database.postgres_connections.into(), ..sizes };
+    let index = options.search.open(&options.database.database)?;
+    let domain = options.database.database.searched(sizes, settings, index).await?;
     let serving = Serving {
         listen: options.listen,
         metrics_listen: options.metrics_listen.0,

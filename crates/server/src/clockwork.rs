@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use konverse_domain::Domain;
+use konverse_feed::Indexing;
 use konverse_jobs::{Blocks, Job, Rerender, Runner, Snoozes, Tasks};
 use konverse_store::Looked;
 use tokio::sync::watch;
@@ -54,13 +55,23 @@ pub(crate) async fn look_through(domain: Arc<Domain>, stopped: watch::Receiver<b
 /// asleep whose time has come. The other tasks only put in order what is answered rightly without them.
 const SNOOZES_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Starts what happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, uses of tokens
-/// are stored, old events go.
+/// Starts what happens by itself: snoozes end, outdated texts are rendered anew, long lists are counted, the search index
+/// follows, uses of tokens are stored, old events go.
 pub(crate) fn start(tasks: &Tasks, domain: &Arc<Domain>, keep_events: Option<i64>, stopped: &watch::Receiver<bool>) {
     let runner = Runner::of(domain);
     run_job(tasks, Some(SNOOZES_PATIENCE), &runner, Snoozes(Arc::clone(domain)), stopped);
     run_job(tasks, None, &runner, Rerender(Arc::clone(domain)), stopped);
     run_job(tasks, None, &runner, Blocks::new(Arc::clone(runner.store())), stopped);
+
+    if let Some(index) = domain.search_index() {
+        let (index, changed, until) = (Arc::clone(index), domain.changes(), stopped.clone());
+        let store = Arc::clone(runner.store());
+        tasks.spawn("search-index", None, move |rounds| {
+            let mut indexing = Indexing::new(Arc::clone(&index), Arc::clone(&store));
+            let (changed, until) = (changed.clone(), until.clone());
+            async move { indexing.run(changed, &rounds, until).await }
+        });
+    }
 
     let (domain, until) = (Arc::clone(domain), stopped.clone());
     tasks.spawn("token-uses", None, move |rounds| {

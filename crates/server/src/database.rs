@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use konverse_domain::{Domain, Ids, Settings};
+use konverse_search::index::Index;
 use konverse_store::Store;
 use konverse_store_postgres::Postgres;
 use konverse_store_sqlite::{Options, Sqlite};
@@ -229,7 +230,21 @@ impl Database {
 
     /// Opens it with the rules over it, on the real clock and randomness.
     pub async fn domain(&self, sizes: Sizes, settings: Settings) -> anyhow::Result<Arc<Domain>> {
+        self.searched(sizes, settings, None).await
+    }
+
+    /// The same, with an index that answers searches.
+    pub async fn searched(
+        &self,
+        sizes: Sizes,
+        settings: Settings,
+        index: Option<Arc<Index>>,
+    ) -> anyhow::Result<Arc<Domain>> {
         let store = self.open(sizes).await?;
-        Ok(Domain::new(store, Arc::new(SystemClock), Ids::new(system_entropy()), settings).shared())
+        let domain = Domain::new(store, Arc::new(SystemClock), Ids::new(system_entropy()), settings);
+        Ok(match index {
+            Some(index) => domain.with_search(index).shared(),
+            None => domain.shared(),
+        })
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::database::{Sizes, open_file};
 use crate::edge::Limits;
+use crate::search;
 use crate::serve::{self, Serving};
 use crate::{SystemClock, orgs, system_entropy};
 
@@ -46,8 +47,14 @@ impl Clock for Fixed {
 /// Serves the demo; `print` is given what to show.
 pub(crate) async fn demo(listen: SocketAddr, file: &Path, print: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
     let store = open_file(file, Sizes::default())?;
-    let domain =
-        Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default()).shared();
+    let domain = Domain::new(store.clone(), Arc::new(SystemClock), Ids::new(system_entropy()), Settings::default());
+    let mut folder = file.as_os_str().to_owned();
+    folder.push("-search");
+    let domain = match search::open(folder.into(), Duration::from_secs(10))? {
+        Some(index) => domain.with_search(index),
+        None => domain,
+    };
+    let domain = domain.shared();
     let org = match domain.org_named(ORG).await? {
         Some(org) => org,
         // The same id every time needs the same randomness every time. Nothing secret is made of it.

@@ -14,6 +14,7 @@ mod orgs;
 #[cfg(feature = "otel")]
 mod otel;
 mod redact;
+mod search;
 mod serve;
 mod systemd;
 mod telemetry;

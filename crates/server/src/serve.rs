@@ -70,7 +70,7 @@ pub(crate) async fn serve(domain: Arc<Domain>, serving: Serving, ready: impl FnO
         tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
         let edge = Edge {
             name: "metrics",
-            behind: Metrics::new(handle, tasks.clone(), store),
+            behind: Metrics::new(handle, tasks.clone(), store, domain.search_index().cloned()),
             limits: Limits { connections: METRICS_CONNECTIONS, ..Limits::default() },
             trusted_proxies: Vec::new(),
             tls: None,

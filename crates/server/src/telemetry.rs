@@ -14,6 +14,7 @@ use axum::routing::get;
 use clap::ValueEnum;
 use konverse_api::Refused;
 use konverse_jobs::Tasks;
+use konverse_search::index::Index;
 use konverse_store::Store;
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -42,7 +43,9 @@ pub(crate) enum LogFormat {
 /// PostgreSQL driver statements with their values, which are people's words and addresses, those for HTTP headers with
 /// tokens.
 fn is_harmless(of: &Metadata<'_>) -> bool {
-    *of.level() <= Level::INFO
+    // The search library tells of each of its steps.
+    let most = if of.target().starts_with("tantivy") { Level::WARN } else { Level::INFO };
+    *of.level() <= most
         || of.target() == "konverse"
         || of.target().starts_with("konverse_")
         || of.target().starts_with("konverse::")
@@ -125,6 +128,16 @@ fn describe() {
         "konverse_unread_answer_bytes",
         "Bytes of answers not read yet and of bodies of requests not answered yet, by listener."
     );
+    describe_counter!("konverse_searches_total", "Searches, by what became of them.");
+    describe_histogram!("konverse_search_seconds", "Seconds from a search's beginning to the ids it found.");
+    describe_gauge!("konverse_search_indexes", "Search indexes of orgs, by state: ready or building.");
+    describe_gauge!("konverse_search_building_records", "Records in the search indexes that are being built.");
+    describe_gauge!("konverse_search_documents", "Records in the search indexes.");
+    describe_gauge!("konverse_search_bytes", "Bytes of the search indexes on the disk.");
+    describe_counter!(
+        "konverse_search_left_out_total",
+        "Records left out of a search index because they cannot be read."
+    );
     describe_gauge!(
         "konverse_database_damaged",
         "Whether damage was found in the database since the start, by looking or by any request: 1 when it was."
@@ -134,7 +147,7 @@ fn describe() {
 /// Starts collecting metrics.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full("konverse_request_seconds".into()), BUCKETS)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS)
         .context("histogram buckets")?;
     let handle = builder.install_recorder().context("cannot start collecting metrics")?;
     describe();
@@ -146,9 +159,17 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
 pub(crate) struct Metrics(Router);
 
 impl Metrics {
-    pub(crate) fn new(handle: PrometheusHandle, tasks: Tasks, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(
+        handle: PrometheusHandle,
+        tasks: Tasks,
+        store: Arc<dyn Store>,
+        index: Option<Arc<Index>>,
+    ) -> Self {
         let render = async move || {
             tasks.measure();
+            if let Some(index) = &index {
+                index.measure();
+            }
             gauge!("konverse_database_damaged").set(f64::from(u8::from(store.is_damaged())));
             handle.render()
         };

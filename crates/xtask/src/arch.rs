@@ -59,6 +59,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("messages",      &["unit", "access", "directory", "timeline"]),
     ("notes",         &["unit", "access", "directory", "timeline", "messages"]),
     ("lists",         &["access", "customers"]),
+    ("search",        &["access"]),
     ("render",        &["unit", "directory"]),
     ("intake",        &["unit", "directory", "timeline"]),
     ("check",         &["unit", "directory", "timeline", "customers"]),

@@ -169,7 +169,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A customer's conversations, newest first",
             list_of_customer,
         )
-        .param("fromDate", "string", "Only conversations changed at or after this moment")
+        .param("fromDate", "string", "Only conversations changed at or after this moment.")
         .sorted()
         .of_timeline()
         .roles::<ReadConversations>()

@@ -28,29 +28,29 @@ type MakeFilter = fn(Instant) -> Filter;
 
 /// The filters there are, in the order the statement and the links have them. Each counts once, so that there are few
 /// statements to prepare.
-const FILTERS: [(&str, MakeFilter); 8] = [
-    ("filter[createdAt][gte]", |at| Filter::From(Field::CreatedAt, at)),
-    ("filter[createdAt][gt]", |at| Filter::After(Field::CreatedAt, at)),
-    ("filter[createdAt][lte]", |at| Filter::UpTo(Field::CreatedAt, at)),
-    ("filter[createdAt][lt]", |at| Filter::Before(Field::CreatedAt, at)),
-    ("filter[updatedAt][gte]", |at| Filter::From(Field::UpdatedAt, at)),
-    ("filter[updatedAt][gt]", |at| Filter::After(Field::UpdatedAt, at)),
-    ("filter[updatedAt][lte]", |at| Filter::UpTo(Field::UpdatedAt, at)),
-    ("filter[updatedAt][lt]", |at| Filter::Before(Field::UpdatedAt, at)),
+const FILTERS: [(&str, &str, MakeFilter); 8] = [
+    ("filter[createdAt][gte]", "Only customers created then or later.", |at| Filter::From(Field::CreatedAt, at)),
+    ("filter[createdAt][gt]", "Only customers created later.", |at| Filter::After(Field::CreatedAt, at)),
+    ("filter[createdAt][lte]", "Only customers created then or before.", |at| Filter::UpTo(Field::CreatedAt, at)),
+    ("filter[createdAt][lt]", "Only customers created before.", |at| Filter::Before(Field::CreatedAt, at)),
+    ("filter[updatedAt][gte]", "Only customers changed then or later.", |at| Filter::From(Field::UpdatedAt, at)),
+    ("filter[updatedAt][gt]", "Only customers changed later.", |at| Filter::After(Field::UpdatedAt, at)),
+    ("filter[updatedAt][lte]", "Only customers changed then or before.", |at| Filter::UpTo(Field::UpdatedAt, at)),
+    ("filter[updatedAt][lt]", "Only customers changed before.", |at| Filter::Before(Field::UpdatedAt, at)),
 ];
 
 /// `filter[createdAt][gte]=…`, `filter[updatedAt][lt]=…` and `sort=±field` (2026 documentation).
 fn conditions(query: &Query, paging: &mut Paging) -> Result<CustomerQuery, ApiError> {
     // Other unknown parameters are ignored; a comparison that is ignored would show what was to be left out.
     let is_unknown = |name: &&str| {
-        name.starts_with("filter[") && name.contains("][") && FILTERS.iter().all(|(known, _)| known != name)
+        name.starts_with("filter[") && name.contains("][") && FILTERS.iter().all(|(known, ..)| known != name)
     };
     if let Some(name) = query.names().find(is_unknown) {
         let message = "is no filter: createdAt and updatedAt can be compared by gte, gt, lte or lt";
         return Err(ApiError::parameter(name, message));
     }
     let mut conditions = CustomerQuery::default();
-    for (name, filter) in FILTERS {
+    for (name, _, filter) in FILTERS {
         if let Some((at, text)) = query.read::<Instant>(name)? {
             conditions.filters.push(filter(at));
             paging.repeat(name, &text);
@@ -122,12 +122,13 @@ async fn delete(
 pub(super) fn operations() -> Vec<Operation> {
     type Shown = CustomerAttributes;
     vec![
-        Operation::get("/v1/customers", "list-customers", "The org's customers, with how many there are", list)
-            .param(
-                "filter[createdAt][gte]",
-                "string",
-                "Only customers created then or later; also gt, lte, lt and updatedAt",
+        FILTERS
+            .into_iter()
+            .fold(
+                Operation::get("/v1/customers", "list-customers", "The org's customers, with how many there are", list),
+                |operation, (name, description, _)| operation.param(name, "string", description),
             )
+            .details("Filters combine: all of them have to hold.")
             .sorted()
             .roles::<ReadCustomers>()
             .answers_list::<Shown>(),

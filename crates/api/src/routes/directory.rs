@@ -10,12 +10,13 @@ use konverse_model::input::{
 };
 use konverse_model::resource::{RoleGroupAttributes, TagAttributes, TeamAttributes, UserAttributes};
 use konverse_model::{Id, TeamId, UserId};
+use serde_json::json;
 
 use crate::App;
 use crate::answer;
 use crate::browser::Whence;
 use crate::entry::{Answered, Changed, Made, Served, created, deleted, listed, patched, read, read_several, replaced};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, JsonBody, PathId, Query};
 use crate::list::{MOST, MOST_OF_DIRECTORY, Paging};
 use crate::operation::Operation;
@@ -179,10 +180,12 @@ async fn teams_of_user(
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         listed::<UserAttributes>("/v1/users", "list-users", "The org's users; machine users are among them")
-            .param("userType", "string", "Only users of this type: user, machine, limited or hourly")
-            .param("email", "string", "Only the user with this address")
-            .param("deleted", "boolean", "Only deactivated users")
-            .param("pending", "boolean", "Only invited users who have not signed in"),
+            .details("Filters do not combine: of those given, the first in this list counts.")
+            .param("email", "string", "Only the user with this address.")
+            .param("userType", "string", "Only users of this type.")
+            .limit("enum", json!(["user", "machine", "limited", "hourly"]))
+            .param("deleted", "boolean", "Only deactivated users.")
+            .param("pending", "boolean", "Only invited users who have not signed in."),
         created::<UserAttributes>("/v1/users", "create-user", "Creates a user"),
         Operation::get("/v1/users/current", "read-current-user", "The user behind the token", current_user)
             .answers_one::<UserAttributes>(),
@@ -211,6 +214,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "A user; several, as a list, when ids are joined by commas",
         ),
         Operation::get("/v1/users/{id}/teams", "list-user-teams", "The teams of a user", teams_of_user)
+            .most(MOST_OF_DIRECTORY)
             .roles::<ReadTeams>()
             .answers_whole_list::<TeamAttributes>(),
         listed::<TeamAttributes>("/v1/teams", "list-teams", "The org's teams"),
@@ -240,6 +244,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::post("/v1/role-groups", "create-role-group", "Creates a role group", create_role_group)
             .status(200)
             .roles::<CreateRoleGroups>()
+            .refuses(Code::Conflict)
             .body(&ROLE_GROUP_CREATE)
             .answers_one::<RoleGroupAttributes>(),
         read::<RoleGroupAttributes>("/v1/role-groups/{id}", "read-role-group", "A role group"),

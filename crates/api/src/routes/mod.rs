@@ -6,6 +6,7 @@ mod directory;
 mod messages;
 mod notes;
 mod published;
+mod search;
 mod service;
 mod tokens;
 
@@ -22,6 +23,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         notes::operations(),
         directory::operations(),
         tokens::operations(),
+        search::operations(),
         published::operations(),
         service::operations(),
     ]

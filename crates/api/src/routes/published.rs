@@ -140,6 +140,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Runs a published operation with its literal input and output",
             run,
         )
+        .path_param("key", "The operation's key.", "^get-conversations-by-customer$")
         .status(200)
         .roles::<ReadConversations>()
         .body(&OPERATION_INPUT)

@@ -55,8 +55,12 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .public()
         .answers_document(status),
-        Operation::get("/openapi.json", "openapi", "This description", openapi)
-            .public()
-            .answers_document(|| json!({ "type": "object", "required": ["openapi", "paths"] })),
+        Operation::get("/openapi.json", "openapi", "This description", openapi).public().answers_document(|| {
+            json!({
+                "type": "object",
+                "properties": { "openapi": { "type": "string" }, "paths": { "type": "object" } },
+                "required": ["openapi", "paths"],
+            })
+        }),
     ]
 }

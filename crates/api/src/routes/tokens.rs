@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::App;
 use crate::answer::{self, Json};
 use crate::browser::{Browser, Whence};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, JsonBody, PathId, Query};
 use crate::list::{MOST, Paging};
 use crate::operation::Operation;
@@ -113,6 +113,8 @@ pub(super) fn operations() -> Vec<Operation> {
             sign_in,
         )
         .public()
+        .refuses(Code::Unauthorized)
+        .refuses(Code::TooManyRequests)
         .body(&SIGN_IN)
         .answers_one::<SessionAttributes>(),
         Operation::get("/v1/auth/tokens/current", "read-current-token", "The presented token", current)

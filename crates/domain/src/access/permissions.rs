@@ -68,6 +68,9 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Searching, whatever is searched for.
+    Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
+        "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
     /// Changing tags; the legacy role is by pattern.
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.

@@ -7,7 +7,7 @@ use konverse_model::OrgId;
 use konverse_store::Position;
 use tantivy::TantivyError;
 
-use super::kept::{Kept, Unusable};
+use super::kept::Unusable;
 use super::writers::{Batch, Committed, Writers};
 use super::{Index, IndexError, Mark, OrgIndex, State};
 
@@ -40,10 +40,11 @@ impl Index {
     }
 
     /// Opens an org's index as far as all its checksums are right, and gives how far it came; none where it has to be built.
+    /// Searches wait until it is said to be [`Self::ready`].
     pub async fn open_org(&self, org: OrgId) -> Result<Option<Mark>, IndexError> {
         match self.with_writers(move |writers| writers.open(org)).await {
             Ok((kept, mark)) => {
-                self.is_ready(org, kept, &mark);
+                *self.org(org).kept.lock() = Some(kept);
                 Ok(Some(mark))
             }
             Err(Unusable::Missing) => Ok(None),
@@ -81,7 +82,8 @@ impl Index {
     /// The index is built: it takes the place of the one there was, and searches go on.
     pub async fn publish(&self, org: OrgId) -> Result<Mark, IndexError> {
         let (kept, mark) = self.with_writers(move |writers| writers.publish(org)).await?;
-        self.is_ready(org, kept, &mark);
+        *self.org(org).kept.lock() = Some(kept);
+        self.ready(org, &mark);
         Ok(mark)
     }
 
@@ -124,6 +126,14 @@ impl Index {
         });
     }
 
+    /// Commits what was written and closes what writes. Nothing of a process goes on in its folder afterwards.
+    pub async fn close(&self) {
+        let closed = self.with_writers(|writers| Ok(writers.close_all())).await;
+        for committed in closed.into_iter().flatten() {
+            self.committed(Some(committed));
+        }
+    }
+
     async fn with_writers<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writers) -> Result<T, Unusable> + Send + 'static,
@@ -135,9 +145,9 @@ impl Index {
         done.await.map_err(|_| failed("it panicked; standard error says where"))?
     }
 
-    fn is_ready(&self, org: OrgId, kept: Arc<Kept>, mark: &Mark) {
+    /// The index that was opened is the org's, and has come this far.
+    pub fn ready(&self, org: OrgId, mark: &Mark) {
         let shared = self.org(org);
-        *shared.kept.lock() = Some(kept);
         self.used(&shared);
         shared.measure(self.slot.folder());
         shared.standing.send_modify(|standing| {

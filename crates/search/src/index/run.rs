@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use konverse_model::{Id, OrgId};
+use konverse_model::{Id, Instant, OrgId};
 use konverse_store::Events;
 use tantivy::fastfield::AliveBitSet;
 use tantivy::query::{EnableScoring, Query as LibraryQuery, Scorer};
@@ -12,7 +12,7 @@ use super::condition::Conditions;
 use super::kept::Kept;
 use super::leaves::id_columns;
 use super::limits::Limits;
-use super::top::{Placed, Step, Top, merged, rows};
+use super::top::{Entry, Placed, Step, Top, merged, rows};
 use super::{Index, SearchError};
 use crate::{Class, Query, Sort};
 
@@ -55,6 +55,8 @@ pub struct Found {
     pub total: u64,
     /// Whether others follow after the page.
     pub more: bool,
+    /// In the ascending order of one time: that of the page's last row, where no row beyond the page has it as well.
+    pub through: Option<Instant>,
 }
 
 impl Index {
@@ -172,10 +174,21 @@ fn ordered<const N: usize>(
             by_text = merged(by_text, rows(here.sorted(), &steps)?, most);
         }
     }
-    Ok(if is_by_text { page(&by_text, total, window) } else { page(&top.sorted(), total, window) })
+    if is_by_text {
+        return Ok(page(&by_text, total, window).0);
+    }
+    let rows = top.sorted();
+    let (mut found, last) = page(&rows, total, window);
+    if let [Sort { attribute, descending: false }] = sort.as_slice()
+        && attribute.class == Class::Datetime
+    {
+        found.through = last.and_then(Entry::time);
+    }
+    Ok(found)
 }
 
-fn page<R: Placed>(rows: &[R], total: u64, window: Window) -> Found {
+/// The page, and its last row where that is told from the next one by more than its id.
+fn page<R: Placed>(rows: &[R], total: u64, window: Window) -> (Found, Option<&R>) {
     // The same for the end of a page and for the beginning of the next one.
     let edge = |row: usize| {
         let row = row.min(rows.len());
@@ -186,7 +199,13 @@ fn page<R: Placed>(rows: &[R], total: u64, window: Window) -> Found {
         if ties > TIES { row } else { row + ties }
     };
     let (from, to) = (edge(window.offset), edge(window.offset + window.limit));
-    Found { ids: rows[from..to].iter().map(Placed::id).collect(), total, more: total > to as u64 }
+    let ids = rows[from..to].iter().map(Placed::id).collect();
+    let last = rows[from..to].last().filter(|last| match rows.get(to) {
+        Some(next) => !last.ties_with(next),
+        // As many as were looked for are held: what follows is not known unless nothing does.
+        None => total == to as u64,
+    });
+    (Found { ids, total, more: total > to as u64, through: None }, last)
 }
 
 /// What a query finds in one segment.

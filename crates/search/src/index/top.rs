@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use konverse_model::Id;
+use konverse_model::{Id, Instant};
 use tantivy::columnar::{Column, StrColumn};
 use tantivy::{DocId, SegmentReader};
 
@@ -14,6 +14,14 @@ use crate::{Class, Sort};
 pub(super) struct Entry<const N: usize> {
     keys: [u64; N],
     id: (u64, u64),
+}
+
+impl<const N: usize> Entry<N> {
+    /// The moment it stands at, in an order whose first step is a time, ascending.
+    pub(super) fn time(&self) -> Option<Instant> {
+        let key = *self.keys.first()?;
+        (key != MISSING).then(|| Instant::from_millis((key ^ (1 << 63)).cast_signed()))
+    }
 }
 
 /// What a row has in an order. What is missing comes last.

@@ -133,6 +133,22 @@ impl Writers {
         self.building.take_if(|open| open.org == org);
     }
 
+    /// Commits and closes all writers; an index that is being built is given up.
+    pub(super) fn close_all(&mut self) -> Vec<Committed> {
+        self.building = None;
+        let closed = std::mem::take(&mut self.open).into_iter().map(|mut open| {
+            let mark = open.commit()?;
+            open.writer.wait_merging_threads()?;
+            Ok::<_, tantivy::TantivyError>(mark.map(|mark| (open.org, mark)))
+        });
+        // What is not committed is followed again.
+        closed
+            .filter_map(|closed| {
+                closed.inspect_err(|error| tracing::warn!("a search index is left as it was: {error}")).ok()?
+            })
+            .collect()
+    }
+
     /// Commits and closes the writer that was not used for the longest time, where another one is to be opened.
     fn make_room(&mut self, org: OrgId) -> Result<Option<Committed>, Unusable> {
         if self.open.len() < OPEN || self.open.iter().any(|open| open.org == org) {

@@ -36,6 +36,9 @@ const WRITE_TOO_LONG: Refused = Refused::Unknown(
 /// What says whether the process is well. The answers are tiny, and whoever asks would end a process that is only busy.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
+/// Paths where a POST only reads: it is dropped like any other read when its time is over or its caller goes away.
+const SEARCHES: [&str; 2] = ["/v1/customers/search", "/v1/customers/archive/search"];
+
 /// How often it is looked whether a body has come, at most.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -83,8 +86,10 @@ impl<B: Behind> Front<B> {
         let open = Open(Arc::clone(&self.watch));
         let front = Arc::clone(self);
         async move {
-            let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-            let probes = reads && PROBES.contains(&request.uri().path().trim_end_matches('/'));
+            let path = request.uri().path().trim_end_matches('/');
+            let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+                || *request.method() == Method::POST && SEARCHES.contains(&path);
+            let probes = reads && PROBES.contains(&path);
             // Until it is known what the caller is told.
             let patience = Patience::default();
             let response = front.respond(request, &patience, number, reads, probes).await;

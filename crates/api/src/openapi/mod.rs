@@ -1,0 +1,97 @@
+//! `openapi.json`, made from the table of operations: what is served is what is described.
+
+mod examples;
+mod operation;
+mod shared;
+
+use serde_json::{Map, Value, json};
+
+use crate::operation::Operation;
+
+const DESCRIPTION: &str = "The Kustomer REST API, served from a database its user owns.
+
+Records come as resource objects (`type`, `id`, `attributes`, `relationships`, `links`), lists with `meta` and `links` \
+beside them. Request bodies are the attributes alone. What a query says beyond the parameters described here is ignored; \
+an empty value counts as none. Every refusal has the same shape, `Error`, and names the field or the parameter it is about.";
+
+/// The OpenAPI 3.1 document of the operations.
+pub(crate) fn document(operations: &[Operation]) -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    let mut records: Map<String, Value> = Map::new();
+    let mut bodies: Map<String, Value> = Map::new();
+    for operation in operations {
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        path[operation.method.as_str().to_lowercase()] = operation::described(operation, &mut records);
+        if let Some((name, schemas)) = &operation.body {
+            let mut schema = match schemas.as_slice() {
+                [one] => (*one).clone(),
+                several => json!({ "oneOf": several }),
+            };
+            name_custom(&mut schema);
+            bodies.insert((*name).to_owned(), schema);
+        }
+    }
+    let mut schemas = shared::schemas();
+    schemas.extend(records);
+    schemas.extend(bodies);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "konverse",
+            "description": DESCRIPTION,
+            "version": env!("CARGO_PKG_VERSION"),
+            "contact": { "name": "whoever runs this server" },
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/", "description": "This server" }],
+        "tags": tags(operations),
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": shared::refusals(operations),
+            "headers": shared::headers(),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token, in the header `Authorization: Bearer <token>`.",
+                },
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "x-kustomer-auth-token",
+                    "description": "The token of a browser's session. What changes anything has to repeat the cookie `_csrf` in the \
+                                    header `x-csrf-token`.",
+                },
+            },
+        },
+        "security": [{ "token": [] }, { "cookie": [] }],
+    })
+}
+
+/// The tags of the operations, in the table's order.
+fn tags(operations: &[Operation]) -> Vec<Value> {
+    let mut tags: Vec<Value> = Vec::new();
+    for operation in operations {
+        let name = operation::tag(operation);
+        if tags.iter().all(|tag| tag["name"] != name.as_str()) {
+            tags.push(json!({ "name": name, "description": shared::about(&name) }));
+        }
+    }
+    tags
+}
+
+/// Puts the rule of custom attributes, that the ending of a name says what it holds (contract README §10), into every
+/// `custom` of a body. The domain checks it itself, after a merge as well; no schema of a body needs to.
+fn name_custom(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Object(custom)) = object.get_mut("properties").and_then(|all| all.get_mut("custom")) {
+                custom.extend(shared::custom());
+            }
+            object.values_mut().for_each(name_custom);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_custom),
+        _ => {}
+    }
+}

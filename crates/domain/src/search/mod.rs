@@ -1,0 +1,246 @@
+//! Searches (contract `search.md`): what is asked goes to the index, and what it finds is answered with the records as they
+//! are now, in the order found.
+//!
+//! Clients copy an org out by walking it in the order of `updatedAt`. For that order pages end where the time changes, so
+//! that one who restarts from the last time seen neither loses a record nor meets the same ones for ever; a record that
+//! changed since the index saw it is left to its new place, since the time it shows would be taken for how far the walk is;
+//! and whoever follows the pages continues from where the page before ended ([`walks`]), not from a number of rows, which
+//! means other rows as soon as a record moves to the end.
+
+mod walks;
+
+use konverse_model::{Id, Instant};
+use konverse_search::index::{SearchError, Ties, Window};
+use konverse_search::{Bound, Node, Object, Op, Query, Test, Value, attribute, parse};
+use konverse_store::Row;
+use serde_json::{Value as Json, json};
+
+pub use konverse_search::Surface;
+pub(crate) use walks::Walks;
+
+use crate::access::permissions::Search;
+use crate::{Authorized, Domain, DomainError};
+
+/// Rows a page may have.
+pub const MOST_FOUND: u32 = 500;
+
+/// Pages there are behind the vendor's walls.
+const WALL_PAGES: u64 = 100;
+
+/// Milliseconds after its last change for which a record is found behind the vendor's walls: two years.
+const WALL_MS: i64 = 2 * 365 * 24 * 3_600_000;
+
+/// Records read at once: they are looked up whole, and one can be megabytes.
+const READ_AT_ONCE: usize = 8;
+
+/// How often an answer looks on when all that a page found has moved on or is gone.
+const LOOKS: usize = 8;
+
+/// What bounds searches beside what they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Walls {
+    /// Nothing.
+    #[default]
+    None,
+    /// What bounds the vendor's: a hundred pages, and records that changed within two years.
+    Vendor,
+}
+
+/// A search.
+#[derive(Debug)]
+pub struct SearchRequest {
+    /// Which of the two searches.
+    pub surface: Surface,
+    /// Its body.
+    pub body: Json,
+    /// Which page, from 1.
+    pub page: u64,
+    /// Rows a page, [`MOST_FOUND`] at most; 0 asks for the total alone.
+    pub page_size: u32,
+    /// Whether ids are enough.
+    pub ids_only: bool,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct SearchPage {
+    /// The rows' texts, joined by commas.
+    pub rows: Vec<u8>,
+    /// How many records there are in all.
+    pub total: u64,
+    /// Whether others follow.
+    pub more: bool,
+}
+
+/// Where in what a query finds a page begins.
+enum From {
+    /// After so many rows.
+    Offset(usize),
+    /// After all that changed at this time.
+    Time(Instant),
+}
+
+impl Domain {
+    /// Searches the org.
+    pub async fn search(&self, auth: &Authorized<Search>, request: SearchRequest) -> Result<SearchPage, DomainError> {
+        let SearchRequest { surface, body, page, page_size, ids_only } = request;
+        let mut query = parse(&body, surface).map_err(DomainError::Invalid)?;
+        if self.settings.search_walls == Walls::Vendor {
+            if page > WALL_PAGES {
+                let message = format!("must not be greater than {WALL_PAGES}");
+                return Err(DomainError::Parameter { name: "page", message });
+            }
+            let since = self.now().plus(-WALL_MS);
+            if surface == Surface::Live
+                && let Some(within) = changed(query.object, since, true)
+            {
+                query.restrict(within);
+            }
+        }
+        if query.object.kind().is_none() {
+            return Ok(SearchPage { rows: Vec::new(), total: 0, more: false });
+        }
+        self.found(auth, query, page, page_size, ids_only).await
+    }
+
+    async fn found(
+        &self,
+        auth: &Authorized<Search>,
+        query: Query,
+        page: u64,
+        page_size: u32,
+        ids_only: bool,
+    ) -> Result<SearchPage, DomainError> {
+        let is_walk = is_walk(&query);
+        let walk = is_walk.then(|| self.walks.walk(auth.actor(), &query, page_size));
+        let limit = page_size as usize;
+        let continued = walk.filter(|_| page > 1).and_then(|walk| self.walks.end_of(walk, page - 1, self.now()));
+        let mut from = match continued {
+            Some(time) => From::Time(time),
+            None => From::Offset(usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit)),
+        };
+        let ties = if is_walk { Ties::Whole } else { Ties::Cut };
+        let mut total = None;
+        let mut rows = Vec::new();
+        for _ in 0..LOOKS {
+            let found = match from {
+                From::Offset(offset) => self.ask(auth, &query, Window { offset, limit, ties }).await?,
+                From::Time(time) => {
+                    let mut rest = query.clone();
+                    changed(query.object, time, false).into_iter().for_each(|later| rest.restrict(later));
+                    self.ask(auth, &rest, Window { offset: 0, limit, ties }).await?
+                }
+            };
+            if total.is_none() {
+                total = Some(match from {
+                    From::Offset(_) => found.total,
+                    // Of the whole query, not of what is left of it.
+                    From::Time(_) => self.ask(auth, &query, Window { offset: 0, limit: 0, ties }).await?.total,
+                });
+            }
+            self.read_found(auth, &query, &found.ids, found.through.filter(|_| is_walk), ids_only, &mut rows).await?;
+            let more = found.more && limit > 0;
+            if rows.is_empty() && more {
+                // A page in the middle is never empty: who walks would take it for the end.
+                from = match (found.through, from) {
+                    (Some(through), _) if is_walk => From::Time(through),
+                    (_, From::Offset(offset)) => From::Offset(offset.saturating_add(limit)),
+                    (_, from) => from,
+                };
+                continue;
+            }
+            if let Some((walk, through)) = walk.zip(found.through.filter(|_| more)) {
+                self.walks.note(walk, page, through, self.now());
+            }
+            return Ok(SearchPage { rows, total: total.unwrap_or_default(), more });
+        }
+        Err(DomainError::Busy)
+    }
+
+    async fn ask(
+        &self,
+        auth: &Authorized<Search>,
+        query: &Query,
+        window: Window,
+    ) -> Result<konverse_search::index::Found, DomainError> {
+        let Some(index) = &self.search else {
+            return Err(DomainError::NotServed("search is switched off here"));
+        };
+        index.search(&*self.store, auth.org(), query, window).await.map_err(refusal)
+    }
+
+    /// Appends the records with these ids. Of a walk, `through` is the time its page ends with: what shows a later one was
+    /// changed since, and will be met there.
+    async fn read_found(
+        &self,
+        auth: &Authorized<Search>,
+        query: &Query,
+        ids: &[Id],
+        through: Option<Instant>,
+        ids_only: bool,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), DomainError> {
+        let Some(kind) = query.object.kind() else { return Ok(()) };
+        let mut append = |text: &[u8]| {
+            if rows.len() + text.len() > self.settings.answer {
+                return Err(self.settings.too_large("pageSize", "ask for fewer rows a page"));
+            }
+            if !rows.is_empty() {
+                rows.push(b',');
+            }
+            rows.extend_from_slice(text);
+            Ok(())
+        };
+        if ids_only {
+            return ids
+                .iter()
+                .try_for_each(|id| append(json!({ "type": kind.name(), "id": id }).to_string().as_bytes()));
+        }
+        for ids in ids.chunks(READ_AT_ONCE) {
+            for row in self.store.get_many(auth.org(), kind, ids).await? {
+                if !row.shows() && !query.include_deleted || through.is_some_and(|through| row.updated_at > through) {
+                    continue;
+                }
+                if row.shows() { append(row.doc.as_bytes())? } else { append(deleted(&row)?.as_bytes())? }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether pages are what a walker asks for: in the order of the last change, the oldest first.
+fn is_walk(query: &Query) -> bool {
+    let name = format!("{}_updated_at", query.object.prefix());
+    matches!(query.sort.as_slice(), [sort] if !sort.descending && sort.attribute.name == name)
+}
+
+/// Records that changed at or after a time, or only after it.
+fn changed(object: Object, since: Instant, inclusive: bool) -> Option<Node> {
+    let attribute = attribute(&format!("{}_updated_at", object.prefix()))?;
+    let from = Some(Bound { value: Value::Instant(since), inclusive });
+    Some(Node::Test(Test { attribute, negated: false, op: Op::Within { from, to: None } }))
+}
+
+/// A deleted record's text says so; what was deleted with something else was not written for that.
+fn deleted(row: &Row) -> Result<String, DomainError> {
+    let mut record: Json = serde_json::from_str(&row.doc)?;
+    if let Some(attributes) = record.get_mut("attributes").and_then(Json::as_object_mut) {
+        attributes.insert("deleted".to_owned(), Json::Bool(true));
+    }
+    Ok(record.to_string())
+}
+
+/// What the index could not do, in the terms of the rules.
+fn refusal(error: SearchError) -> DomainError {
+    let text = error.to_string();
+    match error {
+        SearchError::Building(_) | SearchError::Behind | SearchError::Failing | SearchError::Busy => {
+            DomainError::NotYet(text)
+        }
+        SearchError::TooSlow(_) => DomainError::NotYet(format!("{text}; ask for less, or later")),
+        SearchError::TooDeep(_) => DomainError::Parameter { name: "page", message: format!("lies too deep: {text}") },
+        SearchError::TooMany(_) => DomainError::invalid("", format!("asks for too much: {text}")),
+        SearchError::Failed(text) => DomainError::internal(text),
+        SearchError::Store(error) => error.into(),
+    }
+}
