@@ -33,7 +33,8 @@ pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, S
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{
-    Changeable, CompanyFilter, Creatable, Deletable, Entry, Listed, NoFilter, SlaVersions, TagFilter, UserFilter,
+    Changeable, CompanyFilter, Creatable, Deletable, Entry, Listed, Membership, NoFilter, SlaVersions, TagFilter,
+    UserFilter,
 };
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};

@@ -79,7 +79,7 @@ fn has_external_id(kind: Kind) -> bool {
 /// Which lists a kind has: only what belongs to a customer or a conversation is listed by them, and labels are the
 /// directory's.
 fn has_list(kind: Kind, scope: Scope, filters: &[Filter]) -> bool {
-    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_)));
+    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_) | Filter::Labels(_)));
     let directory = !matches!(kind, Kind::Customer | Kind::Conversation | Kind::Message | Kind::Note);
     let scoped = match scope {
         Scope::Org => true,
@@ -229,6 +229,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                     vec![Filter::Deleted],
                     vec![Filter::From(Field::CreatedAt, at), Filter::After(Field::UpdatedAt, at)],
                     vec![Filter::Label("x".into())],
+                    vec![Filter::Labels(vec!["x".into(), "y".into()])],
                     vec![Filter::From(Field::UpdatedAt, at)],
                     vec![Filter::UpTo(Field::CreatedAt, at), Filter::Before(Field::UpdatedAt, at)],
                 ] {

@@ -26,8 +26,8 @@ pub use settings::{
     SlaAttributes, SlaVersion, SlaVersionAttributes,
 };
 pub use small::{
-    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token,
-    TokenAttributes, User, UserAttributes, UserType,
+    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, RoleGroup, RoleGroupAttributes, Tag, TagAttributes,
+    Team, TeamAttributes, Token, TokenAttributes, User, UserAttributes, UserType,
 };
 
 /// A free-form JSON object.
