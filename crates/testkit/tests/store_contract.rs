@@ -202,6 +202,7 @@ fn sorted(rows: &[Row], list: &List, window: &Window) -> (Vec<Row>, bool) {
         Filter::UpTo(field, at) => key(row, *field) <= *at,
         Filter::Before(field, at) => key(row, *field) < *at,
         Filter::Label(label) => row.label.as_ref() == Some(label),
+        Filter::Labels(labels) => row.label.as_ref().is_some_and(|label| labels.contains(label)),
         Filter::Deleted => true,
     };
     let place = |row: &Row| (key(row, window.order.field), row.id);
@@ -670,6 +671,7 @@ mod stories {
             ];
             if kind == Kind::User {
                 filters.push(vec![Filter::Label("machine".into())]);
+                filters.push(vec![Filter::Labels(vec!["machine".into(), "user".into()])]);
                 filters.push(vec![Filter::Deleted, Filter::Label("user".into())]);
             }
             filters
