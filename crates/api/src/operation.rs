@@ -216,6 +216,12 @@ impl Operation {
         Self::new(Method::DELETE, path, key, summary, handler).status(204)
     }
 
+    /// It only ever changes what its body names.
+    pub(crate) fn without_replace(mut self) -> Self {
+        self.params.retain(|param| param.name != replace().name);
+        self
+    }
+
     /// The roles of a permission.
     pub(crate) fn roles<P: Permission>(mut self) -> Self {
         self.roles = P::ROLES;

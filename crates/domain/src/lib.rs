@@ -32,7 +32,10 @@ use tokio::sync::{Semaphore, watch};
 pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, Session, SignIn, permissions};
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
-pub use directory::{Changeable, Creatable, Deletable, Entry, Listed, NoFilter, TagFilter, UserFilter};
+pub use directory::{
+    Changeable, CompanyFilter, Creatable, Deletable, Entry, Listed, Membership, NoFilter, SlaVersions, TagFilter,
+    UserFilter,
+};
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
 pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOutcome};

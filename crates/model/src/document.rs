@@ -147,6 +147,16 @@ impl Relationships {
         }
     }
 
+    /// The ids behind a to-many relationship.
+    pub fn many(&self, name: &str) -> Vec<Id> {
+        match self.0.get(name) {
+            Some(Entry::Known(Rel::Many { data, .. }) | Entry::Kept { rel: Some(Rel::Many { data, .. }), .. }) => {
+                data.iter().map(|(_, id)| *id).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn read(stored: IndexMap<Cow<'_, str>, &RawValue>) -> Self {
         let entry = |(name, value): (Cow<'_, str>, &RawValue)| match NAMES.into_iter().find(|known| *known == name) {
             Some(name) => (Cow::Borrowed(name), Entry::read(value)),
@@ -441,7 +451,7 @@ fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'
 const COLLECTIONS: [&str; 4] = ["messages", "attachments", "shortcuts", "kb-articles"];
 
 /// The names a relationship can have.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 25] = [
     "org",
     "customer",
     "conversation",
@@ -462,6 +472,11 @@ const NAMES: [&str; 20] = [
     "userMentions",
     "redactedBy",
     "user",
+    "parent",
+    "accessUsers",
+    "accessTeams",
+    "versions",
+    "sla",
 ];
 
 impl Rel {

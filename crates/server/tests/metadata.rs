@@ -454,6 +454,42 @@ on_both_engines!(who_may_not_see_a_value_cannot_spoil_it, |app| async move {
     }
 });
 
+on_both_engines!(what_is_hidden_cannot_be_searched_for, |app| async move {
+    let app = app.with_search();
+    let admin = app.admin().await;
+    let (customer, _) = secrets(&app, &admin).await;
+    let reader = app.actor(&["org.user"]).await;
+    let search = async |actor: &Actor, query: Value| {
+        let body = json!({ "and": [query], "queryContext": "customer" });
+        actor.post("/v1/customers/search", body).await
+    };
+    for query in [
+        json!({ "customer_custom_ssnStr": { "equals": "078-05-1120" } }),
+        json!({ "customer_custom_ssnStr": { "not_equals": "x" } }),
+        json!({ "conversation_custom_ssnStr": { "set": true } }),
+        json!({ "message_custom_cardStr": { "prefix": "4111" } }),
+    ] {
+        assert_eq!(search(&admin, query.clone()).await.ok()["meta"]["total"], 1, "{query}");
+        let reply = search(&reader, query.clone()).await;
+        assert_eq!(reply.error(), bad(""), "{query}");
+        let nested = json!({ "queryContext": "customer", "or": [{ "not": [query] }] });
+        assert_eq!(reader.post("/v1/customers/search", nested.clone()).await.status, 400, "{nested}");
+    }
+    let sorted = json!({ "and": [], "queryContext": "customer", "sort": [{ "customer_custom_ssnStr": "asc" }] });
+    admin.post("/v1/customers/search", sorted.clone()).await.ok();
+    assert_eq!(reader.post("/v1/customers/search", sorted).await.error(), bad(""));
+    for (text, found_by_reader) in [("078", 0), ("a@b.example", 1)] {
+        let query = json!({ "customer_any_text_new": { "contains": text } });
+        assert_eq!(search(&admin, query.clone()).await.ok()["meta"]["total"], 1, "{text}");
+        assert_eq!(search(&reader, query.clone()).await.ok()["meta"]["total"], found_by_reader, "{text}");
+        let query = json!({ "customer_any_text_new": { "not_contains": text } });
+        assert_eq!(search(&reader, query).await.ok()["meta"]["total"], 1 - found_by_reader, "{text}");
+    }
+    let found = search(&reader, json!({ "customer_custom_openStr": { "equals": "seen" } })).await;
+    assert_eq!(found.ids(), [customer]);
+    assert!(!shows_secrets(&String::from_utf8_lossy(&found.body)) && found.json().to_string().contains("****1234"));
+});
+
 on_both_engines!(events_can_be_shown_to_who_must_not_see_all, |app| async move {
     let admin = app.admin().await;
     let (customer, _) = secrets(&app, &admin).await;

@@ -118,6 +118,7 @@ const POSITION: &str = "SELECT position FROM follower WHERE name = $1 AND org = 
 const PUT_POSITION: &str = "INSERT INTO follower (name, org, position) VALUES ($1, $2, $3) \
     ON CONFLICT (name, org) DO UPDATE SET position = excluded.position";
 const ORGS: &str = "SELECT id, name, created_at FROM org ORDER BY name";
+const ORG: &str = "SELECT id, name, created_at FROM org WHERE id = $1";
 const ORG_NAMED: &str = "SELECT id, name, created_at FROM org WHERE name = $1";
 const HEADS: &str = "SELECT n, seq, gone FROM lane WHERE org = $1 AND seq > $2 ORDER BY n";
 pub(crate) const EVENTS: &str = "SELECT lane, seq, at, verb, kind, object, customer, actor, rev, changes FROM event \
@@ -548,6 +549,10 @@ impl<D: Driver> Credentials for SqlStore<D> {
 
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {
         self.one(Query::unbounded(ORGS, Vec::new())).await?.into_iter().map(org).collect()
+    }
+
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        self.one(Query::bounded(ORG, vec![id.0.into()])).await?.pop().map(org).transpose()
     }
 
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {

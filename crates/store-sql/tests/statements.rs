@@ -79,7 +79,7 @@ fn has_external_id(kind: Kind) -> bool {
 /// Which lists a kind has: only what belongs to a customer or a conversation is listed by them, and labels are the
 /// directory's.
 fn has_list(kind: Kind, scope: Scope, filters: &[Filter]) -> bool {
-    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_)));
+    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_) | Filter::Labels(_)));
     let directory = !matches!(kind, Kind::Customer | Kind::Conversation | Kind::Message | Kind::Note);
     let scoped = match scope {
         Scope::Org => true,
@@ -196,6 +196,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.enter([0; 32], None).await?;
         store.described(org).await?;
         store.orgs().await?;
+        store.org(org).await?;
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;
         store.uneven("a", at, 10, 5).await?;
@@ -228,6 +229,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                     vec![Filter::Deleted],
                     vec![Filter::From(Field::CreatedAt, at), Filter::After(Field::UpdatedAt, at)],
                     vec![Filter::Label("x".into())],
+                    vec![Filter::Labels(vec!["x".into(), "y".into()])],
                     vec![Filter::From(Field::UpdatedAt, at)],
                     vec![Filter::UpTo(Field::CreatedAt, at), Filter::Before(Field::UpdatedAt, at)],
                 ] {

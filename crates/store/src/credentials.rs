@@ -96,6 +96,9 @@ pub trait Credentials: Send + Sync + 'static {
     /// All orgs, by name.
     async fn orgs(&self) -> Result<Vec<Org>, StoreError>;
 
+    /// One org.
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError>;
+
     /// The org of this name.
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError>;
 

@@ -320,6 +320,10 @@ impl Credentials for Interposed {
         self.inner.orgs().await
     }
 
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        self.inner.org(id).await
+    }
+
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {
         self.inner.org_named(name).await
     }

@@ -3,12 +3,15 @@
 mod conversations;
 mod customers;
 mod directory;
+mod klasses;
 mod messages;
 mod metadata;
 mod notes;
+mod orgs;
 mod published;
 mod search;
 mod service;
+mod settings;
 mod tokens;
 
 use serde_json::Value;
@@ -24,6 +27,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         metadata::operations(),
         notes::operations(),
         directory::operations(),
+        settings::operations(),
+        orgs::operations(),
+        klasses::operations(),
         tokens::operations(),
         search::operations(),
         published::operations(),

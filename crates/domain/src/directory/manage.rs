@@ -1,7 +1,7 @@
 //! The use cases of the directory, the same for every kind.
 
 use konverse_model::{CursorError, Document, Id, Kind, Patch};
-use konverse_store::{Changes, Field, Filter, Hidden, List, Order, Row, Scope, Space};
+use konverse_store::{Changes, Field, Filter, Hidden, List, Op, Order, Row, Scope, Space};
 
 use super::References;
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Name, Only};
@@ -45,7 +45,7 @@ impl Domain {
         let list = match K::only(filter) {
             Only::Shown => list,
             Only::Deleted => list.with(Filter::Deleted),
-            Only::Labelled(label) => list.with(Filter::Label(label)),
+            Only::Labelled(labels) => list.with(Filter::Labels(labels)),
             Only::Named(space, value) => {
                 if request.cursor.is_some() {
                     // Its pages are found by number alone, so no cursor is one of its own.
@@ -124,13 +124,18 @@ impl Domain {
         .map(drop)
     }
 
-    fn blank(&self, actor: &Actor) -> (References, Changes) {
+    pub(super) fn blank(&self, actor: &Actor) -> (References, Changes) {
         (References::of(self.store.clone(), actor), Changes::new(actor.org, self.now()))
     }
 }
 
 impl<'a> Desk<'a> {
-    fn at(domain: &'a Domain, actor: &'a Actor, references: &'a mut References, changes: &'a mut Changes) -> Self {
+    pub(super) fn at(
+        domain: &'a Domain,
+        actor: &'a Actor,
+        references: &'a mut References,
+        changes: &'a mut Changes,
+    ) -> Self {
         Self { domain, org: actor.org, actor: Some(actor), references, changes, look_up: true }
     }
 
@@ -144,7 +149,7 @@ impl<'a> Desk<'a> {
     }
 
     /// A record to change: one that shows, or one that was deleted if it is to be restored.
-    async fn open<K: Entry>(&self, id: Id, restores: bool) -> Result<Draft<K>, DomainError> {
+    pub(super) async fn open<K: Entry>(&self, id: Id, restores: bool) -> Result<Draft<K>, DomainError> {
         let row = self.domain.store.get(self.org, K::KIND, id).await?;
         let row = row.filter(|row| row.shows() || restores && row.hidden == Hidden::Deleted);
         Draft::read(row.ok_or_else(|| DomainError::NotFound(K::KIND, id.to_string()))?)
@@ -191,9 +196,15 @@ impl<'a> Desk<'a> {
         draft.finish(author, self.changes)
     }
 
-    /// Names the clash when a name is taken.
+    /// Names the clash when a name is taken, unless this change takes it away.
     async fn check_name(&self, name: &Name) -> Result<(), DomainError> {
-        match self.domain.store.holders(self.org, &[(name.space, name.value.clone())]).await?.pop().flatten() {
+        let holder = self.domain.store.holders(self.org, &[(name.space, name.value.clone())]).await?.pop().flatten();
+        let gives_back = |holder: &Id| {
+            self.changes.ops.iter().any(
+                |op| matches!(op, Op::Release(space, value, by) if (*space, value, by) == (name.space, &name.value, holder)),
+            )
+        };
+        match holder.filter(|holder| !gives_back(holder)) {
             Some(holder) => Err(DomainError::conflict(name.pointer, format!("is already used by {holder}"))),
             None => Ok(()),
         }

@@ -63,6 +63,16 @@ pub enum ImportKind {
     Teams,
     /// Tags.
     Tags,
+    /// Companies, which customers belong to.
+    Companies,
+    /// Shortcuts, which messages name.
+    Shortcuts,
+    /// Brands.
+    Brands,
+    /// SLAs with their versions.
+    Slas,
+    /// Queues, which conversations lie in.
+    Queues,
     /// Customers.
     Customers,
     /// Conversations of customers.
@@ -75,8 +85,20 @@ pub enum ImportKind {
 
 impl ImportKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Users, Self::Teams, Self::Tags, Self::Customers, Self::Conversations, Self::Messages, Self::Notes];
+    pub const ALL: [Self; 12] = [
+        Self::Users,
+        Self::Teams,
+        Self::Tags,
+        Self::Companies,
+        Self::Shortcuts,
+        Self::Brands,
+        Self::Slas,
+        Self::Queues,
+        Self::Customers,
+        Self::Conversations,
+        Self::Messages,
+        Self::Notes,
+    ];
 
     /// The word file names begin with.
     pub const fn name(self) -> &'static str {
@@ -84,6 +106,11 @@ impl ImportKind {
             Self::Users => "users",
             Self::Teams => "teams",
             Self::Tags => "tags",
+            Self::Companies => "companies",
+            Self::Shortcuts => "shortcuts",
+            Self::Brands => "brands",
+            Self::Slas => "slas",
+            Self::Queues => "queues",
             Self::Customers => "customers",
             Self::Conversations => "conversations",
             Self::Messages => "messages",
@@ -96,6 +123,11 @@ impl ImportKind {
             Self::Users => Kind::User,
             Self::Teams => Kind::Team,
             Self::Tags => Kind::Tag,
+            Self::Companies => Kind::Company,
+            Self::Shortcuts => Kind::Shortcut,
+            Self::Brands => Kind::Brand,
+            Self::Slas => Kind::Sla,
+            Self::Queues => Kind::Queue,
             Self::Customers => Kind::Customer,
             Self::Conversations => Kind::Conversation,
             Self::Messages => Kind::Message,
@@ -106,7 +138,7 @@ impl ImportKind {
     /// Reads one line of a file.
     pub fn read(self, line: &str) -> Result<ImportRow, RowError> {
         let row = ImportRow { body: self.body(line)?, text: line.into() };
-        if row.id().is_none() && row.external_id().is_none() && self >= Self::Customers {
+        if row.identity().is_none() && (self >= Self::Companies) {
             return Err(RowError("needs an id or an externalId, or a second import would create it again".into()));
         }
         Ok(row)
