@@ -116,12 +116,12 @@ impl Index {
             // Its turn did not come, or it does not look at the clock where it is.
             Err(_) => Err(SearchError::TooSlow(self.longest)),
         };
-        drop(caller);
         let found = found.map_err(|error| match error {
             // What the library says of a search that was ended.
             SearchError::Failed(_) if limits.check().is_err() => SearchError::TooSlow(self.longest),
             error => error,
         });
+        drop(caller);
         if let Err(SearchError::Failed(why)) = &found {
             tracing::error!(%org, "a search failed, and its index is looked at: {why}");
             shared.suspect.store(true, std::sync::atomic::Ordering::Relaxed);
