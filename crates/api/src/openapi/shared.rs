@@ -9,6 +9,23 @@ use crate::operation::Operation;
 /// An id, as requests may write it.
 pub(super) const ID: &str = "^[0-9a-fA-F]{24}$";
 
+/// The name of a tag (contract `endpoints.md`), or an id, which looks like one.
+pub(super) const TAG: &str = "^[A-Za-z0-9À-ÿ_/<>.-][A-Za-z0-9À-ÿ_/<>. -]{0,63}$";
+
+/// A tag, as bodies name it.
+pub(super) fn tag() -> Value {
+    json!({ "type": "string", "pattern": TAG, "description": "A tag's id or name." })
+}
+
+/// An attachment, as bodies name it.
+pub(super) fn attachment() -> Value {
+    let id = json!({ "type": "string", "pattern": ID });
+    json!({
+        "description": "An attachment's id, or an object with it as `_id`.",
+        "anyOf": [id, { "type": "object", "properties": { "_id": id }, "required": ["_id"] }],
+    })
+}
+
 pub(super) fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
@@ -180,6 +197,7 @@ pub(super) fn about(tag: &str) -> String {
         "teams" => "Teams of users.",
         "tags" => "Tags, which conversations and customers carry.",
         "auth" => "Tokens and roles.",
+        "metadata" => "What custom attributes there are, and what they may hold.",
         "operations" => "Operations that are run as their vendor's page describes them.",
         "service" => "The service itself: health and this description.",
         _ => return format!("Operations below `/v1/{tag}`."),
