@@ -131,6 +131,20 @@ async fn path_param(parts: &mut Parts, app: &App) -> Result<(String, String), Ap
     }
 }
 
+/// The two parameters of a path as texts, decoded.
+pub(crate) struct PathTexts(pub(crate) [String; 2]);
+
+impl FromRequestParts<App> for PathTexts {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        Path::<(String, String)>::from_request_parts(parts, app)
+            .await
+            .map(|Path((first, second))| Self([first, second]))
+            .map_err(|_| ApiError::parameter("id", "must be UTF-8, percent-encoded"))
+    }
+}
+
 /// Most parameters a query may have. Every one that is known is looked for among all of them.
 const MOST_VALUES: usize = 100;
 

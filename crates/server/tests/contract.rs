@@ -65,6 +65,9 @@ DELETE /v1/notes/{id} | org.user.note.write | org.permission.note.delete | 204 |
 GET /v1/notes/{id} | org.user.note.read | org.permission.note.read | 200 | -
 PATCH /v1/notes/{id} | org.user.note.write | org.permission.note.update | 200 | -
 PUT /v1/notes/{id} | org.user.note.write | org.permission.note.update | 200 | -
+# Metadata
+GET /v1/metadata/{resource} | org.user.metadata.read, org.admin.metadata.read | org.permission.metadata.read | 200 | -
+PUT /v1/metadata/{resource} | org.admin.metadata.write | org.permission.metadata.update | 200 | -
 # Users; the comma list of ids is the same path.
 GET /v1/users | org.user.user.read | org.permission.user.read | 200 | -
 POST /v1/users | org.admin.user | org.permission.user.create | 201 | -
@@ -93,6 +96,9 @@ GET /v1/auth/roles | any token | any token | 200 | -
 GET /v1/operations | any token | any token | 200 | -
 POST /v1/operations/{key}/run | org.user.conversation.read | org.permission.conversation.read | 200 | -
 ";
+
+/// Lists of what there is none of yet.
+const EMPTY: &[&str] = &["list-conversation-attachments"];
 
 /// Paths of konverse's own that need no token.
 const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json"];
@@ -247,6 +253,7 @@ impl Records {
             .replace("{email}", &format!("jane{n}%40acme.example"))
             .replace("{phone}", &format!("%2B1555{n:04}"))
             .replace("{externalId}", &key)
+            .replace("{resource}", "conversation")
             .replace("{key}", "get-conversations-by-customer")
     }
 
@@ -266,6 +273,10 @@ impl Records {
             "NoteCreate" | "NoteReplace" => json!({ "conversation": conversation, "body": "n" }),
             "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "n" }),
             "UserCreate" => json!({ "name": "Bob", "email": format!("bob{}@acme.example", self.n) }),
+            "MetadataUpdate" => {
+                json!({ "properties": { "orderNumberStr": { "displayName": "Order", "enumeration": ["4417"],
+                "array": true, "sensitive": { "enabled": true } }, "goneStr": null } })
+            }
             "TeamCreate" => json!({ "name": format!("Other {}", self.n) }),
             "TagUpdate" => json!({ "color": "#000000" }),
             "TagCreate" => json!({ "name": format!("other {}", self.n) }),
@@ -312,9 +323,6 @@ on_both_engines!(what_is_answered_is_what_is_described, |app| async move {
         }
     }
 });
-
-/// Lists of what there is none of yet.
-const EMPTY: &[&str] = &["list-conversation-attachments"];
 
 /// What a request gets wrong, and what the refusal has to say: status, and where it lies.
 struct Mistake {

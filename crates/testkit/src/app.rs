@@ -124,6 +124,12 @@ impl TestApp {
         App::new(Arc::new(domain), api)
     }
 
+    /// The same data and index behind other settings.
+    pub fn searching_again_with(&self, settings: Settings) -> App {
+        let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(17)), settings);
+        App::new(domain.with_search(Arc::clone(&self.searching().index)).shared(), ApiSettings::default())
+    }
+
     /// The same data as another process has it: a store of its own, ids of its own, rules of its own.
     pub async fn other_process(&self) -> App {
         self.over(self.store.reopened().await)
