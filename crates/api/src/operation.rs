@@ -297,6 +297,12 @@ impl Operation {
         self
     }
 
+    /// A body that its handler reads by itself, as it is described.
+    pub(crate) fn described_body(mut self, name: &'static str, schema: &'static Value) -> Self {
+        self.body = Some((name, vec![schema]));
+        self
+    }
+
     /// A body of one of two shapes.
     pub(crate) fn bodies<T, U>(mut self, name: &'static str, one: &'static Shape<T>, other: &'static Shape<U>) -> Self
     where

@@ -131,6 +131,9 @@ pub(super) fn refusals(operations: &[Operation]) -> Map<String, Value> {
         if matches!(code, Code::TooManyRequests | Code::Unavailable) {
             headers.insert("Retry-After".to_owned(), json!({ "$ref": "#/components/headers/Retry-After" }));
         }
+        if matches!(code, Code::Unauthorized) {
+            headers.insert("WWW-Authenticate".to_owned(), json!({ "$ref": "#/components/headers/WWW-Authenticate" }));
+        }
         let refusal = json!({
             "description": code.description(),
             "headers": headers,
@@ -152,6 +155,9 @@ pub(super) fn headers() -> Value {
             "description": "When the minute ends, in seconds since 1970-01-01T00:00:00Z.", "required": true, "schema": whole,
         },
         "Retry-After": { "description": "Seconds to wait before the request is worth another try.", "schema": whole },
+        "WWW-Authenticate": {
+            "description": "The scheme of tokens.", "required": true, "schema": { "const": "Bearer" },
+        },
         "ETag": {
             "description": "The tag of these bytes in this form, for `If-None-Match`.",
             "required": true,

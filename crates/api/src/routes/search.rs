@@ -140,9 +140,9 @@ fn answer() -> Value {
 
 impl Operation {
     /// A search: it answers with a page of its own form.
-    fn searches(mut self, name: &'static str, body: &'static Value) -> Self {
-        self.body = Some((name, vec![body]));
-        self.status(200)
+    fn searches(self, name: &'static str, body: &'static Value) -> Self {
+        self.described_body(name, body)
+            .status(200)
             .param("page", "integer", "Which page, from 1")
             .param("pageSize", "integer", "Rows a page, up to 500; 0 asks for the total alone")
             .most(MOST_FOUND)
