@@ -199,7 +199,9 @@ impl Index {
 
 impl OrgIndex {
     fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 && !self.standing.borrow().seen.covers(&self.wanted.lock())
+        let standing = self.standing.borrow();
+        self.waiting.load(Ordering::Relaxed) > 0
+            && (standing.state == State::Unopened || !standing.seen.covers(&self.wanted.lock()))
     }
 
     /// Looks how large it is.

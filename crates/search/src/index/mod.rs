@@ -42,6 +42,10 @@ pub use kept::Mark;
 pub use run::{Found, Ties, Window};
 pub use writers::Batch;
 
+/// How long a search waits for an index that is being built: that of a small org is built within it, and nobody has to ask
+/// again.
+const SMALL: Duration = Duration::from_secs(1);
+
 /// How an index is kept and used.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -188,17 +192,25 @@ impl Index {
         let answer = |standing: &Standing| match standing.state {
             State::Ready if standing.seen.covers(heads) => Some(Ok(())),
             _ if standing.failing => Some(Err(SearchError::Failing)),
-            State::Building(done) => Some(Err(SearchError::Building(done))),
-            State::Ready | State::Unopened => None,
+            _ => None,
         };
         if let Some(answer) = answer(&standing.borrow()) {
             return answer;
         }
         let _waiting = org.wait_for(heads);
         self.woken.notify_one();
+        let soon = limits.until().min(std::time::Instant::now() + SMALL);
         let met = standing.wait_for(|standing| answer(standing).is_some());
+        if let Ok(Ok(standing)) = tokio::time::timeout_at(soon.into(), met).await {
+            return answer(&standing).unwrap_or(Ok(()));
+        }
+        let is_built = |standing: &Standing| matches!(standing.state, State::Building(_));
+        let met = standing.wait_for(|standing| answer(standing).is_some() || is_built(standing));
         match tokio::time::timeout_at(limits.until().into(), met).await {
-            Ok(Ok(standing)) => answer(&standing).unwrap_or(Ok(())),
+            Ok(Ok(standing)) => match standing.state {
+                State::Building(done) => Err(SearchError::Building(done)),
+                _ => answer(&standing).unwrap_or(Ok(())),
+            },
             Ok(Err(_)) | Err(_) => Err(SearchError::Behind),
         }
     }
