@@ -178,6 +178,7 @@ pub(super) fn about(tag: &str) -> String {
         "notes" => "Notes, which customers do not see.",
         "users" => "The people and the machine users of the org.",
         "teams" => "Teams of users.",
+        "role-groups" => "Roles under one name, given to users and teams.",
         "tags" => "Tags, which conversations and customers carry.",
         "auth" => "Tokens and roles.",
         "operations" => "Operations that are run as their vendor's page describes them.",
