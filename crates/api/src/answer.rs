@@ -69,6 +69,11 @@ pub(crate) fn one(text: &str) -> Json {
     Json::of(format!("{{\"data\":{text}}}"))
 }
 
+/// The same, with records that come along: texts, joined by commas.
+pub(crate) fn one_including(text: &str, included: &str) -> Json {
+    Json::of(format!("{{\"data\":{text},\"included\":[{included}]}}"))
+}
+
 /// `{"data": …}` around a record.
 pub(crate) fn record<A: Attributes>(doc: &Document<A>) -> Json {
     one(&doc.to_text())

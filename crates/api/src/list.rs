@@ -157,6 +157,16 @@ impl Paging {
         Json::of(body)
     }
 
+    /// The same, with records that come along: texts, joined by commas.
+    pub(crate) fn answer_including(&self, mut page: ListPage, included: &str) -> Json {
+        let mut body = std::mem::take(&mut page.buffer);
+        close(&mut body, &self.links(&page));
+        // Before the end of the document.
+        body.pop();
+        let _ = write!(body, ",\"included\":[{included}]}}");
+        Json::of(body)
+    }
+
     fn pages(&self, total: u64) -> u64 {
         // There is always a first page. Pages of no rows would never end, so they count as that one alone.
         match self.page_size {

@@ -51,11 +51,13 @@ kinds! {
     Tag = "tag", "/v1/tags", "Tag";
     /// An access token.
     Token = "auth_token", "/v1/auth/tokens", "Token";
+    /// The definitions of a resource's custom attributes.
+    Metadata = "metadata", "/v1/metadata", "Metadata";
     /// A role group: roles under one name.
     RoleGroup = "role_group", "/v1/role-groups", "Role group";
-    /// A company; referred to only.
+    /// A company.
     Company = "company", "/v1/companies", "Company";
-    /// A queue; referred to only.
+    /// A queue.
     Queue = "queue", "/v1/queues", "Queue";
     /// A campaign; referred to only.
     Campaign = "campaign", "/v1/campaigns", "Campaign";
@@ -63,8 +65,18 @@ kinds! {
     SubStatus = "sub_status", "/v1/sub-statuses", "Sub-status";
     /// An attachment; referred to only.
     Attachment = "attachment", "/v1/attachments", "Attachment";
-    /// A shortcut; referred to only.
+    /// A shortcut.
     Shortcut = "shortcut", "/v1/shortcuts", "Shortcut";
+    /// A brand.
+    Brand = "brand", "/v1/brands", "Brand";
+    /// An SLA.
+    Sla = "sla", "/v1/slas", "SLA";
+    /// A version of an SLA; read along with it only.
+    SlaVersion = "sla_version", "/v1/slas/versions", "SLA version";
+    /// A klass: a kind of custom object. There are none yet.
+    Klass = "klass", "/v1/klasses", "Klass";
+    /// A custom object. There are none yet.
+    Kobject = "kobject", "/v1/kobjects", "KObject";
     /// A knowledge-base article; referred to only.
     KbArticle = "kb_article", "/v1/kb/articles", "Article";
 }

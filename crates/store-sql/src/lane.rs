@@ -23,26 +23,37 @@ pub struct LaneState {
     pub used: i64,
 }
 
-/// How many records of each kind have one `updatedAt`.
+/// How many records of each kind have one `updatedAt`; those of kinds that are few together, in the last place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts([i64; COUNTED.len()]);
+pub(crate) struct Counts([i64; COUNTED.len() + 1]);
 
-/// The kinds whose records are stamped. Their order is stored: new ones come last.
-const COUNTED: [Kind; 8] =
-    [Kind::Customer, Kind::Conversation, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag, Kind::Token];
+/// The kinds whose records are counted by themselves. Their order is stored, and there is room for no more.
+const COUNTED: [Kind; 9] = [
+    Kind::Customer,
+    Kind::Conversation,
+    Kind::Message,
+    Kind::Note,
+    Kind::User,
+    Kind::Team,
+    Kind::Tag,
+    Kind::Token,
+    Kind::Company,
+];
 
 /// Bits of a stored count: enough for [`SHARED_STAMP`].
 const COUNT_BITS: usize = 6;
 
 impl Counts {
+    fn place(kind: Kind) -> usize {
+        COUNTED.iter().position(|one| *one == kind).unwrap_or(COUNTED.len())
+    }
+
     pub(crate) fn of(self, kind: Kind) -> i64 {
-        COUNTED.iter().position(|one| *one == kind).map_or(0, |place| self.0[place])
+        self.0[Self::place(kind)]
     }
 
     pub(crate) fn add(&mut self, kind: Kind) {
-        if let Some(place) = COUNTED.iter().position(|one| *one == kind) {
-            self.0[place] += 1;
-        }
+        self.0[Self::place(kind)] += 1;
     }
 
     pub(crate) fn any(self) -> bool {

@@ -194,7 +194,9 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.heads(org).await?;
         store.forget(org, 0, at, 5).await?;
         store.enter([0; 32], None).await?;
+        store.described(org).await?;
         store.orgs().await?;
+        store.org(org).await?;
         store.org_named("acme").await?;
         store.events(org, 0, 0, 5).await?;
         store.uneven("a", at, 10, 5).await?;
@@ -304,6 +306,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
             Op::Hold(Holding { kind: Kind::User, owner: id(1), roles: "org".into(), groups: vec![id(2)] }),
             Op::SetPassword(UserId(id(1)), "x".into()),
             Op::Remember(UserId(id(1)), "192.0.2.0/24".into()),
+            Op::Describe(3, konverse_model::mask::Masks::default()),
             Op::Emit(event.clone()),
         ];
         store.apply(changes).await?;

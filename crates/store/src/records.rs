@@ -51,7 +51,7 @@ pub struct Row {
     pub wake_at: Option<Instant>,
     /// Its key in another system; unique per kind among records that show.
     pub external_id: Option<String>,
-    /// A word lists can select by: a user's type.
+    /// A word lists can select by: a user's type, a company's name in lower case.
     pub label: Option<String>,
     /// The resource object as it is answered.
     pub doc: String,
@@ -100,13 +100,21 @@ pub enum Space {
     TeamExternalId,
     /// A tag's name, in lower case.
     TagName,
+    /// A company's key in another system.
+    CompanyExternalId,
+    /// A brand's name, in lower case.
+    BrandName,
+    /// Being the org's default brand: there is one such name, and one brand that holds it.
+    DefaultBrand,
+    /// A queue's name, in lower case.
+    QueueName,
     /// A role group's name, in lower case.
     RoleGroupName,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::CustomerEmail,
         Self::CustomerPhone,
         Self::CustomerWhatsapp,
@@ -116,6 +124,10 @@ impl Space {
         Self::TeamName,
         Self::TeamExternalId,
         Self::TagName,
+        Self::CompanyExternalId,
+        Self::BrandName,
+        Self::DefaultBrand,
+        Self::QueueName,
         Self::RoleGroupName,
     ];
 
@@ -131,6 +143,10 @@ impl Space {
             Self::TeamName => "team.name",
             Self::TeamExternalId => "team.externalId",
             Self::TagName => "tag.name",
+            Self::CompanyExternalId => "company.externalId",
+            Self::BrandName => "brand.name",
+            Self::DefaultBrand => "brand.default",
+            Self::QueueName => "queue.name",
             Self::RoleGroupName => "role_group.name",
         }
     }
@@ -147,6 +163,9 @@ impl Space {
             Self::UserEmail => Kind::User,
             Self::TeamName | Self::TeamExternalId => Kind::Team,
             Self::TagName => Kind::Tag,
+            Self::CompanyExternalId => Kind::Company,
+            Self::BrandName | Self::DefaultBrand => Kind::Brand,
+            Self::QueueName => Kind::Queue,
             Self::RoleGroupName => Kind::RoleGroup,
         }
     }

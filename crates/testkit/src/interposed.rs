@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, Events, Found,
-    FoundEvent, Heads, Holding, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part,
-    Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Described, Due, Entrance, Event,
+    Events, Found, FoundEvent, Heads, Holding, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op,
+    Org, Page, Part, Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window,
+    WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -311,8 +312,16 @@ impl Credentials for Interposed {
         self.inner.enter(hash, about).await
     }
 
+    async fn described(&self, org: OrgId) -> Result<Described, StoreError> {
+        self.inner.described(org).await
+    }
+
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {
         self.inner.orgs().await
+    }
+
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, StoreError> {
+        self.inner.org(id).await
     }
 
     async fn org_named(&self, name: &str) -> Result<Option<Org>, StoreError> {

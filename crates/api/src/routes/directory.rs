@@ -21,27 +21,31 @@ use crate::extract::{Caller, JsonBody, PathId, Query};
 use crate::list::{MOST, MOST_OF_DIRECTORY, Paging};
 use crate::operation::Operation;
 
+const USER_TYPES: [&str; 4] = ["user", "machine", "limited", "hourly"];
+
 impl Served for UserAttributes {
     const MOST: u32 = MOST_OF_DIRECTORY;
 
-    /// The filters do not combine: the narrowest that is given counts.
+    /// The filters do not combine: the narrowest that is given counts. All of them are read, so that a wrong one is told.
     fn filter(query: &Query, paging: &mut Paging) -> Result<UserFilter, ApiError> {
+        let user_type = query.get("userType");
+        if user_type.as_ref().is_some_and(|name| !USER_TYPES.contains(&name.as_str())) {
+            return Err(ApiError::parameter("userType", "must be user, machine, limited or hourly"));
+        }
+        let (deleted, pending) = (query.flag("deleted")?, query.flag("pending")?);
         if let Some(email) = query.get("email") {
             paging.repeat("email", &email);
             return Ok(UserFilter::Email(email));
         }
-        if let Some(user_type) = query.get("userType") {
-            if !["user", "machine", "limited", "hourly"].contains(&user_type.as_str()) {
-                return Err(ApiError::parameter("userType", "must be user, machine, limited or hourly"));
-            }
+        if let Some(user_type) = user_type {
             paging.repeat("userType", &user_type);
             return Ok(UserFilter::Type(user_type));
         }
-        if query.flag("deleted")? == Some(true) {
+        if deleted == Some(true) {
             paging.repeat("deleted", "true");
             return Ok(UserFilter::Deleted);
         }
-        if query.flag("pending")? == Some(true) {
+        if pending == Some(true) {
             paging.repeat("pending", "true");
             return Ok(UserFilter::Pending);
         }
@@ -183,7 +187,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .details("Filters do not combine: of those given, the first in this list counts.")
             .param("email", "string", "Only the user with this address.")
             .param("userType", "string", "Only users of this type.")
-            .limit("enum", json!(["user", "machine", "limited", "hourly"]))
+            .limit("enum", json!(USER_TYPES))
             .param("deleted", "boolean", "Only deactivated users.")
             .param("pending", "boolean", "Only invited users who have not signed in."),
         created::<UserAttributes>("/v1/users", "create-user", "Creates a user"),
@@ -253,7 +257,7 @@ pub(super) fn operations() -> Vec<Operation> {
         listed::<TagAttributes>("/v1/tags", "list-tags", "The org's tags").param(
             "deleted",
             "boolean",
-            "Deleted tags instead of those in use",
+            "Deleted tags instead of those in use.",
         ),
         created::<TagAttributes>("/v1/tags", "create-tag", "Creates a tag"),
         read::<TagAttributes>("/v1/tags/{id}", "read-tag", "A tag"),

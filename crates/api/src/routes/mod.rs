@@ -3,11 +3,15 @@
 mod conversations;
 mod customers;
 mod directory;
+mod klasses;
 mod messages;
+mod metadata;
 mod notes;
+mod orgs;
 mod published;
 mod search;
 mod service;
+mod settings;
 mod tokens;
 
 use serde_json::Value;
@@ -20,8 +24,12 @@ pub(crate) fn operations() -> Vec<Operation> {
         customers::operations(),
         conversations::operations(),
         messages::operations(),
+        metadata::operations(),
         notes::operations(),
         directory::operations(),
+        settings::operations(),
+        orgs::operations(),
+        klasses::operations(),
         tokens::operations(),
         search::operations(),
         published::operations(),

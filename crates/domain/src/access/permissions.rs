@@ -68,6 +68,13 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Reading definitions of custom attributes.
+    ReadMetadata: ["org.permission.metadata.read", "org.user.metadata.read", "org.admin.metadata.read"];
+    /// Changing definitions of custom attributes.
+    UpdateMetadata: ["org.permission.metadata.update", "org.admin.metadata.write"];
+    /// Seeing sensitive attributes as they are. The documentation names no role for it: these are by pattern, so that
+    /// administrators have it and who reads records does not.
+    ReadSensitive: ["org.permission.sensitive_attribute.read", "org.admin.sensitive_attribute.read"];
     /// Searching, whatever is searched for.
     Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
         "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
@@ -75,6 +82,38 @@ permissions! {
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.
     DeleteTags: ["org.permission.tag.delete", "org.user.tag.delete"];
+    /// Reading companies.
+    ReadCompanies: ["org.permission.company.read", "org.user.company.read"];
+    /// Creating companies.
+    CreateCompanies: ["org.permission.company.create", "org.user.company.write"];
+    /// Changing companies.
+    UpdateCompanies: ["org.permission.company.update", "org.user.company.write"];
+    /// Reading shortcuts; the contract names the roles for the list, the others are by pattern.
+    ReadShortcuts: ["org.permission.shortcut.read", "org.user.shortcut.read"];
+    /// Creating shortcuts.
+    CreateShortcuts: ["org.permission.shortcut.create", "org.user.shortcut.write"];
+    /// Changing shortcuts.
+    UpdateShortcuts: ["org.permission.shortcut.update", "org.user.shortcut.write"];
+    /// Deleting shortcuts.
+    DeleteShortcuts: ["org.permission.shortcut.delete", "org.user.shortcut.delete"];
+    /// Reading brands.
+    ReadBrands: ["org.permission.brand.read", "org.user.brand.read", "org.admin.brand.read"];
+    /// Creating brands.
+    CreateBrands: ["org.permission.brand.create", "org.admin.brand.write"];
+    /// Changing brands.
+    UpdateBrands: ["org.permission.brand.update", "org.admin.brand.write"];
+    /// Reading SLAs.
+    ReadSlas: ["org.permission.sla.read", "org.user.sla.read"];
+    /// Reading queues; the roles are by pattern.
+    ReadQueues: ["org.permission.queue.read", "org.user.queue.read"];
+    /// Reading the org's own record: "admin", says the contract.
+    ReadOrgs: ["org.permission.org.read", "org.admin"];
+    /// Reading klasses.
+    ReadKlasses: ["org.permission.klass.read", "org.user.klass.read", "org.admin.klass.read"];
+    /// Listing the custom objects of a klass: the documentation lists the klass's roles, users expect the objects'.
+    ListKobjects: ["org.permission.klass.read", "org.permission.kobject.read", "org.user.klass.read", "org.admin.klass.read", "org.user.kobject.read"];
+    /// Reading a custom object.
+    ReadKobjects: ["org.permission.kobject.read", "org.user.kobject.read"];
     /// Changing users.
     UpdateUsers: ["org.permission.user.update", "org.admin.user"];
     /// Changing teams and their members.

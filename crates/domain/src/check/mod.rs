@@ -137,9 +137,9 @@ impl Domain {
         (report.tell)(Told::Now("customers"));
         let done = self.check_all(id, Subject::Customer, (&everybody, &told), repair, &mut report).await;
         self.go_on("customers", done, &mut report).await?;
-        (report.tell)(Told::Now("users, teams, tags, tokens"));
+        (report.tell)(Told::Now("the directory"));
         let done = self.check_directory(id, &told, repair, &mut report).await;
-        self.go_on("users, teams, tags and tokens", done, &mut report).await?;
+        self.go_on("the directory", done, &mut report).await?;
         (report.tell)(Told::Now("strays"));
         let done = self.check_strays(id, &mut report).await;
         self.go_on("what belongs to nothing", done, &mut report).await?;

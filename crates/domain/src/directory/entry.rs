@@ -13,7 +13,7 @@
 
 use std::future::Future;
 
-use konverse_model::{Document, Id, Instant, Kind, OrgId, Patch, UserId};
+use konverse_model::{Document, FieldError, Id, Instant, Kind, OrgId, Patch, Rel, UserId};
 use konverse_store::{Changes, Space};
 
 use super::References;
@@ -171,6 +171,46 @@ impl Desk<'_> {
     /// When a record came to be: as told, never after now.
     pub(crate) fn created_at(&self, told: Option<Instant>) -> Instant {
         told.filter(|at| *at <= self.now()).unwrap_or(self.now())
+    }
+
+    /// When a record was last edited: as told, not before it came to be and never after now.
+    pub(crate) fn modified_at(&self, told: Option<Instant>, created_at: Instant) -> Instant {
+        self.created_at(told).max(created_at)
+    }
+
+    /// Whether the author may tell when things came to be.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.actor.is_none_or(|actor| actor.holds("org.admin"))
+    }
+
+    /// The ids behind tag ids or names; unknown names become tags.
+    pub(crate) async fn tags(
+        &mut self,
+        names: &[String],
+        pointer: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<Vec<Id>, DomainError> {
+        let author = self.author();
+        self.references.tags(self.domain, names, pointer, author, self.changes, errors).await
+    }
+
+    /// Says who made a record and who last edited it, where an import knows.
+    pub(crate) async fn sign<K: Entry>(
+        &mut self,
+        record: &mut Document<K>,
+        created_by: Option<UserId>,
+        modified_by: Option<UserId>,
+    ) -> Result<(), DomainError> {
+        let mut errors = Vec::new();
+        for (name, pointer, by) in
+            [("createdBy", "/createdBy", created_by), ("modifiedBy", "/modifiedBy", modified_by.or(created_by))]
+        {
+            let Some(user) = by else { continue };
+            self.references.check_one(Kind::User, Some(user), pointer, &mut errors).await?;
+            record.relationships.set(name, Rel::One(Kind::User, user.0));
+        }
+        errors.dedup();
+        if errors.is_empty() { Ok(()) } else { Err(DomainError::Invalid(errors)) }
     }
 
     /// A new record by the author, with this id or a new one.

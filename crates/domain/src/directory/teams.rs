@@ -33,7 +33,7 @@ impl Domain {
     ) -> Result<Team, DomainError> {
         let (applied, stored) = self
             .commit(|| async {
-                let (mut references, mut changes) = self.blank(auth.org());
+                let (mut references, mut changes) = self.blank(auth.actor());
                 let mut desk = Desk::at(self, auth.actor(), &mut references, &mut changes);
                 let mut draft = desk.open::<TeamAttributes>(team.0, false).await?;
                 let mut members = draft.doc.attributes.members.clone();
@@ -66,7 +66,7 @@ impl Domain {
         self.row(auth.org(), Kind::User, user.0).await?;
         let teams = self.store.teams_of(auth.org(), &[user]).await?.pop().unwrap_or_default();
         let ids: Vec<Id> = teams.into_iter().map(Id::from).collect();
-        self.page_of(auth.org(), Kind::Team, &ids, "pageSize", request).await
+        self.page_of(auth.actor(), Kind::Team, &ids, "pageSize", request).await
     }
 }
 

@@ -62,7 +62,7 @@ impl Domain {
         };
         let (applied, stored) = self
             .commit(|| async {
-                let (mut references, mut changes) = self.blank(org);
+                let (mut references, mut changes) = self.blank(auth.actor());
                 let mut desk = Desk::at(self, auth.actor(), &mut references, &mut changes);
                 let mut draft = desk.open::<UserAttributes>(user.0, false).await?;
                 let body = body.clone();

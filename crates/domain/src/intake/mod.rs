@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, Unread};
+use konverse_model::resource::Object;
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
 use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant as Stopwatch;
 
 use crate::directory::{Author, Desk, References};
+use crate::metadata::Names;
 use crate::timeline::Timeline;
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
@@ -61,6 +63,16 @@ pub enum ImportKind {
     Teams,
     /// Tags.
     Tags,
+    /// Companies, which customers belong to.
+    Companies,
+    /// Shortcuts, which messages name.
+    Shortcuts,
+    /// Brands.
+    Brands,
+    /// SLAs with their versions.
+    Slas,
+    /// Queues, which conversations lie in.
+    Queues,
     /// Customers.
     Customers,
     /// Conversations of customers.
@@ -73,8 +85,20 @@ pub enum ImportKind {
 
 impl ImportKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Users, Self::Teams, Self::Tags, Self::Customers, Self::Conversations, Self::Messages, Self::Notes];
+    pub const ALL: [Self; 12] = [
+        Self::Users,
+        Self::Teams,
+        Self::Tags,
+        Self::Companies,
+        Self::Shortcuts,
+        Self::Brands,
+        Self::Slas,
+        Self::Queues,
+        Self::Customers,
+        Self::Conversations,
+        Self::Messages,
+        Self::Notes,
+    ];
 
     /// The word file names begin with.
     pub const fn name(self) -> &'static str {
@@ -82,6 +106,11 @@ impl ImportKind {
             Self::Users => "users",
             Self::Teams => "teams",
             Self::Tags => "tags",
+            Self::Companies => "companies",
+            Self::Shortcuts => "shortcuts",
+            Self::Brands => "brands",
+            Self::Slas => "slas",
+            Self::Queues => "queues",
             Self::Customers => "customers",
             Self::Conversations => "conversations",
             Self::Messages => "messages",
@@ -94,6 +123,11 @@ impl ImportKind {
             Self::Users => Kind::User,
             Self::Teams => Kind::Team,
             Self::Tags => Kind::Tag,
+            Self::Companies => Kind::Company,
+            Self::Shortcuts => Kind::Shortcut,
+            Self::Brands => Kind::Brand,
+            Self::Slas => Kind::Sla,
+            Self::Queues => Kind::Queue,
             Self::Customers => Kind::Customer,
             Self::Conversations => Kind::Conversation,
             Self::Messages => Kind::Message,
@@ -104,7 +138,7 @@ impl ImportKind {
     /// Reads one line of a file.
     pub fn read(self, line: &str) -> Result<ImportRow, RowError> {
         let row = ImportRow { body: self.body(line)?, text: line.into() };
-        if row.id().is_none() && row.external_id().is_none() && self >= Self::Customers {
+        if row.identity().is_none() && (self >= Self::Companies) {
             return Err(RowError("needs an id or an externalId, or a second import would create it again".into()));
         }
         Ok(row)
@@ -180,6 +214,15 @@ impl ImportRow {
             Body::Message(body) => body.external_id.0.as_ref(),
             Body::Note(body) => body.external_id.0.as_ref(),
             Body::Directory(_) => None,
+        }
+    }
+
+    fn custom(&self) -> Option<&Object> {
+        match &self.body {
+            Body::Customer(body) => body.custom.0.as_ref(),
+            Body::Conversation(body) => body.custom.0.as_ref(),
+            Body::Message(body) => body.custom.0.as_ref(),
+            Body::Directory(_) | Body::Note(_) => None,
         }
     }
 
@@ -488,6 +531,7 @@ impl Importer {
         if self.written.as_ref().is_some_and(|written| !is_apart(written)) {
             *before = self.end().await?;
         }
+        self.intake.define(kind, &rows).await?;
         let look = !self.empty.contains(&kind.kind()) || rows.iter().any(|(_, row)| row.id().is_none());
         let rows = if look { self.intake.absent(kind, rows, &mut batch.outcomes.known).await? } else { rows };
         let (groups, mut rest) = self.intake.groups(kind, rows, &mut batch.outcomes.known).await?;
@@ -796,8 +840,23 @@ impl Intake {
         Ok(())
     }
 
+    /// Defines the custom attributes of rows before they are computed: what is computed side by side would define the same.
+    async fn define(&self, kind: ImportKind, rows: &[Placed]) -> Result<(), DomainError> {
+        let mut names = Names::new();
+        for custom in rows.iter().filter_map(|(_, row)| row.custom()) {
+            for (name, value) in custom {
+                let of_kind = names.entry(kind.kind()).or_default();
+                if !value.is_null() && !of_kind.contains(name) {
+                    of_kind.insert(name.clone());
+                }
+            }
+        }
+        self.domain.define_all(self.org, &names).await
+    }
+
     /// Takes rows of which no two are the same record, and writes them.
     async fn take_all(&self, kind: ImportKind, rows: Vec<Placed>, outcomes: &mut Outcomes) -> Result<(), DomainError> {
+        self.define(kind, &rows).await?;
         let mut rows = self.absent(kind, rows, &mut outcomes.known).await?;
         while !rows.is_empty() {
             let (groups, rest) = self.groups(kind, rows, &mut outcomes.known).await?;

@@ -4,7 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 use konverse_model::input::{self, Shape};
-use konverse_model::resource::{TagAttributes, TeamAttributes, UserAttributes};
+use konverse_model::resource::{
+    BrandAttributes, CompanyAttributes, QueueAttributes, ShortcutAttributes, SlaAttributes, TagAttributes,
+    TeamAttributes, UserAttributes,
+};
 use konverse_model::{Id, Instant};
 use konverse_store::Space;
 use serde::de::DeserializeOwned;
@@ -59,6 +62,11 @@ pub(super) fn read_row(kind: ImportKind, line: &str) -> Option<Result<Box<dyn Di
         ImportKind::Users => row::<UserAttributes>(&input::USER_IMPORT, line),
         ImportKind::Teams => row::<TeamAttributes>(&input::TEAM_IMPORT, line),
         ImportKind::Tags => row::<TagAttributes>(&input::TAG_IMPORT, line),
+        ImportKind::Companies => row::<CompanyAttributes>(&input::COMPANY_IMPORT, line),
+        ImportKind::Shortcuts => row::<ShortcutAttributes>(&input::SHORTCUT_IMPORT, line),
+        ImportKind::Brands => row::<BrandAttributes>(&input::BRAND_IMPORT, line),
+        ImportKind::Slas => row::<SlaAttributes>(&input::SLA_IMPORT, line),
+        ImportKind::Queues => row::<QueueAttributes>(&input::QUEUE_IMPORT, line),
         ImportKind::Customers | ImportKind::Conversations | ImportKind::Messages | ImportKind::Notes => return None,
     })
 }

@@ -1,8 +1,9 @@
 //! A record being changed: as it was read, and as it shall be.
 
 use konverse_model::resource::{
-    ConversationAttributes, ConversationState, CustomerAttributes, MessageAttributes, NoteAttributes,
-    RoleGroupAttributes, TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
+    BrandAttributes, CompanyAttributes, ConversationAttributes, ConversationState, CustomerAttributes,
+    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, ShortcutAttributes,
+    SlaAttributes, SlaVersionAttributes, TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
 };
 use konverse_model::{Attributes, CustomerId, Document, Id, Instant, Kind, RENDERER, Rel, Rendered, UserId};
 use konverse_store::{Applied, Changes, Hidden, NewEvent, Op, Put, Row, Verb};
@@ -22,7 +23,7 @@ pub trait Tracked: Attributes + PartialEq {
     fn rev(&mut self) -> Option<&mut i64>;
     fn external_id(&self) -> Option<&String>;
     fn wake_at(&self) -> Option<Instant>;
-    fn label(&self) -> Option<&'static str>;
+    fn label(&self) -> Option<String>;
 }
 
 /// Nothing beside the text.
@@ -62,8 +63,8 @@ macro_rules! tracked {
                 wake_at(self)
             }
 
-            fn label(&self) -> Option<&'static str> {
-                let label: fn(&Self) -> Option<&'static str> = $label;
+            fn label(&self) -> Option<String> {
+                let label: fn(&Self) -> Option<String> = $label;
                 label(self)
             }
         }
@@ -79,9 +80,19 @@ tracked! {
         |_| None, |_| None;
     NoteAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |a| a.external_id.as_ref(),
         |_| None, |_| None;
-    UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |a| Some(a.label());
+    UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None,
+        |a| Some(a.label().to_owned());
     TeamAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    MetadataAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     TagAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    // Several companies may have one name; their external id is claimed as a name.
+    CompanyAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |_| None, |_| None,
+        |a| Some(a.name.to_lowercase());
+    ShortcutAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |_| None, |_| None, |_| None;
+    BrandAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    SlaAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
+    SlaVersionAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
+    QueueAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     RoleGroupAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
 }
@@ -108,6 +119,10 @@ pub(crate) struct Stored<A> {
 }
 
 impl<A: Tracked> Stored<A> {
+    pub(crate) fn id(&self) -> Id {
+        self.doc.id
+    }
+
     /// The record as it was committed.
     pub(crate) fn settle(mut self, applied: &Applied) -> Document<A> {
         if let Some(at) = self.stamp.and_then(|stamp| applied.stamps.get(stamp)) {
@@ -339,7 +354,7 @@ impl<A: Tracked> Draft<A> {
             updated_at,
             wake_at: attributes.wake_at().filter(|_| self.shows()),
             external_id: attributes.external_id().cloned(),
-            label: attributes.label().map(str::to_owned),
+            label: attributes.label(),
             doc,
             state,
         }

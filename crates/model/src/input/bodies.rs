@@ -1,10 +1,14 @@
 //! The bodies themselves.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::parts::*;
+use crate::limits::MOST_DEFINED;
+use crate::mask::MaskType;
 use crate::resource::{Direction, MessageStatus, Object, Priority, Status, UserType};
 use crate::{ConversationId, CustomerId, Id, Instant, MessageId, NoteId, Opt, Patch, TagId, TeamId, UserId};
 
@@ -460,6 +464,67 @@ pub struct NoteUpdate {
     /// The revision this update is based on.
     #[schemars(range(min = 1, max = MAX_INTEGER))]
     pub rev: Opt<i64>,
+}
+
+/// `PUT /v1/metadata/{resource}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MetadataUpdate {
+    /// Definitions by name, each merged into what there is; `null` deletes one.
+    #[schemars(extend("maxProperties" = MOST_DEFINED))]
+    pub properties: BTreeMap<String, Option<DefinitionUpdate>>,
+}
+
+/// A custom attribute's definition, as far as it changes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct DefinitionUpdate {
+    /// What it holds; the name's ending says it.
+    #[schemars(length(max = 64))]
+    pub r#type: Opt<String>,
+    /// Its name for people; `null` makes it out of the name again.
+    #[schemars(length(min = 1, max = 256))]
+    pub display_name: Patch<String>,
+    /// The only texts it may have.
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)), extend("uniqueItems" = true))]
+    pub enumeration: Patch<Vec<String>>,
+    /// Whether it may have several values.
+    pub array: Patch<bool>,
+    /// The resource that ids refer to.
+    #[schemars(length(min = 1, max = 128))]
+    pub target: Patch<String>,
+    /// Whether it may refer to several records.
+    pub multi: Patch<bool>,
+    /// The options of a multi-level list: `[{value, children?}]`.
+    #[schemars(length(max = 1000))]
+    pub tree: Patch<Vec<Value>>,
+    /// Whether it is hidden from those without the right to see it.
+    pub sensitive: Patch<SensitiveInput>,
+    /// `true` deletes it.
+    pub deleted: Patch<bool>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub modified_by: Patch<UserId>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub modified_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub updated_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub deleted_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub deleted_by: Patch<UserId>,
+}
+
+/// Whether a custom attribute is sensitive.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct SensitiveInput {
+    /// Whether it is.
+    pub enabled: bool,
+    /// How much of it is shown all the same: nothing (`full`) or the last four characters (`last4`).
+    #[serde(default)]
+    pub mask_type: MaskType,
 }
 
 /// `POST /v1/users`, and the users of import files.

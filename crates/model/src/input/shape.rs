@@ -15,6 +15,7 @@ use serde_path_to_error::Segment;
 use super::bodies::*;
 use super::checked::{Checked, Rule};
 use super::parts::{MAX_INTEGER, NO_NUL};
+use super::settings::*;
 use crate::{FieldError, Instant, limits};
 
 /// More errors than these are not told: the first few show a caller what is wrong.
@@ -123,7 +124,7 @@ pub enum Unread {
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
-pub(crate) fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -280,6 +281,8 @@ shapes! {
     USER_CREATE: UserCreate = "UserCreate", without ["id", "createdAt"], required ["name", "email"];
     /// A user of an import file.
     USER_IMPORT: UserCreate = "UserImport", without [], required ["name", "email"];
+    /// `PUT /v1/metadata/{resource}`.
+    METADATA_UPDATE: MetadataUpdate = "MetadataUpdate", without [], required ["properties"];
     /// `PUT /v1/users/{id}`.
     USER_UPDATE: UserUpdate = "UserUpdate", without [], required [];
     /// `PUT /v1/users/current`.
@@ -306,6 +309,34 @@ shapes! {
     TAG_IMPORT: TagCreate = "TagImport", without [], required ["name"];
     /// `PATCH`/`PUT /v1/tags/{id}`.
     TAG_UPDATE: TagUpdate = "TagUpdate", without [], required [];
+    /// `POST /v1/companies`.
+    COMPANY_CREATE: CompanyBody = "CompanyCreate",
+        without ["id", "deleted", "modifiedAt", "createdBy", "modifiedBy"], required ["name"];
+    /// A company of an import file.
+    COMPANY_IMPORT: CompanyBody = "CompanyImport", without ["deleted", "rev"], required ["name"];
+    /// `PUT /v1/companies/{id}`.
+    COMPANY_UPDATE: CompanyBody = "CompanyUpdate",
+        without ["id", "createdAt", "modifiedAt", "createdBy", "modifiedBy", "importedAt"], required [];
+    /// `POST /v1/shortcuts`.
+    SHORTCUT_CREATE: ShortcutBody = "ShortcutCreate",
+        without ["id", "deleted", "createdAt", "modifiedAt", "createdBy", "modifiedBy", "rev"], required ["name"];
+    /// A shortcut of an import file.
+    SHORTCUT_IMPORT: ShortcutBody = "ShortcutImport", without ["deleted", "rev"], required ["name"];
+    /// `PATCH`/`PUT /v1/shortcuts/{id}`.
+    SHORTCUT_UPDATE: ShortcutBody = "ShortcutUpdate",
+        without ["id", "createdAt", "modifiedAt", "createdBy", "modifiedBy"], required [];
+    /// `POST /v1/brands`.
+    BRAND_CREATE: BrandBody = "BrandCreate",
+        without ["id", "createdAt", "modifiedAt", "createdBy", "modifiedBy"], required ["name"];
+    /// A brand of an import file.
+    BRAND_IMPORT: BrandBody = "BrandImport", without [], required ["name"];
+    /// `PATCH /v1/brands/{id}`.
+    BRAND_UPDATE: BrandBody = "BrandUpdate",
+        without ["id", "createdAt", "modifiedAt", "createdBy", "modifiedBy"], required [];
+    /// An SLA of an import file.
+    SLA_IMPORT: SlaRow = "SlaImport", without [], required ["id", "versions"];
+    /// A queue of an import file.
+    QUEUE_IMPORT: QueueRow = "QueueImport", without [], required ["name"];
     /// `POST /v1/operations/get-conversations-by-customer/run`.
     OPERATION_INPUT: OperationInput = "OperationInput", without [], required ["parameters"];
 }

@@ -3,11 +3,15 @@
 //! One struct a kind: it renders the stored text and reads it back, and its schema is the answer's part of
 //! `openapi.json`. An attribute that has never been set is left out, except the core ones, which are always there.
 
+mod company;
 mod conversation;
 mod customer;
 mod message;
+mod metadata;
+mod settings;
 mod small;
 
+pub use company::{Company, CompanyAttributes};
 pub use conversation::{
     ChannelCounts, Conversation, ConversationAttributes, ConversationState, DoneSnapshot, MessageMark, OpenTotal,
     Priority, ReplyMark, Snooze, SnoozeStatus, StateSince, Status, Total,
@@ -16,6 +20,11 @@ pub use customer::{
     ConversationCounts, Customer, CustomerAttributes, CustomerMessageMark, LastConversation, Preview, RecentLocation,
 };
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
+pub use metadata::{Definition, Metadata, MetadataAttributes, Sensitive};
+pub use settings::{
+    Brand, BrandAttributes, OrgAttributes, OrgRecord, Queue, QueueAttributes, Shortcut, ShortcutAttributes, Sla,
+    SlaAttributes, SlaVersion, SlaVersionAttributes,
+};
 pub use small::{
     AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, RoleGroup, RoleGroupAttributes, Tag, TagAttributes,
     Team, TeamAttributes, Token, TokenAttributes, User, UserAttributes, UserType,

@@ -17,6 +17,7 @@ mod schema;
 mod slot;
 mod threads;
 mod top;
+mod words;
 mod writers;
 
 use std::collections::BTreeMap;
@@ -41,9 +42,6 @@ pub use kept::Mark;
 pub use run::{Found, Ties, Window};
 pub use writers::Batch;
 
-/// Indexes that are held open for searches. Others are opened when they are searched.
-const OPEN: usize = 64;
-
 /// How an index is kept and used.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,13 +53,15 @@ pub struct Options {
     pub waiting: usize,
     /// How long a search may take, its waiting included.
     pub longest: Duration,
+    /// Indexes that are held open. Others are opened when they are searched.
+    pub open: usize,
 }
 
 impl Options {
     /// In this folder, on half of the processors.
     pub fn new(folder: PathBuf) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { folder, threads: (processors / 2).max(1), waiting: 64, longest: Duration::from_secs(10) }
+        Self { folder, threads: (processors / 2).max(1), waiting: 64, longest: Duration::from_secs(10), open: 64 }
     }
 }
 
@@ -151,6 +151,7 @@ pub struct Index {
     woken: Notify,
     uses: AtomicU64,
     longest: Duration,
+    open: usize,
 }
 
 impl Index {
@@ -177,6 +178,7 @@ impl Index {
             woken: Notify::new(),
             uses: AtomicU64::new(0),
             longest: options.longest,
+            open: options.open,
         })
     }
 
@@ -211,7 +213,7 @@ impl Index {
         org.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let orgs = self.orgs.lock();
         let open = || orgs.values().filter(|org| org.kept.lock().is_some());
-        if open().count() > OPEN
+        if open().count() > self.open
             && let Some(oldest) = open().min_by_key(|org| org.used.load(Ordering::Relaxed))
         {
             *oldest.kept.lock() = None;
