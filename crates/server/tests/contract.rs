@@ -13,6 +13,7 @@ use konverse_testkit::{Actor, Backend, Description, Reply, TestApp, on_both_engi
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "58228e05d4e96711004eccb7";
+const PASSWORD: &str = "correct horse battery";
 
 /// Rows of the contract: operation | legacy roles | permission-set roles | success status | roles taken in addition.
 const CONTRACT: &str = "
@@ -72,12 +73,25 @@ PUT /v1/metadata/{resource} | org.admin.metadata.write | org.permission.metadata
 GET /v1/users | org.user.user.read | org.permission.user.read | 200 | -
 POST /v1/users | org.admin.user | org.permission.user.create | 201 | -
 GET /v1/users/current | any token | any token | 200 | -
+PUT /v1/users/current | any token | any token | 200 | -
+PUT /v1/users/{id} | org.admin.user | org.permission.user.update | 201 | -
 GET /v1/users/{id} | org.user.user.read | org.permission.user.read | 200 | -
 # Teams: no legacy role is listed for reading, so that a token with `org.user` alone could not; it may here.
 GET /v1/teams | - | org.permission.team.read | 200 | org.user.team.read
 POST /v1/teams | org.admin.team.write | org.permission.team.create | 201 | -
 GET /v1/users/{id}/teams | - | org.permission.team.read | 200 | org.user.team.read
 GET /v1/teams/{id} | - | org.permission.team.read | 200 | org.user.team.read
+DELETE /v1/teams/{id} | org.admin.team.write | org.permission.team.delete | 204 | -
+PATCH /v1/teams/{id} | org.admin.team.write | org.permission.team.update | 200 | -
+PUT /v1/teams/{id} | org.admin.team.write | org.permission.team.update | 200 | -
+DELETE /v1/teams/{id}/members | org.admin.team.write | org.permission.team.update | 200 | -
+POST /v1/teams/{id}/members | org.admin.team.write | org.permission.team.update | 200 | -
+# Role groups
+GET /v1/role-groups | org.admin.user | org.permission.role_group.read | 200 | -
+POST /v1/role-groups | org.admin.user | org.permission.role_group.create | 200 | -
+DELETE /v1/role-groups/{id} | org.admin.user | org.permission.role_group.delete | 204 | -
+GET /v1/role-groups/{id} | org.admin.user | org.permission.role_group.read | 200 | -
+PUT /v1/role-groups/{id} | org.admin.user | org.permission.role_group.update | 200 | -
 # Tags: the legacy role is named for the list alone; reading one and creating follow the pattern of the others.
 GET /v1/tags | org.user.tag.read | org.permission.tag.read | 200 | -
 POST /v1/tags | - | org.permission.tag.create | 201 | org.user.tag.write
@@ -159,6 +173,8 @@ fn every_operation_has_the_roles_and_status_of_the_contract() {
         assert!(expected.insert((path, method), row).is_none(), "{operation} is listed twice");
     }
     expected.extend(OPEN.iter().map(|path| ((*path, "GET"), (Vec::new(), 200, false))));
+    // Signing in is how one comes to a token.
+    expected.insert(("/v1/auth/tokens", "POST"), (Vec::new(), 201, false));
     let mut served = BTreeMap::new();
     let table = operations();
     for operation in &table {
@@ -216,6 +232,7 @@ struct Records {
     /// Companies, shortcuts and so on, by the first segment of their path.
     settings: BTreeMap<&'static str, String>,
     token: String,
+    role_group: String,
     /// What makes names unique.
     n: usize,
 }
@@ -290,7 +307,10 @@ impl Records {
         let note = admin.post(&format!("/v1/conversations/{conversation}/notes"), note).await.created_id();
         let token = app.actor(&["org"]).await;
         let token = token.get("/v1/auth/tokens/current").await.ok()["data"]["id"].as_str().expect("an id").to_owned();
-        Self { customer, conversation, message, note, user, team, tag, settings, token, n }
+        let role_group = json!({ "name": format!("Group {n}"), "description": "x", "roles": ["org.user"] });
+        let role_group = admin.post("/v1/role-groups", role_group).await.ok()["data"]["id"].clone();
+        let role_group = role_group.as_str().expect("an id").to_owned();
+        Self { customer, conversation, message, note, user, team, tag, settings, token, role_group, n }
     }
 
     /// The path of an operation with these records in it.
@@ -304,6 +324,7 @@ impl Records {
             Some("users") => &self.user,
             Some("teams") => &self.team,
             Some("tags") => &self.tag,
+            Some("role-groups") => &self.role_group,
             first => first.and_then(|first| self.settings.get(first)).unwrap_or(&self.token),
         };
         let key = match operation.path.split('/').nth(2) {
@@ -338,6 +359,14 @@ impl Records {
             "NoteCreate" | "NoteReplace" => json!({ "conversation": conversation, "body": "n" }),
             "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "n" }),
             "UserCreate" => json!({ "name": "Bob", "email": format!("bob{}@acme.example", self.n) }),
+            "UserUpdate" | "OwnUserUpdate" => json!({ "displayName": "Annie" }),
+            "SignIn" => {
+                json!({ "domain": "acme", "email": format!("ann{}@acme.example", self.n), "password": PASSWORD })
+            }
+            "RoleGroupCreate" => json!({ "name": format!("Another {}", self.n) }),
+            "RoleGroupUpdate" => json!({ "roles": ["org.user.note"] }),
+            "TeamUpdate" | "TeamReplace" => json!({ "name": format!("Renamed {}", self.n) }),
+            "TeamMembers" => json!({ "members": [self.user] }),
             "MetadataUpdate" => {
                 json!({ "properties": { "orderNumberStr": { "displayName": "Order", "enumeration": ["4417"],
                 "array": true, "sensitive": { "enabled": true } }, "goneStr": null } })
@@ -363,12 +392,29 @@ on_both_engines!(what_is_answered_is_what_is_described, |app| async move {
     let app = app.with_search();
     let document = app.nobody().get("/openapi.json").await.ok();
     assert_eq!(document, konverse_api::openapi_document());
+    let other = app.domain.create_org("umbrella").await.expect("an org");
     for (n, operation) in operations().iter().enumerate() {
+        let stranger = app.actor_of(&other, &["org"]).await;
         // Records and a token of its own: some operations delete them.
         let admin = app.admin().await;
         let records = Records::new(&app, &admin, n).await;
         let (path, body) = (records.path(operation), records.body(operation));
         let key = operation.key;
+        if key == "sign-in" {
+            let email = format!("ann{n}@acme.example");
+            app.domain.set_password(&app.org, &email, PASSWORD).await.expect("a password");
+        }
+        // To another org it is not there, and not a word is said of it.
+        if operation.needs_token {
+            let theirs = call(&stranger, operation, &path, body.as_ref()).await;
+            let text = String::from_utf8_lossy(&theirs.body);
+            if operation.path.contains("{id}") {
+                assert_eq!(theirs.status, 404, "{key}: {text}");
+            }
+            for word in [format!("jane{n}@acme"), format!("ann{n}@acme"), "Parcel".to_owned(), "Called".to_owned()] {
+                assert!(!text.contains(&word), "{key}: {text}");
+            }
+        }
         // Whoever sends holds the answer against its description.
         let reply = call(&admin, operation, &path, body.as_ref()).await;
         if key == "read-kobject" {
