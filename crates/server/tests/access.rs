@@ -238,6 +238,7 @@ fn path_of(path: &str) -> String {
             "phone" => "%2B15550100",
             "externalId" => "none",
             "key" => "get-conversations-by-customer",
+            "name" => "acme",
             _ => UNKNOWN,
         });
         rest = after;

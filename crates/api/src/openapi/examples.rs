@@ -45,6 +45,15 @@ pub(super) fn body(name: &str) -> Option<Value> {
         "UserCreate" => json!({ "name": "Ann Lee", "email": "ann@example.com" }),
         "TeamCreate" => json!({ "name": "First line", "members": [USER] }),
         "TagCreate" => json!({ "name": "vip", "color": "#26c281" }),
+        "TagUpdate" => json!({ "color": "#26c281" }),
+        "Search" => json!({
+            "queryContext": "conversation",
+            "and": { "conversation_status": { "equals": "open" } },
+            "sort": [{ "conversation_updated_at": "asc" }],
+        }),
+        "ArchiveSearch" => {
+            json!({ "queryContext": "conversation", "and": { "conversation_updated_at": { "gte": "2026-01-01" } } })
+        }
         "OperationInput" => json!({ "parameters": { "id": CUSTOMER, "page": 1, "pageSize": 25 } }),
         _ => return None,
     })

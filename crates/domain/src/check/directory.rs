@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use konverse_model::resource::{TeamAttributes, TokenAttributes};
+use konverse_model::resource::{MetadataAttributes, TeamAttributes, TokenAttributes};
 use konverse_model::{Id, Kind, OrgId, TeamId, TokenId, UserId};
 use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space, StoreError};
 
@@ -32,7 +32,7 @@ impl Domain {
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
-        for kind in KINDS.into_iter().chain([Kind::Token]) {
+        for kind in KINDS.into_iter().chain([Kind::Metadata, Kind::Token]) {
             // Read before the records: what is made meanwhile is in both, or the record alone and is looked at again.
             let directory = Arc::new(self.directory(org).await?);
             self.check_all(org, Subject::Record(kind), (&directory, told), repair, report).await?;
@@ -147,6 +147,7 @@ impl Domain {
                 }
                 return Ok(());
             }
+            Kind::Metadata => return look::<MetadataAttributes>(notes, row, &place).map(drop),
             kind => of_kind!(
                 kind,
                 K => {
