@@ -7,9 +7,13 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use konverse_domain::DomainError;
 use konverse_model::{Attributes, Document};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::content::Content;
+use crate::error::ApiError;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -78,6 +82,17 @@ pub(crate) fn record<A: Attributes>(doc: &Document<A>) -> Json {
 /// The same, for a record that was just created.
 pub(crate) fn created<A: Attributes>(doc: &Document<A>) -> Json {
     Json { status: StatusCode::CREATED, ..record(doc) }
+}
+
+/// The same, with attributes that are shown this once.
+pub(crate) fn created_once<A: Attributes>(doc: &Document<A>, shown: &impl Serialize) -> Result<Json, ApiError> {
+    let with = || -> Result<String, serde_json::Error> {
+        let mut text: Value = serde_json::from_str(&doc.to_text())?;
+        text["attributes"] = serde_json::to_value(shown)?;
+        Ok(text.to_string())
+    };
+    let text = with().map_err(|error| ApiError::from(DomainError::from(error)))?;
+    Ok(Json { status: StatusCode::CREATED, ..one(&text) })
 }
 
 /// Done, and nothing to say.

@@ -86,7 +86,7 @@ impl Answers {
     }
 
     /// The place of the answer to this request, which is about one customer's timeline and depends on nothing else. There
-    /// is none for an actor who holds none of the roles.
+    /// is none for an actor who holds none of the roles, nor for one from whom something is hidden.
     pub(crate) fn place<'a>(
         &'a self,
         actor: &Actor,
@@ -96,7 +96,11 @@ impl Answers {
     ) -> Option<Place<'a>> {
         let (kept, version) = (self.0.as_ref()?, actor.seen(about?)?);
         let target = uri.path_and_query()?.as_str();
-        actor.holds_any(roles).then_some(Place { kept, version, wanted: Wanted { org: actor.org, target } })
+        (actor.holds_any(roles) && actor.masks.is_none()).then_some(Place {
+            kept,
+            version,
+            wanted: Wanted { org: actor.org, target },
+        })
     }
 }
 

@@ -106,10 +106,10 @@ async fn read_one_or_several<K: Served>(
     ids: PathIds<Id>,
     query: Query,
 ) -> Answered {
+    let paging = Paging::of_whole(&query, K::MOST)?;
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().entry::<K>(&auth, id).await?)),
         PathIds::Several(ids) => {
-            let paging = Paging::of_whole(&query, K::MOST)?;
             Ok(paging.answer_whole(app.domain().entries::<K>(&auth, &ids, paging.request()).await?))
         }
     }

@@ -3,10 +3,12 @@
 use std::str::FromStr;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use konverse_domain::{Actor, Authorized, DomainError, Permission};
 use konverse_model::IdError;
 use konverse_model::input::Shape;
@@ -64,8 +66,8 @@ impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for PathId<I> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let PathText(text) = PathText::from_request_parts(parts, app).await?;
-        text.parse().map(Self).map_err(|error| ApiError::parameter("id", &error.to_string()))
+        let (name, text) = path_param(parts, app).await?;
+        text.parse().map(Self).map_err(|error| ApiError::parameter(&name, &error.to_string()))
     }
 }
 
@@ -82,8 +84,8 @@ impl<I: FromStr<Err = IdError> + PartialEq + Send> FromRequestParts<App> for Pat
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let PathText(text) = PathText::from_request_parts(parts, app).await?;
-        let wrong = |error: IdError| ApiError::parameter("id", &error.to_string());
+        let (name, text) = path_param(parts, app).await?;
+        let wrong = |error: IdError| ApiError::parameter(&name, &error.to_string());
         if !text.contains(',') {
             return text.parse().map(Self::One).map_err(wrong);
         }
@@ -94,7 +96,7 @@ impl<I: FromStr<Err = IdError> + PartialEq + Send> FromRequestParts<App> for Pat
                 continue;
             }
             if ids.len() == MOST_IDS {
-                return Err(ApiError::parameter("id", &format!("must not name more than {MOST_IDS} ids")));
+                return Err(ApiError::parameter(&name, &format!("must not name more than {MOST_IDS} ids")));
             }
             ids.push(id);
         }
@@ -109,10 +111,23 @@ impl FromRequestParts<App> for PathText {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        Path::<String>::from_request_parts(parts, app)
-            .await
-            .map(|Path(text)| Self(text))
-            .map_err(|_| ApiError::parameter("id", "must be UTF-8, percent-encoded"))
+        path_param(parts, app).await.map(|(_, text)| Self(text))
+    }
+}
+
+/// The last parameter of the path, with its name.
+async fn path_param(parts: &mut Parts, app: &App) -> Result<(String, String), ApiError> {
+    match Path::<Vec<(String, String)>>::from_request_parts(parts, app).await {
+        Ok(Path(mut params)) => {
+            params.pop().ok_or_else(|| ApiError::new(Code::InternalError, "the path has no parameter", Source::Nowhere))
+        }
+        Err(PathRejection::FailedToDeserializePathParams(error)) => match error.into_kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } => {
+                Err(ApiError::parameter(&key, "must be UTF-8, percent-encoded"))
+            }
+            other => Err(ApiError::new(Code::BadRequest, &other.to_string(), Source::Nowhere)),
+        },
+        Err(error) => Err(ApiError::new(Code::BadRequest, &error.body_text(), Source::Nowhere)),
     }
 }
 
@@ -246,13 +261,25 @@ fn whole(text: &str) -> Option<u64> {
     Some(whole.parse().unwrap_or(u64::MAX))
 }
 
-/// The body as JSON, not yet checked against a shape.
+/// Whether a body is said to be JSON, or nothing is said of it. Another type is a mistake, and what a page of any origin
+/// can make a browser send without asking first.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else { return true };
+    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.is_empty() || kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// The body as JSON, not yet checked against a shape. Of a member that is named twice the last one counts.
 pub(crate) struct JsonBody(pub(crate) Value);
 
 impl FromRequest<App> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        if !may_be_json(request.headers()) {
+            let message = "The body must be JSON, and content-type application/json";
+            return Err(ApiError::new(Code::BadRequest, message, Source::Header("content-type")));
+        }
         let bytes = Bytes::from_request(request, app).await.map_err(|error: BytesRejection| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 ApiError::new(Code::RequestEntityTooLarge, "The body must not be larger than 100 kB", Source::Nowhere)

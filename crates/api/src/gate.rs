@@ -19,7 +19,7 @@ use axum::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, USER_AGENT, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use konverse_domain::Access;
 use konverse_model::{CustomerId, Id, OrgId};
@@ -30,6 +30,7 @@ use tracing::Span;
 
 use crate::answer::ok;
 use crate::answers::Place;
+use crate::browser::{self, CSRF_COOKIE, CSRF_HEADER, Cors, TOKEN_COOKIE};
 use crate::budget::Left;
 use crate::content::{self, Coding, Content, Presses};
 use crate::error::{ApiError, Code, Source};
@@ -200,16 +201,16 @@ fn token(request: &Request) -> Result<&str, Refusal> {
         }
         return Ok(token.trim());
     }
-    let token = cookie(headers, "x-kustomer-auth-token").ok_or(Refusal::NoToken)?;
+    let token = cookie(headers, TOKEN_COOKIE).ok_or(Refusal::NoToken)?;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let csrf = headers.get("x-csrf-token").and_then(|value| value.to_str().ok());
-    if changes && (csrf.is_none() || csrf != cookie(headers, "_csrf")) {
+    let csrf = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+    if changes && (csrf.is_none() || csrf != cookie(headers, CSRF_COOKIE)) {
         return Err(Refusal::Invalid("With a cookie, x-csrf-token must repeat the _csrf cookie"));
     }
     Ok(token)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|text| text.split(';')).find_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
@@ -218,14 +219,14 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The caller's address: the peer's, or what trusted proxies in front of konverse say it is.
-fn address(app: &App, request: &Request) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())?;
+pub(crate) fn address(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())?;
     if !app.is_trusted_proxy(peer) {
         return Some(peer);
     }
     // Read from the right: the first address that is not one of ours was seen by one of ours. What lies left of a hop
     // that cannot be read could have been written by anybody.
-    let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = forwarded.flat_map(|text| text.split(',')).map(str::trim).collect();
     for hop in hops.into_iter().rev() {
         let hop = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
@@ -348,8 +349,10 @@ impl Served {
         let stopwatch = Stopwatch::now();
         let now = app.domain().now();
         if request.method() == Method::OPTIONS {
-            return finish(preflight(), app.0.budget.untouched(now));
+            let cors = Cors::of(app, request.headers());
+            return self.finish(preflight(), app.0.budget.untouched(now), cors);
         }
+        let cors = Cors::of(app, request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let passage = Arc::clone(self.passages.of(&method, uri.path()));
         let headers = request.headers();
@@ -371,7 +374,7 @@ impl Served {
             only_head: method == Method::HEAD,
         };
         let about = passage.about(uri.path());
-        let address = address(app, &request);
+        let address = address(app, request.extensions(), request.headers());
         let presented = match token(&request) {
             _ if !passage.needs_token => Err(Refusal::NoToken),
             Ok(token) => app.domain().authenticate(Access { token, address, about }).await.map_err(refusal),
@@ -405,7 +408,17 @@ impl Served {
         };
         let response = send(response, &wish, passage.tagged, &app.0.presses).await;
         counted.end(response.status());
-        finish(response, left)
+        self.finish(response, left, cors)
+    }
+
+    /// A response with what every answer carries, and what this one's page needs.
+    fn finish(&self, response: Response, left: Left, cors: Option<Cors>) -> Response {
+        let mut response = finish(response, left);
+        browser::vary(&self.app, response.headers_mut());
+        if let Some(cors) = cors {
+            cors.put(response.headers_mut());
+        }
+        response
     }
 }
 
@@ -565,7 +578,8 @@ fn preflight() -> Response {
     response
 }
 
-/// Headers of every answer. Any origin may ask, since tokens are sent on purpose; cookies are not let through by `*`.
+/// Headers of every answer. Any origin may ask, since tokens are sent on purpose; cookies are not let through by `*`, but by
+/// naming the origin, which is done for those that are allowed.
 /// Records are people's, and an error is of one moment: neither is for a cache. Whoever keeps a tag may ask by it all the same.
 fn finish(mut response: Response, left: Left) -> Response {
     let headers = response.headers_mut();

@@ -6,6 +6,7 @@
 
 mod answer;
 mod answers;
+mod browser;
 mod budget;
 mod content;
 mod entry;
@@ -28,6 +29,7 @@ use konverse_domain::Domain;
 use serde_json::{Value, json};
 
 pub use answer::Standing;
+pub use browser::Https;
 pub use error::{CODES, Code};
 pub use gate::{Patience, Refused, Served};
 pub use operation::{Answer, MakeSchema, Operation, Param};
@@ -45,6 +47,8 @@ pub struct ApiSettings {
     pub requests_per_minute: u32,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Origins whose pages may use cookies: `https://desk.example.com`.
+    pub allowed_origins: Vec<String>,
     /// Whether answers are compressed for callers who can read that.
     pub compress: bool,
     /// Bytes of answers that are kept to be given again; 0 keeps none.
@@ -57,6 +61,7 @@ impl Default for ApiSettings {
             missing_role_status: 403,
             requests_per_minute: 0,
             trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
             compress: true,
             answers: 16 << 20,
         }

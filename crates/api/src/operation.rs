@@ -188,6 +188,16 @@ impl Operation {
         this
     }
 
+    /// A PUT that merges and never replaces.
+    pub(crate) fn change<H: Handler<T, App>, T: 'static>(
+        path: &'static str,
+        key: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::PUT, path, key, summary, handler)
+    }
+
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
         path: &'static str,
         key: &'static str,
@@ -204,6 +214,12 @@ impl Operation {
         handler: H,
     ) -> Self {
         Self::new(Method::DELETE, path, key, summary, handler).status(204)
+    }
+
+    /// It only ever changes what its body names.
+    pub(crate) fn without_replace(mut self) -> Self {
+        self.params.retain(|param| param.name != replace().name);
+        self
     }
 
     /// The roles of a permission.

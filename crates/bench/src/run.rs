@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use konverse_harness::{Cluster, Limit, konverse};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Pid;
@@ -21,7 +21,8 @@ use crate::servers::{self, Server};
 const ORG: &str = "bench";
 
 /// The roles that the load's token has.
-const ROLES: [&str; 2] = ["org.permission.conversation.read", "org.permission.message.create"];
+const ROLES: [&str; 3] =
+    ["org.permission.conversation.read", "org.permission.message.create", "org.permission.search.create"];
 
 /// The database of `--data`.
 pub(crate) const REAL: &str = "real";
@@ -36,6 +37,7 @@ pub(crate) struct Run<'a> {
     pub(crate) work: &'a Path,
     pub(crate) limit: Limit,
     knows_cache: bool,
+    knows_search: bool,
     real_sqlite: OnceCell<Database>,
     real_postgres: OnceCell<Database>,
     deep_sqlite: OnceCell<Database>,
@@ -75,7 +77,19 @@ impl<'a> Run<'a> {
         let (_, help) = proc::run(help.args(["serve", "--help"]), &work.join("help"), limit)?;
         let (real_sqlite, real_postgres, deep_sqlite, deep_postgres, cluster) = Default::default();
         let knows_cache = help.contains("--cache ");
-        Ok(Self { options, work, limit, knows_cache, real_sqlite, real_postgres, deep_sqlite, deep_postgres, cluster })
+        let knows_search = help.contains("--search ");
+        Ok(Self {
+            options,
+            work,
+            limit,
+            knows_cache,
+            knows_search,
+            real_sqlite,
+            real_postgres,
+            deep_sqlite,
+            deep_postgres,
+            cluster,
+        })
     }
 
     /// The versions of what is compared.
@@ -178,10 +192,21 @@ impl<'a> Run<'a> {
         sqlite_url(&self.file("new"))
     }
 
-    /// konverse serving a database, with so many MiB of cache, or as many as it takes by itself.
+    /// konverse serving a database, with so many MiB of cache, or as many as it takes by itself. Without searches: building
+    /// an index would be measured with everything else.
     pub(crate) fn serve(&self, url: &str, cache: Option<u32>) -> Result<Server> {
-        let cache = cache.filter(|_| self.knows_cache);
-        let options: Vec<String> = cache.into_iter().flat_map(|mib| ["--cache".to_owned(), mib.to_string()]).collect();
+        let cache = cache.filter(|_| self.knows_cache).map(|mib| ["--cache".to_owned(), mib.to_string()]);
+        let search = self.knows_search.then(|| ["--search", "off"].map(str::to_owned));
+        self.serve_with(url, cache.into_iter().chain(search).flatten().collect())
+    }
+
+    /// konverse serving a database and searches of it.
+    pub(crate) fn serve_searching(&self, url: &str) -> Result<Server> {
+        ensure!(self.knows_search, "the binary has no searches");
+        self.serve_with(url, Vec::new())
+    }
+
+    fn serve_with(&self, url: &str, options: Vec<String>) -> Result<Server> {
         let log = self.work.join("konverse.log");
         servers::start_konverse(&self.options.konverse, url, &options, &log, self.limit)
     }

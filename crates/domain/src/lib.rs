@@ -14,6 +14,7 @@ mod ids;
 mod intake;
 mod lists;
 mod messages;
+mod metadata;
 mod notes;
 mod readiness;
 mod render;
@@ -32,7 +33,8 @@ pub use access::{Access, Actor, Authorized, MintedToken, NewToken, Permission, S
 pub use check::{Checked, Finding, Outcome, Told as CheckTold};
 pub use conversations::ConversationEdit;
 pub use directory::{
-    Changeable, CompanyFilter, Creatable, Deletable, Entry, Listed, NoFilter, SlaVersions, TagFilter, UserFilter,
+    Changeable, CompanyFilter, Creatable, Deletable, Entry, Listed, Membership, NoFilter, SlaVersions, TagFilter,
+    UserFilter,
 };
 pub use error::{DomainError, Report};
 pub use ids::{Entropy, Ids};
@@ -85,6 +87,7 @@ pub struct Domain {
     moving: Semaphore,
     waiting: messages::Waiting,
     token_use: access::TokenUses,
+    known: metadata::Known,
     passwords: access::Passwords,
     readiness: readiness::Readiness,
     walks: search::Walks,
@@ -106,6 +109,7 @@ impl Domain {
             moving: Semaphore::new(unit::MOVING),
             waiting: messages::Waiting::default(),
             token_use: access::TokenUses::default(),
+            known: metadata::Known::default(),
             passwords: access::Passwords::default(),
             readiness: readiness::Readiness::default(),
             walks: search::Walks::default(),

@@ -1,7 +1,7 @@
 //! Texts that an older renderer made, rendered anew: the record stays as it is, its text gets the members it lacks.
 
 use konverse_model::resource::{
-    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, TokenAttributes,
+    ConversationAttributes, CustomerAttributes, MessageAttributes, MetadataAttributes, NoteAttributes, TokenAttributes,
 };
 use konverse_model::{Id, Instant, Kind, OrgId};
 use konverse_store::{Changes, Row, StoreError};
@@ -27,12 +27,13 @@ impl Outdated {
 
 impl Domain {
     /// The kinds of record whose texts are kept.
-    pub const RENDERED: [Kind; 5 + directory::KINDS.len()] = {
-        let mut kinds = [Kind::Token; 5 + directory::KINDS.len()];
+    pub const RENDERED: [Kind; 6 + directory::KINDS.len()] = {
+        let mut kinds = [Kind::Token; 6 + directory::KINDS.len()];
         (kinds[0], kinds[1], kinds[2], kinds[3]) = (Kind::Conversation, Kind::Customer, Kind::Message, Kind::Note);
+        kinds[4] = Kind::Metadata;
         let mut n = 0;
         while n < directory::KINDS.len() {
-            kinds[4 + n] = directory::KINDS[n];
+            kinds[5 + n] = directory::KINDS[n];
             n += 1;
         }
         kinds
@@ -55,6 +56,7 @@ impl Domain {
             Kind::Message => rendered::<MessageAttributes>(row, &mut changes)?,
             Kind::Note => rendered::<NoteAttributes>(row, &mut changes)?,
             Kind::Token => rendered::<TokenAttributes>(row, &mut changes)?,
+            Kind::Metadata => rendered::<MetadataAttributes>(row, &mut changes)?,
             kind => of_kind!(
                 kind,
                 K => rendered::<K>(row, &mut changes)?,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_ignored::Path;
 use serde_json::value::RawValue;
 
+use crate::resource::Object;
 use crate::{Id, Instant, Kind, OrgId};
 
 /// The version of the renderer: raised whenever a stored text would be rendered with more or other members than before.
@@ -30,6 +31,16 @@ pub trait Attributes: Serialize + DeserializeOwned + Clone {
 
     /// Relationships that are shown while nothing is in them, with the text that is shown then.
     const EMPTY: &'static [(&'static str, &'static str)] = &[];
+
+    /// What the record is found by below its kind's path; nothing where that is its id.
+    fn key(&self) -> Option<&str> {
+        None
+    }
+
+    /// Its custom attributes.
+    fn custom(&mut self) -> Option<&mut Object> {
+        None
+    }
 
     /// When the record was brought in from elsewhere.
     fn imported_at(&self) -> Option<Instant> {
@@ -177,7 +188,10 @@ impl<A: Attributes> Document<A> {
 
     /// The record's path: `/v1/conversations/ID`.
     pub fn path(&self) -> String {
-        format!("{}/{}", A::KIND.path(), self.id)
+        match self.attributes.key() {
+            Some(key) => format!("{}/{key}", A::KIND.path()),
+            None => format!("{}/{}", A::KIND.path(), self.id),
+        }
     }
 
     /// The resource object as text.

@@ -51,6 +51,10 @@ kinds! {
     Tag = "tag", "/v1/tags", "Tag";
     /// An access token.
     Token = "auth_token", "/v1/auth/tokens", "Token";
+    /// The definitions of a resource's custom attributes.
+    Metadata = "metadata", "/v1/metadata", "Metadata";
+    /// A role group: roles under one name.
+    RoleGroup = "role_group", "/v1/role-groups", "Role group";
     /// A company.
     Company = "company", "/v1/companies", "Company";
     /// A queue.

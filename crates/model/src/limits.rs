@@ -26,6 +26,15 @@ pub const MOST_CUSTOM: usize = 100;
 /// Most characters of a custom attribute's name: as many as a record's own name may have.
 pub const LONGEST_CUSTOM_NAME: usize = 256;
 
+/// Most definitions of custom attributes a resource has, deleted ones included.
+pub const MOST_DEFINED: usize = 1000;
+
+/// Most bytes of a resource's definitions, as JSON: they are held in memory while their org writes custom attributes.
+pub const LARGEST_DEFINED: usize = 1 << 20;
+
+/// Most values of a custom attribute that may have several.
+pub const MOST_VALUES: usize = 100;
+
 /// Most bytes of a record's custom attributes, as JSON. A body has at most 100 kB, but bodies are merged and imported rows
 /// may be larger; a hundred texts of the longest kind would make a megabyte or more, which every list row carries.
 pub const LARGEST_CUSTOM: usize = 256 * 1024;

@@ -76,6 +76,9 @@ enum Command {
     /// Manages access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Manages people.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Imports history: files of users, teams, tags, companies, customers, conversations, messages and others.
     ///
     /// Each line of a file is the JSON body of the API's create operation. Ids, instants, status and authors are kept as
@@ -212,6 +215,10 @@ struct ServeOptions {
     /// connections. Can be repeated.
     #[arg(long, env = "KONVERSE_TRUSTED_PROXIES", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<ipnet::IpNet>,
+    /// An origin whose pages may sign people in and use the session's cookie: https://desk.example.com. Can be repeated.
+    /// Pages of all others may send tokens, and no cookies.
+    #[arg(long, env = "KONVERSE_ALLOW_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = orgs::origin)]
+    allow_origin: Vec<String>,
     #[command(flatten)]
     search: SearchOptions,
     #[command(flatten)]
@@ -284,6 +291,20 @@ enum TokenCommand {
         id: TokenId,
         #[command(flatten)]
         org: OrgOption,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Gives a person a password, read from standard input: its first line. At a terminal it is asked for and not shown.
+    ///
+    /// Ends the person's sessions. A person is created with POST /v1/users or imported.
+    Password {
+        #[command(flatten)]
+        org: OrgOption,
+        /// The person's address.
+        #[arg(long, env = "KONVERSE_USER_EMAIL", value_name = "ADDRESS")]
+        email: String,
     },
 }
 
@@ -429,6 +450,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Token(command) => token(command).await?,
+        Command::User(UserCommand::Password { org, email }) => {
+            let domain = org.database.domain(Settings::default()).await?;
+            let org = orgs::org_named(&domain, &org.org).await?;
+            let password = orgs::read_password()?;
+            let user = orgs::set_password(&domain, &org, &email, &password).await?;
+            println!("{user}");
+        }
         Command::Import(options) => return import_files(options).await,
         Command::Conversations(options) => {
             let domain = options.org.database.domain(Settings::default()).await?;
@@ -491,6 +519,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             missing_role_status: if options.missing_role_status == "401" { 401 } else { 403 },
             requests_per_minute: options.requests_per_minute,
             trusted_proxies: options.trusted_proxy,
+            allowed_origins: options.allow_origin,
             compress: options.compress == "auto",
             answers: half,
         },

@@ -1,9 +1,11 @@
-//! `konverse org` and `konverse token`.
+//! `konverse org`, `konverse token` and `konverse user`.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use konverse_domain::{Domain, MintedToken, NewToken, Org};
-use konverse_model::TokenId;
+use konverse_domain::{Domain, DomainError, MintedToken, NewToken, Org};
+use konverse_model::{TokenId, UserId};
 
 /// The org of a name, or an error that says what to do.
 pub(crate) async fn org_named(domain: &Domain, name: &str) -> anyhow::Result<Org> {
@@ -44,6 +46,47 @@ pub(crate) async fn revoke(domain: &Domain, org: &Org, id: TokenId) -> anyhow::R
     domain.revoke_token(org, id).await.context("revoking the token")
 }
 
+/// A password, from standard input: the first line of it. At a terminal it is asked for twice and not shown.
+pub(crate) fn read_password() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        let password = rpassword::prompt_password("Password: ").context("reading the password")?;
+        let again = rpassword::prompt_password("Once more: ").context("reading the password")?;
+        anyhow::ensure!(password == again, "the two are not the same");
+        return Ok(password);
+    }
+    let mut line = String::new();
+    // A password has 256 characters at most; what is longer is refused, and not read to its end.
+    std::io::stdin().lock().take(4096).read_line(&mut line).context("reading the password")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Gives a person a password.
+pub(crate) async fn set_password(domain: &Domain, org: &Org, email: &str, password: &str) -> anyhow::Result<UserId> {
+    domain.set_password(org, email, password).await.map_err(|error| match error {
+        DomainError::Invalid(errors) => {
+            let message = errors.first().map_or("is refused", |error| &error.message);
+            anyhow::anyhow!("the password {message}")
+        }
+        error => anyhow::Error::from(error).context("setting the password"),
+    })
+}
+
+/// Reads an origin as browsers send it: scheme, host and, where it is not the scheme's own, port.
+pub(crate) fn origin(text: &str) -> Result<String, String> {
+    let form = || "an origin looks like https://desk.example.com or http://localhost:3000".to_owned();
+    let uri: axum::http::Uri = text.parse().map_err(|_| form())?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme)).ok_or_else(form)?;
+    let authority = uri.authority().ok_or_else(form)?;
+    if uri.path_and_query().is_some_and(|rest| rest != "/") || text.contains('*') || authority.as_str().contains('@') {
+        return Err(form());
+    }
+    let port = match (scheme, authority.port_u16()) {
+        ("http", Some(80)) | ("https", Some(443)) | (_, None) => String::new(),
+        (_, Some(port)) => format!(":{port}"),
+    };
+    Ok(format!("{scheme}://{}{port}", authority.host().to_lowercase()))
+}
+
 /// Reads a time span such as `90d`, `12h` or `30m`, in milliseconds.
 pub(crate) fn span(text: &str) -> Result<i64, String> {
     let form = || "a time span looks like 90d, 12h or 30m".to_owned();
@@ -62,6 +105,23 @@ pub(crate) fn span(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for (text, origin_) in [
+            ("https://desk.example.com", "https://desk.example.com"),
+            ("https://Desk.Example.com:443/", "https://desk.example.com"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(origin_), "{text}");
+        }
+        for text in
+            ["*", "null", "", "desk.example.com", "https://*.example.com", "ftp://x", "https://x/y", "https://a@b"]
+        {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_span_has_a_number_and_a_unit() {

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::http::Method;
-use jsonschema::Validator;
 use konverse_api::{Answer, ApiSettings, Operation, operations};
 use konverse_domain::{ImportKind, Importer, Settings};
-use konverse_testkit::{Actor, Backend, Reply, TestApp, on_both_engines};
+use konverse_testkit::{Actor, Backend, Description, Reply, TestApp, on_both_engines};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "58228e05d4e96711004eccb7";
@@ -63,6 +62,9 @@ DELETE /v1/notes/{id} | org.user.note.write | org.permission.note.delete | 204 |
 GET /v1/notes/{id} | org.user.note.read | org.permission.note.read | 200 | -
 PATCH /v1/notes/{id} | org.user.note.write | org.permission.note.update | 200 | -
 PUT /v1/notes/{id} | org.user.note.write | org.permission.note.update | 200 | -
+# Metadata
+GET /v1/metadata/{resource} | org.user.metadata.read, org.admin.metadata.read | org.permission.metadata.read | 200 | -
+PUT /v1/metadata/{resource} | org.admin.metadata.write | org.permission.metadata.update | 200 | -
 # Users; the comma list of ids is the same path.
 GET /v1/users | org.user.user.read | org.permission.user.read | 200 | -
 POST /v1/users | org.admin.user | org.permission.user.create | 201 | -
@@ -128,6 +130,16 @@ GET /v1/operations | any token | any token | 200 | -
 POST /v1/operations/{key}/run | org.user.conversation.read | org.permission.conversation.read | 200 | -
 ";
 
+/// Lists of what there is none of yet.
+const EMPTY: &[&str] = &[
+    "list-conversation-attachments",
+    "list-klasses",
+    "list-klass-kobjects",
+    "list-kobjects",
+    "list-customer-kobjects",
+    "list-company-kobjects",
+];
+
 /// Paths of konverse's own that need no token.
 const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json", "/v1/domains/{name}"];
 
@@ -191,70 +203,6 @@ fn the_table_of_operations_is_reviewed() {
         let _ = writeln!(lines, "{method} {path}; {key}; {roles}; {params}; {body}; {status} {answer}");
     }
     insta::assert_snapshot!("operations", lines);
-}
-
-/// The schemas of one operation's answers, as the served document has them.
-struct Described {
-    success: Option<Validator>,
-    failure: Validator,
-    /// Names of attributes the answer may show; none for documents of their own.
-    attributes: Option<Vec<String>>,
-}
-
-/// Reads every operation out of the served document; keyed by operation id.
-fn described(document: &Value) -> BTreeMap<String, Described> {
-    let validator = |schema: &Value| {
-        let whole = json!({ "components": document["components"], "allOf": [schema] });
-        jsonschema::validator_for(&whole).expect("the description is made of valid schemas")
-    };
-    let schema_of = |answer: &Value| answer["content"]["application/json"]["schema"].clone();
-    let mut found = BTreeMap::new();
-    let paths = document["paths"].as_object().expect("paths");
-    for operation in paths.values().flat_map(|methods| methods.as_object().expect("methods").values()) {
-        let answers = operation["responses"].as_object().expect("responses");
-        let (_, success) = answers.iter().find(|(status, _)| status.starts_with('2')).expect("a success");
-        let success = schema_of(success);
-        let attributes = attribute_names(document, &success);
-        let described = Described {
-            success: (!success.is_null()).then(|| validator(&success)),
-            failure: validator(&schema_of(&answers["default"])),
-            attributes,
-        };
-        let key = operation["operationId"].as_str().expect("an operation id");
-        assert!(found.insert(key.to_owned(), described).is_none(), "{key} is described twice");
-    }
-    found
-}
-
-fn attribute_names(document: &Value, schema: &Value) -> Option<Vec<String>> {
-    let one = schema["oneOf"].as_array().map_or(schema, |alternatives| &alternatives[0]);
-    let data = &one["properties"]["data"];
-    let record = data.get("items").unwrap_or(data);
-    let pointer = record["properties"]["attributes"]["$ref"].as_str()?.trim_start_matches('#');
-    Some(document.pointer(pointer)?["properties"].as_object()?.keys().cloned().collect())
-}
-
-impl Described {
-    /// What is wrong with a successful answer.
-    fn complaints(&self, answer: &Value) -> Vec<String> {
-        let validator = self.success.as_ref().expect("the operation answers something");
-        let mut complaints: Vec<_> =
-            validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        if let Some(known) = &self.attributes {
-            let rows = answer["data"].as_array().map_or(std::slice::from_ref(&answer["data"]), Vec::as_slice);
-            let names = rows.iter().filter_map(|row| row["attributes"].as_object()).flat_map(|names| names.keys());
-            complaints
-                .extend(names.filter(|name| !known.contains(name)).map(|name| format!("{name} is not described")));
-        }
-        complaints
-    }
-
-    #[track_caller]
-    fn accepts_error(&self, reply: &Reply) {
-        let document = reply.json();
-        let complaints: Vec<_> = self.failure.iter_errors(&document).map(|error| error.to_string()).collect();
-        assert!(complaints.is_empty(), "{complaints:?}: {document}");
-    }
 }
 
 /// One record of every kind, with as many of its attributes as requests can give it.
@@ -370,6 +318,7 @@ impl Records {
             .replace("{email}", &format!("jane{n}%40acme.example"))
             .replace("{phone}", &format!("%2B1555{n:04}"))
             .replace("{externalId}", &key)
+            .replace("{resource}", "conversation")
             .replace("{key}", "get-conversations-by-customer")
             .replace("{name}", "acme")
     }
@@ -390,6 +339,10 @@ impl Records {
             "NoteCreate" | "NoteReplace" => json!({ "conversation": conversation, "body": "n" }),
             "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "n" }),
             "UserCreate" => json!({ "name": "Bob", "email": format!("bob{}@acme.example", self.n) }),
+            "MetadataUpdate" => {
+                json!({ "properties": { "orderNumberStr": { "displayName": "Order", "enumeration": ["4417"],
+                "array": true, "sensitive": { "enabled": true } }, "goneStr": null } })
+            }
             "TeamCreate" => json!({ "name": format!("Other {}", self.n) }),
             "TagUpdate" => json!({ "color": "#000000" }),
             "TagCreate" => json!({ "name": format!("other {}", self.n) }),
@@ -406,159 +359,304 @@ async fn call(actor: &Actor, operation: &Operation, path: &str, body: Option<&Va
     let body = body.map(|body| body.to_string().into_bytes());
     actor.send(operation.method.clone(), path, body, &[("content-type", "application/json")]).await
 }
-
 on_both_engines!(what_is_answered_is_what_is_described, |app| async move {
     let document = app.nobody().get("/openapi.json").await.ok();
     assert_eq!(document, konverse_api::openapi_document());
-    let described = described(&document);
-    let table = operations();
-    assert_eq!(described.len(), table.len());
-    for (n, operation) in table.iter().enumerate() {
+    for (n, operation) in operations().iter().enumerate() {
         // Records and a token of its own: some operations delete them.
         let admin = app.admin().await;
         let records = Records::new(&app, &admin, n).await;
         let (path, body) = (records.path(operation), records.body(operation));
         let key = operation.key;
+        // Whoever sends holds the answer against its description.
         let reply = call(&admin, operation, &path, body.as_ref()).await;
         if key == "read-kobject" {
             assert_eq!(reply.status, 404, "there are none yet");
             continue;
         }
         assert_eq!(reply.status.as_u16(), operation.status, "{key}: {}", String::from_utf8_lossy(&reply.body));
-        let described = &described[key];
-        if described.success.is_none() {
-            assert!(reply.body.is_empty(), "{key}");
+        if matches!(operation.answer, Answer::Nothing) {
             continue;
         }
-        assert_eq!(described.complaints(&reply.json()), Vec::<String>::new(), "{key}: {}", reply.json());
+        let unknown = Description::get().unknown_attributes(&operation.method, &path, &reply.json());
+        assert_eq!(unknown, Vec::<String>::new(), "{key}: {}", reply.json());
         if matches!(operation.answer, Answer::List(_)) {
-            let is_empty = key.contains("kobjects") || key == "list-klasses";
-            assert!(is_empty != !reply.ids().is_empty(), "{key}: a list without rows shows little");
-            for query in ["pageSize=0", "pageSize=1&page=3"] {
-                let page = call(&admin, operation, &format!("{path}?{query}"), None).await.ok();
-                assert_eq!(described.complaints(&page), Vec::<String>::new(), "{key} {query}");
-            }
+            let is_kept = !EMPTY.contains(&key);
+            assert_eq!(!reply.ids().is_empty(), is_kept, "{key}: a list without rows shows little");
+            call(&admin, operation, &format!("{path}?pageSize=0"), None).await.ok();
+            call(&admin, operation, &format!("{path}?pageSize=1&page=3"), None).await.ok();
+            let largest = call(&admin, operation, &format!("{path}?pageSize=100000"), None).await.ok();
+            assert_eq!(largest["meta"]["pageSize"], operation.most, "{key}: its largest page");
         }
         if matches!(operation.answer, Answer::OneOrSeveral(_)) {
             let several = call(&admin, operation, &format!("{path},{UNKNOWN}"), None).await;
-            assert_eq!((several.ids().len(), described.complaints(&several.json())), (1, Vec::new()), "{key}");
+            assert_eq!(several.ids().len(), 1, "{key}");
         }
     }
 });
 
-on_both_engines!(what_is_refused_is_refused_as_described, |app| async move {
-    let described = described(&konverse_api::openapi_document());
+/// What a request gets wrong, and what the refusal has to say: status, and where it lies.
+struct Mistake {
+    what: &'static str,
+    path: String,
+    body: Option<Vec<u8>>,
+    content_type: &'static str,
+    status: u16,
+    source: Value,
+}
+
+/// Every kind of mistake an operation can be asked with.
+fn mistakes(operation: &Operation, path: &str, body: Option<&Value>) -> Vec<Mistake> {
+    let body = body.map(|body| body.to_string().into_bytes());
+    let mut mistakes = Vec::new();
+    let mut add = |what, path: String, body: Option<Vec<u8>>, content_type, status, source: Value| {
+        mistakes.push(Mistake { what, path, body, content_type, status, source });
+    };
+    const JSON: &str = "application/json";
+    if let Some((before, name)) = operation.path.split_once('{') {
+        let (name, after) = name.split_once('}').expect("a whole parameter");
+        let source = json!({ "parameter": name });
+        let with = |value: &str| format!("{before}{value}{after}");
+        if name == "id" {
+            add("no id", with("x"), body.clone(), JSON, 400, source.clone());
+            add("an unknown id", with(UNKNOWN), body.clone(), JSON, 404, source.clone());
+        } else {
+            add("an unknown value", with("nothing-of-this"), body.clone(), JSON, 404, source.clone());
+        }
+        add("no UTF-8", with("%ff"), body.clone(), JSON, 400, source);
+    }
+    for param in &operation.params {
+        let wrong: &[&str] = match (param.kind, &param.limits) {
+            ("integer", _) => &["-1", "1.5", "one", "%ff"],
+            ("boolean", _) => &["maybe", "2"],
+            (_, limits) if limits.contains_key("enum") => &["nonsense", "%00"],
+            (_, limits) if limits.contains_key("format") => &["soon", "2026-13-01T00:00:00Z"],
+            _ if param.name == "cursor" => &["x", "%ff"],
+            _ => &[],
+        };
+        for value in wrong {
+            let name = param.name.replace('[', "%5B").replace(']', "%5D");
+            add(
+                "a parameter",
+                format!("{path}?{name}={value}"),
+                body.clone(),
+                JSON,
+                400,
+                json!({ "parameter": param.name }),
+            );
+        }
+        if param.name == "page" {
+            add("page 0", format!("{path}?page=0"), body.clone(), JSON, 400, json!({ "parameter": "page" }));
+        }
+    }
+    if body.is_some() {
+        let whole = json!({ "pointer": "" });
+        let mut of_body = |what, body: &[u8], content_type, source: &Value| {
+            add(what, path.to_owned(), Some(body.to_vec()), content_type, 400, source.clone());
+        };
+        of_body("no body", b"", JSON, &whole);
+        of_body("half a body", b"{\"name\":\n tru}", JSON, &whole);
+        of_body("more than a body", b"{} {}", JSON, &whole);
+        of_body("no UTF-8", b"{\"name\":\"\xff\"}", JSON, &whole);
+        of_body("half a character", br#"{"name":"\ud800"}"#, JSON, &whole);
+        of_body("too deep", "[".repeat(200).as_bytes(), JSON, &whole);
+        of_body(
+            "another type",
+            b"name=Jane",
+            "application/x-www-form-urlencoded",
+            &json!({ "header": "content-type" }),
+        );
+        of_body(
+            "another type",
+            body.as_deref().unwrap_or_default(),
+            "text/plain",
+            &json!({ "header": "content-type" }),
+        );
+        of_body("no object", b"\"text\"", JSON, &whole);
+        of_body("no object", b"null", JSON, &whole);
+        add(
+            "too much",
+            path.to_owned(),
+            Some(format!("\"{}\"", "x".repeat(200_000)).into_bytes()),
+            JSON,
+            413,
+            Value::Null,
+        );
+    }
+    mistakes
+}
+
+on_both_engines!(every_mistake_is_named, |app| async move {
     let admin = app.admin().await;
     let unrelated = app.actor(&["org.tracking"]).await;
     let records = Records::new(&app, &admin, 1).await;
     for operation in operations() {
         let key = operation.key;
-        let described = &described[key];
-        let body = records.body(&operation);
-        let mut statuses = Vec::new();
-        let mut refused = async |actor: &Actor, path: &str, body: Option<&Value>| {
-            let reply = call(actor, &operation, path, body).await;
-            assert!(!reply.status.is_success(), "{key}: {}", reply.status);
-            described.accepts_error(&reply);
-            statuses.push(reply.status.as_u16());
+        let (path, body) = (records.path(&operation), records.body(&operation));
+        let refused = |reply: Reply, what: &str, status: u16, source: &Value| {
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            assert_eq!(reply.status.as_u16(), status, "{key}, {what}: {text}");
+            let error = &reply.json()["errors"][0];
+            assert_eq!(&error["source"], source, "{key}, {what}: {text}");
+            error["message"].as_str().expect("a message").to_owned()
         };
-        let path = records.path(&operation);
         if operation.needs_token {
-            refused(&app.nobody(), &path, body.as_ref()).await;
+            refused(call(&app.nobody(), &operation, &path, body.as_ref()).await, "no token", 401, &Value::Null);
         }
         if !operation.roles.is_empty() {
-            refused(&unrelated, &path, body.as_ref()).await;
+            refused(call(&unrelated, &operation, &path, body.as_ref()).await, "no role", 403, &Value::Null);
         }
-        if operation.path.contains("{id}") {
-            refused(&admin, &operation.path.replace("{id}", UNKNOWN), body.as_ref()).await;
-            refused(&admin, &operation.path.replace("{id}", "x"), body.as_ref()).await;
+        for Mistake { what, path, body, content_type, status, source } in mistakes(&operation, &path, body.as_ref()) {
+            let reply = admin.send(operation.method.clone(), &path, body, &[("content-type", content_type)]).await;
+            let what = format!("{what} {path}");
+            let message = refused(reply, &what, status, &source);
+            if what.starts_with("half a body") {
+                assert!(message.contains("line 2 column"), "{key}: {message}");
+            }
         }
-        if body.is_some() {
-            refused(&admin, &path, Some(&json!({ "nothing": 1, "known": 2 }))).await;
-            refused(&admin, &path, Some(&json!("x".repeat(200_000)))).await;
+        if let Some((name, _)) = &operation.body
+            && *name != "TagNames"
+        {
+            let unknown = json!({ "nothing": 1, "kno/wn": 2 }).to_string().into_bytes();
+            // Nobody says what a body is when it is JSON: it is read.
+            let reply = admin.send(operation.method.clone(), &path, Some(unknown), &[]).await;
+            assert_eq!(reply.status, 400, "{key}");
+            let pointers: Vec<_> = reply.json()["errors"]
+                .as_array()
+                .expect("errors")
+                .iter()
+                .map(|error| error["source"]["pointer"].clone())
+                .collect();
+            assert!(
+                pointers.contains(&json!("/nothing")) && pointers.contains(&json!("/kno~1wn")),
+                "{key}: {pointers:?}"
+            );
         }
-        if matches!(operation.answer, Answer::List(_)) {
-            refused(&admin, &format!("{path}?page=0"), None).await;
-        }
-        let mut expected: Vec<u16> = Vec::new();
-        expected.extend(operation.needs_token.then_some(401));
-        expected.extend((!operation.roles.is_empty()).then_some(403));
-        expected.extend(operation.path.contains("{id}").then_some([404, 400]).into_iter().flatten());
-        expected.extend(body.is_some().then_some([400, 413]).into_iter().flatten());
-        expected.extend(matches!(operation.answer, Answer::List(_)).then_some(400));
-        assert_eq!(statuses, expected, "{key}");
     }
-    let failure = &described["create-tag"];
+});
+
+on_both_engines!(no_path_answers_what_it_does_not_describe, |app| async move {
+    let admin = app.admin().await;
+    let records = Records::new(&app, &admin, 1).await;
+    let mut methods: BTreeMap<&str, (String, Vec<Method>)> = BTreeMap::new();
+    let table = operations();
+    for operation in &table {
+        let entry = methods.entry(operation.path).or_insert_with(|| (records.path(operation), Vec::new()));
+        entry.1.push(operation.method.clone());
+    }
+    for (template, (path, described)) in &methods {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE] {
+            if described.contains(&method) {
+                continue;
+            }
+            let reply = admin.send(method.clone(), path, None, &[]).await;
+            assert_eq!(reply.error().0, 405, "{method} {template}");
+            let allowed = reply.headers["allow"].to_str().expect("text").to_owned();
+            let mut allowed: Vec<&str> = allowed.split(',').map(str::trim).collect();
+            allowed.retain(|method| *method != "HEAD");
+            allowed.sort_unstable();
+            let mut expected: Vec<&str> = described.iter().map(Method::as_str).collect();
+            expected.sort_unstable();
+            assert_eq!(allowed, expected, "{template}");
+        }
+    }
+    for path in ["/", "/v1", "/v1/nothing", "/v1/customers/a/b/c", "/v2/conversations", "/v1//customers", "/v1/%ff"] {
+        assert_eq!(admin.get(path).await.error().0, 404, "{path}");
+        assert_eq!(admin.post(path, json!({})).await.error().0, 404, "{path}");
+    }
+    // Whatever a caller would like to read, JSON is what there is.
+    let reply = admin.send(Method::GET, "/v1/tags", None, &[("accept", "text/plain")]).await;
+    reply.ok();
+});
+
+on_both_engines!(what_clashes_or_is_too_much_is_refused_as_described, |app| async move {
+    let admin = app.admin().await;
     let tag = json!({ "name": "twice" });
     admin.post("/v1/tags", tag.clone()).await.created();
     let limited = app.again_with(Settings::default(), ApiSettings { requests_per_minute: 1, ..ApiSettings::default() });
     let spent = admin.at(&limited);
     spent.get("/v1/tags").await.ok();
-    for (reply, status) in [
-        (admin.post("/v1/tags", tag).await, 409),
-        (admin.send(Method::PUT, "/v1/tags", None, &[]).await, 405),
-        (admin.get("/v1/nothing").await, 404),
-        (spent.get("/v1/tags").await, 429),
-    ] {
-        assert_eq!(reply.status, status);
-        failure.accepts_error(&reply);
-    }
+    assert_eq!(admin.post("/v1/tags", tag).await.error(), (409, "conflict".to_owned(), "/name".to_owned()));
+    assert_eq!(spent.get("/v1/tags").await.error().0, 429);
 });
 
-/// The two tests above mean something only if a wrong answer is found out.
+/// The tests above, and every other that asks for anything, mean something only if a wrong answer is found out.
 #[tokio::test]
 async fn an_answer_that_is_not_as_described_is_found_out() {
     let app = TestApp::new(Backend::Sqlite).await;
-    let described = described(&konverse_api::openapi_document());
+    let description = Description::get();
     let admin = app.admin().await;
     let records = Records::new(&app, &admin, 1).await;
-    let one = admin.get(&format!("/v1/conversations/{}", records.conversation)).await.ok();
-    let list = admin.get("/v1/customers").await.ok();
-    let run = json!({ "parameters": { "id": records.customer } });
-    let run = admin.post("/v1/operations/get-conversations-by-customer/run", run).await.ok();
-    let remove = |pointer: &str, name: &str, answer: &Value| {
-        let mut wrong = answer.clone();
+    let conversation = format!("/v1/conversations/{}", records.conversation);
+    let one = admin.get(&conversation).await;
+    let list = admin.get("/v1/customers").await;
+    let run_path = "/v1/operations/get-conversations-by-customer/run";
+    let run = admin.post(run_path, json!({ "parameters": { "id": records.customer } })).await;
+    let error = admin.get("/v1/conversations/x").await;
+    let with = |reply: &Reply, body: &Value| Reply {
+        status: reply.status,
+        headers: reply.headers.clone(),
+        body: body.to_string().into_bytes(),
+    };
+    let remove = |pointer: &str, name: &str, reply: &Reply| {
+        let mut wrong = reply.json();
         let removed = wrong.pointer_mut(pointer).and_then(Value::as_object_mut).expect("an object").shift_remove(name);
         assert!(removed.is_some(), "{pointer} {name}");
-        wrong
+        with(reply, &wrong)
     };
-    let set = |pointer: &str, value: Value, answer: &Value| {
-        let mut wrong = answer.clone();
+    let set = |pointer: &str, value: Value, reply: &Reply| {
+        let mut wrong = reply.json();
         let place = wrong.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}"));
         assert_ne!(*place, value);
         *place = value;
+        with(reply, &wrong)
+    };
+    let other = |status: u16, header: Option<(&'static str, &'static str)>, reply: &Reply| {
+        let mut wrong = with(reply, &reply.json());
+        wrong.status = status.try_into().expect("a status");
+        if let Some((name, value)) = header {
+            wrong.headers.insert(name, value.parse().expect("a value"));
+        }
         wrong
     };
-    for (key, wrong) in [
-        ("read-conversation", remove("/data/attributes", "status", &one)),
-        ("read-conversation", set("/data/attributes/status", json!("closed"), &one)),
-        ("read-conversation", set("/data/attributes/priority", json!("3"), &one)),
-        ("read-conversation", set("/data/attributes/tags/0", json!("vip"), &one)),
-        ("read-conversation", set("/data/attributes/createdAt", json!(1), &one)),
-        ("read-conversation", set("/data/attributes", json!({ "unheardOf": 1 }), &one)),
-        ("read-conversation", remove("/data", "links", &one)),
-        ("read-conversation", set("/data", json!([]), &one)),
-        ("list-customers", set("/data/0/attributes/emails", json!(["jane@acme.example"]), &list)),
-        ("list-customers", remove("", "meta", &list)),
-        ("list-customers", set("/meta/page", json!("1"), &list)),
-        ("list-customers", remove("/links", "next", &list)),
-        ("list-customers", set("/data", json!({}), &list)),
-        ("run-operation", set("/meta/page", json!(1), &run)),
+    let mut unlimited = with(&one, &one.json());
+    unlimited.headers.remove("x-ratelimit-limit");
+    let (get, post) = (Method::GET, Method::POST);
+    let conversation = conversation.as_str();
+    for (method, path, wrong) in [
+        (&get, conversation, remove("/data/attributes", "status", &one)),
+        (&get, conversation, set("/data/attributes/status", json!("closed"), &one)),
+        (&get, conversation, set("/data/attributes/priority", json!("3"), &one)),
+        (&get, conversation, set("/data/attributes/tags/0", json!("vip"), &one)),
+        (&get, conversation, set("/data/attributes/createdAt", json!(1), &one)),
+        (&get, conversation, set("/data/attributes", json!({ "unheardOf": 1 }), &one)),
+        (&get, conversation, remove("/data", "links", &one)),
+        (&get, conversation, set("/data", json!([]), &one)),
+        (&get, conversation, set("/data/type", json!("conversations"), &one)),
+        (&get, conversation, set("/data/relationships/customer", json!("x"), &one)),
+        (&get, conversation, set("/data/relationships/customer/data/id", json!("x"), &one)),
+        (&get, conversation, other(202, None, &one)),
+        (&get, conversation, other(200, Some(("content-type", "text/html")), &one)),
+        (&get, conversation, unlimited),
+        (&get, "/v1/customers", set("/data/0/attributes/emails", json!(["jane@acme.example"]), &list)),
+        (&get, "/v1/customers", remove("", "meta", &list)),
+        (&get, "/v1/customers", set("/meta/page", json!("1"), &list)),
+        (&get, "/v1/customers", remove("/links", "next", &list)),
+        (&get, "/v1/customers", set("/data", json!({}), &list)),
+        (&get, "/v1/nothing", other(200, None, &list)),
+        (&post, run_path, set("/meta/page", json!(1), &run)),
+        (&get, conversation, remove("", "error", &error)),
+        (&get, conversation, set("/errors", json!([]), &error)),
+        (&get, conversation, set("/errors/0/code", json!("notfound"), &error)),
+        (&get, conversation, set("/errors/0/status", json!(400), &error)),
+        (&get, conversation, remove("/errors/0", "message", &error)),
+        (&get, conversation, set("/errors/0/source", json!({ "field": "id" }), &error)),
+        (&get, "/v1/nothing", set("", json!({}), &other(404, None, &error))),
     ] {
-        assert!(!described[key].complaints(&wrong).is_empty(), "{key}: {wrong}");
+        let complaints = description.complaints(method, path, &wrong);
+        assert!(!complaints.is_empty(), "{path}: {}", String::from_utf8_lossy(&wrong.body));
     }
-    let mut more = one.clone();
+    let mut more = one.json();
     more["data"]["attributes"]["unheardOf"] = json!(1);
-    assert_eq!(described["read-conversation"].complaints(&more), ["unheardOf is not described"]);
-    let error = admin.get("/v1/conversations/x").await.json();
-    for wrong in [
-        remove("", "error", &error),
-        set("/errors", json!([]), &error),
-        set("/errors/0/code", json!("notfound"), &error),
-        set("/errors/0/status", json!(400), &error),
-        remove("/errors/0", "message", &error),
-        one,
-    ] {
-        assert!(!described["read-conversation"].failure.is_valid(&wrong), "{wrong}");
-    }
+    assert_eq!(description.unknown_attributes(&get, conversation, &more), ["unheardOf is not described"]);
 }

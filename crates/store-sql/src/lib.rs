@@ -33,7 +33,8 @@ pub mod migrations {
         include_str!("../migrations/sqlite/0003_blocks.sql"),
         include_str!("../migrations/sqlite/0004_orders.sql"),
         include_str!("../migrations/sqlite/0005_sign_in.sql"),
-        include_str!("../migrations/sqlite/0006_labels.sql"),
+        include_str!("../migrations/sqlite/0006_metadata.sql"),
+        include_str!("../migrations/sqlite/0007_labels.sql"),
     ];
     /// For PostgreSQL.
     pub const POSTGRES: &[&str] = &[
@@ -42,7 +43,8 @@ pub mod migrations {
         include_str!("../migrations/postgres/0003_blocks.sql"),
         include_str!("../migrations/postgres/0004_orders.sql"),
         include_str!("../migrations/postgres/0005_sign_in.sql"),
-        include_str!("../migrations/postgres/0006_labels.sql"),
+        include_str!("../migrations/postgres/0006_metadata.sql"),
+        include_str!("../migrations/postgres/0007_labels.sql"),
     ];
 }
 

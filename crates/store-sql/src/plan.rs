@@ -69,6 +69,7 @@ const REMEMBER: &str = "INSERT INTO network (org, user_id, prefix, at) VALUES ($
     ON CONFLICT (org, user_id, prefix) DO UPDATE SET at = excluded.at";
 const FORGET_NETWORKS: &str = "DELETE FROM network WHERE org = $1 AND user_id = $2 AND prefix NOT IN \
     (SELECT n.prefix FROM network n WHERE n.org = $3 AND n.user_id = $4 ORDER BY n.at DESC, n.prefix LIMIT $5)";
+const DESCRIBE: &str = "UPDATE org SET described = described + 1, masks = $1 WHERE id = $2 AND described = $3";
 const REVOKE: &str = "DELETE FROM credential WHERE org = $1 AND token = $2";
 const EVENT: &str = "INSERT INTO event (org, lane, seq, at, verb, kind, object, customer, actor, rev, changes) VALUES ";
 const LANE: &str = "SELECT seq, at, used FROM lane WHERE org = $1 AND n = $2";
@@ -166,13 +167,13 @@ impl Work {
         })
     }
 
-    /// Whether it lets a token in, or in no longer, or changes what one may do.
+    /// Whether it lets a token in, or in no longer, or changes what one may do, or what its look-up
+    /// brings along.
     pub fn moves_doors(&self) -> bool {
         match &self.part {
-            Part::Changes(changes) => changes
-                .ops
-                .iter()
-                .any(|op| matches!(op, Op::Admit(_) | Op::Revoke(_) | Op::Hold(_) | Op::Join(_) | Op::Leave(_))),
+            Part::Changes(changes) => changes.ops.iter().any(|op| {
+                matches!(op, Op::Admit(_) | Op::Revoke(_) | Op::Hold(_) | Op::Join(_) | Op::Leave(_) | Op::Describe(..))
+            }),
             Part::Steps(_) => false,
         }
     }
@@ -435,6 +436,11 @@ impl<'a> Planner<'a> {
             }
             Op::Join(place) => self.rest.push(any(JOIN, vec![org.into(), place.user.0.into(), place.team.0.into()])),
             Op::Leave(place) => self.rest.push(any(LEAVE, vec![org.into(), place.user.0.into(), place.team.0.into()])),
+            Op::Describe(was, masks) => {
+                let masks = (!masks.is_empty()).then(|| masks.to_text());
+                let stale = Conflict::Stale(Kind::Org, org);
+                self.updates.push(must(DESCRIBE, vec![masks.into(), org.into(), Value::Int(*was)], stale));
+            }
             Op::Admit(new) => self.rest.push(any(
                 ADMIT,
                 vec![

@@ -41,6 +41,10 @@ impl Conditions {
                 Filter::UpTo(field, at) => this.compare(column(*field), "<=", (*at).into()),
                 Filter::Before(field, at) => this.compare(column(*field), "<", (*at).into()),
                 Filter::Label(label) => this.compare("label", "=", Value::Text(label.clone())),
+                Filter::Labels(labels) => {
+                    let slots: Vec<_> = labels.iter().map(|label| this.slot(Value::Text(label.clone()))).collect();
+                    this.text.push_str(&format!(" AND label IN ({})", slots.join(", ")));
+                }
                 Filter::Deleted => {}
             }
         }

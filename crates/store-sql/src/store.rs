@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use konverse_model::mask::Masks;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Attempts, Blocks, Changes, Conflict, Credential, Credentials, Due, Entrance, Event, Events, Heads, Jobs,
-    List, Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings, Trouble,
-    Unready, Verb, Version, Window,
+    Applied, Attempts, Blocks, Changes, Conflict, Credential, Credentials, Described, Due, Entrance, Event, Events,
+    Heads, Jobs, List, Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings,
+    Trouble, Unready, Verb, Version, Window,
 };
 use quick_cache::sync::Cache;
 
@@ -45,16 +46,18 @@ macro_rules! credential {
         concat!(
             "SELECT k.org, k.token, k.user_id, CASE WHEN length(k.roles) > 0 THEN k.roles ELSE ",
             roles!("k.org", "k.user_id"),
-            " END, k.cidr, k.expires_at",
+            " END, k.cidr, k.expires_at, o.described, o.masks",
             $more
         )
     };
 }
 
-const CREDENTIAL: &str = credential!(" FROM credential k WHERE k.hash = $2");
+const CREDENTIAL: &str = credential!(" FROM credential k LEFT JOIN org o ON o.id = k.org WHERE k.hash = $2");
 /// Both in one round trip. A customer without a turn is none of this org.
-const CREDENTIAL_AND_TURN: &str =
-    credential!(", c.turn FROM credential k LEFT JOIN customer c ON c.org = k.org AND c.id = $2 WHERE k.hash = $3");
+const CREDENTIAL_AND_TURN: &str = credential!(
+    ", c.turn FROM credential k LEFT JOIN org o ON o.id = k.org LEFT JOIN customer c ON c.org = k.org AND c.id = $2 \
+     WHERE k.hash = $3"
+);
 const ROLES: &str = concat!("SELECT ", roles!("$2", "$3"));
 /// What stands between role names.
 const SPACE: &str = " ";
@@ -70,6 +73,7 @@ const NEXT_ATTEMPT: &str = "UPDATE attempt SET failures = $1, since = $2, last_a
 const OLD_ATTEMPTS: &str = "DELETE FROM attempt WHERE last_at < $1 AND hash IN \
     (SELECT o.hash FROM attempt o WHERE o.last_at < $2 ORDER BY o.last_at LIMIT 8)";
 const FORGET_ATTEMPTS: &str = "DELETE FROM attempt WHERE hash = $1";
+const DESCRIBED: &str = "SELECT described, masks FROM org WHERE id = $1";
 const HOLDER: &str = "SELECT owner FROM identifier WHERE org = $1 AND space = $2 AND value = $3";
 const TEAMS: &str = "SELECT team FROM membership WHERE org = $1 AND user_id = $2 ORDER BY team";
 const TALLY: &str = "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM tally WHERE org = $1 AND name = $2";
@@ -221,7 +225,16 @@ fn credential(columns: &mut Columns) -> Result<Credential, StoreError> {
         roles: columns.optional_text()?.unwrap_or_default(),
         cidr: columns.optional_text()?,
         expires_at: columns.optional_int()?.map(Instant::from_millis),
+        described: described(columns)?,
     })
+}
+
+fn described(columns: &mut Columns) -> Result<Described, StoreError> {
+    // An org that is gone describes nothing.
+    let version = columns.optional_int()?.unwrap_or(0);
+    let masks = columns.optional_text()?.map(|text| Masks::from_text(&text)).transpose();
+    let masks = masks.map_err(|error| StoreError::Corrupt(format!("what is sensitive in an org: {error}")))?;
+    Ok(Described { version, masks: masks.filter(|masks| !masks.is_empty()).map(Arc::new) })
 }
 
 pub(crate) fn event(row: Vec<Value>) -> Result<Event, StoreError> {
@@ -527,6 +540,11 @@ impl<D: Driver> Credentials for SqlStore<D> {
         };
         let version = about.and_then(|customer| self.driver.version(now, credential.org, customer));
         Ok(Some(Entrance { credential, version }))
+    }
+
+    async fn described(&self, org: OrgId) -> Result<Described, StoreError> {
+        let row = self.one(Query::bounded(DESCRIBED, vec![org.0.into()])).await?.pop();
+        row.map_or_else(|| Ok(Described::default()), |row| described(&mut Columns::new(row)))
     }
 
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {

@@ -79,7 +79,7 @@ fn has_external_id(kind: Kind) -> bool {
 /// Which lists a kind has: only what belongs to a customer or a conversation is listed by them, and labels are the
 /// directory's.
 fn has_list(kind: Kind, scope: Scope, filters: &[Filter]) -> bool {
-    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_)));
+    let labelled = filters.iter().any(|filter| matches!(filter, Filter::Label(_) | Filter::Labels(_)));
     let directory = !matches!(kind, Kind::Customer | Kind::Conversation | Kind::Message | Kind::Note);
     let scoped = match scope {
         Scope::Org => true,
@@ -194,6 +194,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.heads(org).await?;
         store.forget(org, 0, at, 5).await?;
         store.enter([0; 32], None).await?;
+        store.described(org).await?;
         store.orgs().await?;
         store.org(org).await?;
         store.org_named("acme").await?;
@@ -228,6 +229,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
                     vec![Filter::Deleted],
                     vec![Filter::From(Field::CreatedAt, at), Filter::After(Field::UpdatedAt, at)],
                     vec![Filter::Label("x".into())],
+                    vec![Filter::Labels(vec!["x".into(), "y".into()])],
                     vec![Filter::From(Field::UpdatedAt, at)],
                     vec![Filter::UpTo(Field::CreatedAt, at), Filter::Before(Field::UpdatedAt, at)],
                 ] {
@@ -303,6 +305,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
             Op::Hold(Holding { kind: Kind::User, owner: id(1), roles: "org".into(), groups: vec![id(2)] }),
             Op::SetPassword(UserId(id(1)), "x".into()),
             Op::Remember(UserId(id(1)), "192.0.2.0/24".into()),
+            Op::Describe(3, konverse_model::mask::Masks::default()),
             Op::Emit(event.clone()),
         ];
         store.apply(changes).await?;

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use konverse_model::mask::Masks;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TeamId, TokenId, UserId};
 
 use crate::{Org, Row, Space};
@@ -159,6 +160,8 @@ pub enum Op {
     Join(Membership),
     /// Takes a user's place in a team away.
     Leave(Membership),
+    /// Custom attributes are described otherwise than they were at this version, and this is what of them is sensitive now.
+    Describe(i64, Masks),
     /// Lets a token in.
     Admit(NewCredential),
     /// Lets a token in no longer.

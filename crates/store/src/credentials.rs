@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use konverse_model::mask::Masks;
 use konverse_model::{CustomerId, Instant, OrgId, TokenId, UserId};
 
 use crate::StoreError;
@@ -34,6 +35,17 @@ pub struct Credential {
     pub cidr: Option<String>,
     /// When it stops working.
     pub expires_at: Option<Instant>,
+    /// How the org's custom attributes are described.
+    pub described: Described,
+}
+
+/// How an org's custom attributes are described.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// How often that has changed.
+    pub version: i64,
+    /// What is sensitive; none where nothing is.
+    pub masks: Option<Arc<Masks>>,
 }
 
 /// Failures to sign in, of late.
@@ -77,6 +89,9 @@ pub struct Entrance {
 pub trait Credentials: Send + Sync + 'static {
     /// What the token with this SHA-256 stands for, as of now, and how the timeline stands that the request is about.
     async fn enter(&self, hash: [u8; 32], about: Option<CustomerId>) -> Result<Option<Entrance>, StoreError>;
+
+    /// How the org's custom attributes are described: read no later than whatever is read afterwards.
+    async fn described(&self, org: OrgId) -> Result<Described, StoreError>;
 
     /// All orgs, by name.
     async fn orgs(&self) -> Result<Vec<Org>, StoreError>;

@@ -26,7 +26,7 @@ pub use changes::{
     Applied, CLAIM_MS, Changes, Hide, Holding, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on,
 };
 pub use checks::{Checks, Deletion, Found, FoundEvent, LaneFacts, Part, Walk, WrongBlock};
-pub use credentials::{Attempts, Credential, Credentials, Entrance, Org, Version};
+pub use credentials::{Attempts, Credential, Credentials, Described, Entrance, Org, Version};
 pub use events::{Event, Events, Heads, event_id, lane_and_seq};
 pub use jobs::{Due, Jobs, Trouble};
 pub use lists::{Field, Filter, List, Lists, Order, Page, Rows, Scope, Start, Window};

@@ -38,6 +38,8 @@ pub enum Filter {
     Before(Field, Instant),
     /// The label is this.
     Label(String),
+    /// The label is one of these.
+    Labels(Vec<String>),
     /// Deleted records instead of those that show.
     Deleted,
 }

@@ -108,11 +108,13 @@ pub enum Space {
     DefaultBrand,
     /// A queue's name, in lower case.
     QueueName,
+    /// A role group's name, in lower case.
+    RoleGroupName,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CustomerEmail,
         Self::CustomerPhone,
         Self::CustomerWhatsapp,
@@ -126,6 +128,7 @@ impl Space {
         Self::BrandName,
         Self::DefaultBrand,
         Self::QueueName,
+        Self::RoleGroupName,
     ];
 
     /// The word stored.
@@ -144,6 +147,7 @@ impl Space {
             Self::BrandName => "brand.name",
             Self::DefaultBrand => "brand.default",
             Self::QueueName => "queue.name",
+            Self::RoleGroupName => "role_group.name",
         }
     }
 
@@ -162,6 +166,7 @@ impl Space {
             Self::CompanyExternalId => Kind::Company,
             Self::BrandName | Self::DefaultBrand => Kind::Brand,
             Self::QueueName => Kind::Queue,
+            Self::RoleGroupName => Kind::RoleGroup,
         }
     }
 }

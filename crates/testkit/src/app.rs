@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Searching;
+use crate::described::Description;
 use crate::store::{Backend, TestClock, TestStore, seeded};
 
 /// A running konverse without a network.
@@ -121,6 +122,12 @@ impl TestApp {
     pub fn again_with(&self, settings: Settings, api: ApiSettings) -> App {
         let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(11)), settings);
         App::new(Arc::new(domain), api)
+    }
+
+    /// The same data and index behind other settings.
+    pub fn searching_again_with(&self, settings: Settings) -> App {
+        let domain = Domain::new(self.store.store(), self.clock.clone(), Ids::new(seeded(17)), settings);
+        App::new(domain.with_search(Arc::clone(&self.searching().index)).shared(), ApiSettings::default())
     }
 
     /// The same data as another process has it: a store of its own, ids of its own, rules of its own.
@@ -229,9 +236,9 @@ impl Actor {
     /// Sends a request as it is, with the token.
     ///
     /// # Panics
-    /// When the request is malformed.
+    /// When the request is malformed, or the answer is not as `openapi.json` describes it.
     pub async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>, headers: &[(&str, &str)]) -> Reply {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method.clone()).uri(path);
         if !self.token.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.token));
         }
@@ -243,7 +250,11 @@ impl Actor {
             request.extension(ConnectInfo(peer)).body(body.map_or_else(Body::empty, Body::from)).expect("a request");
         let (parts, body) = self.app.answer(request).await.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
-        Reply { status: parts.status, headers: parts.headers, body }
+        let reply = Reply { status: parts.status, headers: parts.headers, body };
+        let complaints = Description::get().complaints(&method, path, &reply);
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(complaints.is_empty(), "{method} {path}: {} is not as described: {complaints:?}: {text}", reply.status);
+        reply
     }
 
     async fn send_json(&self, method: Method, path: &str, body: &Value) -> Reply {

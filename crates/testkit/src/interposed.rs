@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
-    Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Due, Entrance, Event, Events, Found,
-    FoundEvent, Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page, Part, Records,
-    Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window, WrongBlock,
+    Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Described, Due, Entrance, Event,
+    Events, Found, FoundEvent, Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page,
+    Part, Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window,
+    WrongBlock,
 };
 use tokio::sync::Mutex;
 
@@ -309,6 +310,10 @@ impl Lists for Interposed {
 impl Credentials for Interposed {
     async fn enter(&self, hash: [u8; 32], about: Option<CustomerId>) -> Result<Option<Entrance>, StoreError> {
         self.inner.enter(hash, about).await
+    }
+
+    async fn described(&self, org: OrgId) -> Result<Described, StoreError> {
+        self.inner.described(org).await
     }
 
     async fn orgs(&self) -> Result<Vec<Org>, StoreError> {

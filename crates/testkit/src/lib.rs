@@ -1,6 +1,7 @@
 //! What the tests of konverse share: a real PostgreSQL, a store of either engine, an app with actors.
 
 mod app;
+mod described;
 mod interposed;
 mod place;
 pub mod postgres;
@@ -9,6 +10,7 @@ mod searching;
 mod store;
 
 pub use app::{Actor, Reply, TestApp};
+pub use described::Description;
 pub use interposed::Interposed;
 pub use place::{Place, Record};
 pub use searching::Searching;

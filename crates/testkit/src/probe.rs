@@ -112,6 +112,7 @@ impl Probe {
             ("users", user.created_id()),
             ("teams", team.created_id()),
             ("tags", tag.created_id()),
+            ("metadata", "customer".to_owned()),
         ];
         let (writes, rest): (Vec<_>, Vec<_>) = konverse_api::operations().into_iter().partition(|it| it.body.is_some());
         // There are no custom objects yet.

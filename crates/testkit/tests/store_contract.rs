@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 
+use konverse_model::mask::{MaskType, Masks};
 use konverse_model::{
     ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position, RENDERER, TeamId, TokenId, UserId,
 };
 use konverse_store::{
-    Applied, CLAIM_MS, Changes, Conflict, Due, Event, Field, Filter, Hidden, Hide, List, Membership, NewCredential,
-    NewEvent, Op, Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Surroundings, Trouble, Verb,
-    Window, claim_on, event_id, lane_and_seq,
+    Applied, CLAIM_MS, Changes, Conflict, Described, Due, Event, Field, Filter, Hidden, Hide, List, Membership,
+    NewCredential, NewEvent, Op, Order, Org, Put, Records, Row, Scope, Space, Start, Store, StoreError, Surroundings,
+    Trouble, Verb, Window, claim_on, event_id, lane_and_seq,
 };
 use konverse_store_sqlite::Sqlite;
 use konverse_testkit::{Backend, TestStore};
@@ -39,6 +40,7 @@ konverse_testkit::stories_on_both_engines! {
     a_tally_is_the_sum_of_its_slots,
     due_conversations_come_oldest_first,
     a_credential_is_found_by_its_hash_until_revoked,
+    what_an_org_hides_comes_with_its_tokens,
     orgs_are_listed_by_name,
     teams_of_users,
     what_surrounds_a_record_is_found_with_it,
@@ -200,6 +202,7 @@ fn sorted(rows: &[Row], list: &List, window: &Window) -> (Vec<Row>, bool) {
         Filter::UpTo(field, at) => key(row, *field) <= *at,
         Filter::Before(field, at) => key(row, *field) < *at,
         Filter::Label(label) => row.label.as_ref() == Some(label),
+        Filter::Labels(labels) => row.label.as_ref().is_some_and(|label| labels.contains(label)),
         Filter::Deleted => true,
     };
     let place = |row: &Row| (key(row, window.order.field), row.id);
@@ -668,6 +671,7 @@ mod stories {
             ];
             if kind == Kind::User {
                 filters.push(vec![Filter::Label("machine".into())]);
+                filters.push(vec![Filter::Labels(vec!["machine".into(), "user".into()])]);
                 filters.push(vec![Filter::Deleted, Filter::Label("user".into())]);
             }
             filters
@@ -869,6 +873,40 @@ mod stories {
         store.apply(changes).await.expect("a change");
         assert_eq!(store.enter([1; 32], None).await.expect("a read"), None);
         assert!(store.enter([2; 32], None).await.expect("a read").is_some());
+    }
+
+    pub(super) async fn what_an_org_hides_comes_with_its_tokens(test: TestStore) {
+        let store = test.store();
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Found(Org { id: ORG, name: "acme".into(), created_at: at(0) }));
+        changes.ops.push(Op::Admit(credential(1, 1)));
+        store.apply(changes).await.expect("a change");
+        let entered = async |store: &dyn Store| {
+            store.enter([1; 32], Some(CustomerId(id(9)))).await.expect("a read").expect("a token").credential
+        };
+        assert_eq!(entered(&*store).await.described, Described::default());
+        let describe = |version, name: &str| {
+            let mut masks = Masks::default();
+            masks.add(Kind::Customer, name.to_owned(), MaskType::Last4);
+            let mut changes = Changes::new(ORG, at(0));
+            changes.ops.push(Op::Describe(version, masks.clone()));
+            (changes, masks)
+        };
+        // By another process: what this one has in mind of the token is old.
+        let other = test.reopened().await;
+        let (changes, masks) = describe(0, "aStr");
+        other.apply(changes).await.expect("a change");
+        let expected = Described { version: 1, masks: Some(std::sync::Arc::new(masks)) };
+        assert_eq!(entered(&*store).await.described, expected);
+        assert_eq!(store.described(ORG).await.expect("a read"), expected);
+        // Who began with an older picture loses; by this process, the same.
+        assert_conflict(store.apply(describe(0, "bStr").0).await, &Conflict::Stale(Kind::Org, ORG.0));
+        assert_eq!(entered(&*store).await.described, expected);
+        let mut changes = Changes::new(ORG, at(0));
+        changes.ops.push(Op::Describe(1, Masks::default()));
+        store.apply(changes).await.expect("a change");
+        assert_eq!(entered(&*store).await.described, Described { version: 2, masks: None });
+        assert_eq!(store.described(OTHER).await.expect("a read"), Described::default());
     }
 
     pub(super) async fn orgs_are_listed_by_name(test: TestStore) {

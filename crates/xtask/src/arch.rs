@@ -52,7 +52,8 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("readiness",     &[]),
     ("unit",          &[]),
     ("access",        &["unit"]),
-    ("directory",     &["unit", "access"]),
+    ("metadata",      &["unit", "access"]),
+    ("directory",     &["unit", "access", "metadata"]),
     ("timeline",      &["unit", "directory"]),
     ("customers",     &["unit", "access", "directory", "timeline"]),
     ("conversations", &["unit", "access", "directory", "timeline"]),
@@ -61,7 +62,7 @@ const DOMAIN: &[(&str, &[&str])] = &[
     ("lists",         &["access", "customers"]),
     ("search",        &["access"]),
     ("render",        &["unit", "directory"]),
-    ("intake",        &["unit", "directory", "timeline"]),
+    ("intake",        &["unit", "directory", "metadata", "timeline"]),
     ("check",         &["unit", "directory", "timeline", "customers"]),
 ];
 

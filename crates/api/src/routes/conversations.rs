@@ -76,10 +76,10 @@ async fn read(
     ids: PathIds<ConversationId>,
     query: Query,
 ) -> Answered {
+    let paging = Paging::of_whole(&query, MOST)?;
     match ids {
         PathIds::One(id) => Ok(answer::one(&app.domain().conversation(&auth, id).await?)),
         PathIds::Several(ids) => {
-            let paging = Paging::of_whole(&query, MOST)?;
             Ok(paging.answer_whole(app.domain().conversations(&auth, &ids, paging.request()).await?))
         }
     }

@@ -5,6 +5,7 @@ mod customers;
 mod directory;
 mod klasses;
 mod messages;
+mod metadata;
 mod notes;
 mod orgs;
 mod published;
@@ -23,6 +24,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         customers::operations(),
         conversations::operations(),
         messages::operations(),
+        metadata::operations(),
         notes::operations(),
         directory::operations(),
         settings::operations(),

@@ -145,6 +145,7 @@ impl Operation {
         self.status(200)
             .param("page", "integer", "Which page, from 1")
             .param("pageSize", "integer", "Rows a page, up to 500; 0 asks for the total alone")
+            .most(MOST_FOUND)
             .roles::<Search>()
             .answers_document(answer)
     }
@@ -159,8 +160,9 @@ pub(super) fn operations() -> Vec<Operation> {
             search,
         )
         .searches("Search", &BODY)
-        .param("idsOnly", "boolean", "Whether types and ids are enough")
-        .param("trackTotalHits", "integer", "What the total is counted up to"),
+        .param("idsOnly", "boolean", "Whether types and ids are enough.")
+        .param("trackTotalHits", "integer", "What the total is counted up to; `true` asks for the exact one.")
+        .limit("minimum", json!(1)),
         Operation::post(
             "/v1/customers/archive/search",
             "search-archive",

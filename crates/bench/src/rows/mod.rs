@@ -8,6 +8,7 @@ mod list;
 mod memory;
 mod messages;
 mod postgres;
+mod search;
 
 use anyhow::Result;
 
@@ -27,6 +28,8 @@ pub(crate) enum Row {
     Compressed,
     /// The list while messages are recorded, against the list alone
     Beside,
+    /// Searches and their index, and what lists and messages notice of them
+    Search,
     /// Messages recorded, against a bare loop of inserts
     Messages,
     /// Resident memory, idle and after a load
@@ -46,6 +49,7 @@ impl Row {
             Self::Unchanged => answers::unchanged(run),
             Self::Compressed => answers::compressed(run),
             Self::Beside => beside::measure(run),
+            Self::Search => search::measure(run),
             Self::Messages => messages::measure(run),
             Self::Memory => memory::measure(run),
             Self::Depth => depth::measure(run),

@@ -9,7 +9,8 @@ use konverse_model::{CustomerId, Instant, Kind, OrgId, TokenId};
 use konverse_store::{Changes, Entrance, StoreError};
 use sha2::{Digest, Sha256};
 
-use super::Actor;
+use super::permissions::ReadSensitive;
+use super::{Actor, Permission};
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
 
@@ -84,9 +85,19 @@ impl Domain {
                 return Err(DomainError::Unauthorized("Token may not be used from this address"));
             }
         }
-        let roles = credential.roles.split(' ').filter_map(|role| role.parse().ok()).collect();
-        let seen = access.about.zip(version);
-        Ok(Actor { org: credential.org, user: Some(credential.user), token: Some(credential.token), roles, seen })
+        let mut actor = Actor {
+            org: credential.org,
+            user: Some(credential.user),
+            token: Some(credential.token),
+            roles: credential.roles.split(' ').filter_map(|role| role.parse().ok()).collect(),
+            seen: access.about.zip(version),
+            described: Some(credential.described.version),
+            masks: None,
+        };
+        if !actor.holds_any(ReadSensitive::ROLES) {
+            actor.masks.clone_from(&credential.described.masks);
+        }
+        Ok(actor)
     }
 
     /// Remembers that a token was used, unless that was remembered within the last minute. `user_agent` is asked for

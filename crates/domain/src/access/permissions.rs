@@ -11,6 +11,9 @@ macro_rules! permissions {
                 const ROLES: &'static [&'static str] = &[$($role),*];
             }
         )*
+
+        /// The roles of each permission.
+        const EACH: &[&[&str]] = &[$(&[$($role),*]),*];
     };
 }
 
@@ -65,6 +68,13 @@ permissions! {
     ReadTags: ["org.permission.tag.read", "org.user.tag.read"];
     /// Creating tags; the legacy role is by pattern.
     CreateTags: ["org.permission.tag.create", "org.user.tag.write"];
+    /// Reading definitions of custom attributes.
+    ReadMetadata: ["org.permission.metadata.read", "org.user.metadata.read", "org.admin.metadata.read"];
+    /// Changing definitions of custom attributes.
+    UpdateMetadata: ["org.permission.metadata.update", "org.admin.metadata.write"];
+    /// Seeing sensitive attributes as they are. The documentation names no role for it: these are by pattern, so that
+    /// administrators have it and who reads records does not.
+    ReadSensitive: ["org.permission.sensitive_attribute.read", "org.admin.sensitive_attribute.read"];
     /// Searching, whatever is searched for.
     Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
         "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
@@ -104,8 +114,31 @@ permissions! {
     ListKobjects: ["org.permission.klass.read", "org.permission.kobject.read", "org.user.klass.read", "org.admin.klass.read", "org.user.kobject.read"];
     /// Reading a custom object.
     ReadKobjects: ["org.permission.kobject.read", "org.user.kobject.read"];
+    /// Changing users.
+    UpdateUsers: ["org.permission.user.update", "org.admin.user"];
+    /// Changing teams and their members.
+    UpdateTeams: ["org.permission.team.update", "org.admin.team.write"];
+    /// Deleting teams.
+    DeleteTeams: ["org.permission.team.delete", "org.admin.team.write"];
+    /// Reading role groups.
+    ReadRoleGroups: ["org.permission.role_group.read", "org.admin.user"];
+    /// Creating role groups.
+    CreateRoleGroups: ["org.permission.role_group.create", "org.admin.user"];
+    /// Changing role groups.
+    UpdateRoleGroups: ["org.permission.role_group.update", "org.admin.user"];
+    /// Deleting role groups.
+    DeleteRoleGroups: ["org.permission.role_group.delete", "org.admin.user"];
     /// Listing and revoking tokens.
     ManageTokens: ["org.permission.security", "org.admin.security"];
     /// Reading one token.
     ReadTokens: ["org.permission.security", "org.admin"];
+}
+
+/// Every role something asks for, with the prefixes that grant several: what a token or a user can be given.
+pub fn names() -> Vec<&'static str> {
+    let prefixes = ["org", "org.admin", "org.user", "org.permission"];
+    let mut names: Vec<_> = EACH.iter().copied().flatten().copied().chain(prefixes).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

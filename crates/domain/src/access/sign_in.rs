@@ -10,6 +10,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use konverse_model::resource::{Token, TokenAttributes, UserAttributes, UserType};
 use konverse_model::{Document, Id, Instant, Kind, OrgId, Rel, Role, TokenId, UserId};
 use konverse_store::{Changes, Hidden, Holding, NewCredential, Op, Org, Row, Space};
@@ -57,6 +59,8 @@ pub struct Session {
     pub token: Token,
     /// When it ends.
     pub expires_at: Instant,
+    /// What a browser must repeat in a header, to show that its page meant to send the cookie.
+    pub csrf: String,
 }
 
 impl Domain {
@@ -150,7 +154,8 @@ impl Domain {
                 Ok((changes, (stored, secret, expires_at)))
             })
             .await?;
-        Ok(Session { secret, token: stored.settle(&applied), expires_at })
+        let csrf = URL_SAFE_NO_PAD.encode(&self.ids.secret()[..16]);
+        Ok(Session { secret, token: stored.settle(&applied), expires_at, csrf })
     }
 
     /// A person who may sign in.

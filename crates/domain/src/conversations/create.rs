@@ -1,6 +1,6 @@
 //! Creating a conversation (contract `endpoints.md`, `POST /v1/conversations`).
 
-use konverse_model::input::{ConversationCreate, check_custom};
+use konverse_model::input::ConversationCreate;
 use konverse_model::resource::{Conversation, ConversationAttributes, Direction, Object, StateSince, Status};
 use konverse_model::{ConversationId, CustomerId, Document, Id, Instant, Kind, Rel};
 
@@ -23,16 +23,17 @@ impl Domain {
         let _lock = self.lock(org, customer).await;
         let (applied, created) = self
             .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), auth.actor());
                 let author = self.author(auth.actor(), &mut references).await?;
                 let mut timeline = Timeline::load(self, org, author, customer).await?;
                 let body = body.clone();
                 let id = self.add_conversation(&mut timeline, &mut references, body, auth.is_admin(), true).await?;
-                let (changes, finished) = timeline.finish().await?;
+                let (mut changes, finished) = timeline.finish().await?;
+                references.define(self, auth.actor().user, &mut changes).await?;
                 Ok((changes, finished.conversation(id)?))
             })
             .await?;
-        Ok(created.settle(&applied))
+        Ok(auth.actor().shown_record(created.settle(&applied)))
     }
 
     /// Adds a new conversation to a timeline. `look_up` asks first whether its id and external id are free, so that a
@@ -54,8 +55,8 @@ impl Domain {
         let teams = body.assigned_teams.0.unwrap_or_default();
         references.check(Kind::User, &users, "/assignedUsers", &mut errors).await?;
         references.check(Kind::Team, &teams, "/assignedTeams", &mut errors).await?;
-        let custom = body.custom.0.unwrap_or_default();
-        check_custom("/custom", &custom, &mut errors);
+        let mut custom = body.custom.0.unwrap_or_default();
+        references.custom(self, Kind::Conversation, &mut custom, false, &mut errors).await?;
         let author = timeline.author.clone();
         let imported_at = body.imported_at.0;
         let created_at = body.created_at.0.filter(|_| admin || imported_at.is_some());

@@ -82,12 +82,11 @@ impl Domain {
         edit: Edit,
     ) -> Result<Conversation, DomainError> {
         let restores = edit.restores();
-        let org = actor.org;
         let missing = || DomainError::NotFound(Kind::Conversation, id.to_string());
         let held = self.hold(actor, Anchor::Conversation(id)).await?;
         let (applied, stored) = self
             .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), actor);
                 let (mut timeline, _) = Timeline::around(self, actor, &mut references, &held).await?;
                 // A deleted conversation can be restored and nothing else.
                 let hidden = timeline.conversation(id)?.hidden;
@@ -99,11 +98,12 @@ impl Domain {
                 if user.is_some() {
                     timeline.conversation(id)?.edited(user, now);
                 }
-                let (changes, finished) = timeline.finish().await?;
+                let (mut changes, finished) = timeline.finish().await?;
+                references.define(self, actor.user, &mut changes).await?;
                 Ok((changes, finished.conversation(id)?))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(actor.shown_record(stored.settle(&applied)))
     }
 
     async fn apply_edit(

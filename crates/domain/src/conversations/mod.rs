@@ -42,7 +42,7 @@ impl Domain {
         auth: &Authorized<ReadConversations>,
         id: ConversationId,
     ) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Conversation, id.0).await?.doc)
+        auth.actor().shown(Kind::Conversation, self.row(auth.org(), Kind::Conversation, id.0).await?.doc)
     }
 
     /// Several conversations, in the order asked; ids that are unknown or deleted are left out.
@@ -53,7 +53,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<WholePage, DomainError> {
         let ids: Vec<Id> = ids.iter().map(|id| id.0).collect();
-        self.page_of(auth.org(), Kind::Conversation, &ids, "id", request).await
+        self.page_of(auth.actor(), Kind::Conversation, &ids, "id", request).await
     }
 
     /// The attachments of a conversation's messages. Messages name theirs by id alone and nothing else is known of any, so
@@ -65,7 +65,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<WholePage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
-        self.page_of(auth.org(), Kind::Attachment, &[], "pageSize", request).await
+        self.page_of(auth.actor(), Kind::Attachment, &[], "pageSize", request).await
     }
 
     /// The conversation with this external id, as text.
@@ -74,7 +74,7 @@ impl Domain {
         auth: &Authorized<ReadConversations>,
         external_id: &str,
     ) -> Result<String, DomainError> {
-        self.doc_by_external_id(auth.org(), Kind::Conversation, external_id).await
+        self.doc_by_external_id(auth.actor(), Kind::Conversation, external_id).await
     }
 }
 

@@ -83,9 +83,10 @@ impl Domain {
                 Ok((changes, Moved::There(Box::new(finished.conversation(id)?))))
             })
             .await?;
-        Ok(match moved {
+        let moved = match moved {
             Moved::There(stored) => stored.settle(&applied),
             Moved::Already(doc) => Document::clone(&doc),
-        })
+        };
+        Ok(auth.actor().shown_record(moved))
     }
 }

@@ -1,6 +1,6 @@
 //! Changing a conversation's attributes, status and snooze (contract `endpoints.md`, form A).
 
-use konverse_model::input::{ConversationUpdate, check_custom};
+use konverse_model::input::ConversationUpdate;
 use konverse_model::resource::{ConversationAttributes, SnoozeStatus, Status};
 use konverse_model::{ConversationId, Instant, Kind, Patch, Rel};
 use konverse_store::{Hidden, Hide};
@@ -35,8 +35,8 @@ impl Domain {
         };
         let ended_by = if by_customer { Kind::Customer } else { Kind::User };
         references.check_one(ended_by, body.ended_by.0, "/endedBy", &mut errors).await?;
-        if let Some(custom) = &body.custom.0 {
-            check_custom("/custom", custom, &mut errors);
+        if let Some(custom) = &mut body.custom.0 {
+            references.custom(self, Kind::Conversation, custom, true, &mut errors).await?;
         }
         let tags = match body.tags.take() {
             Some(names) => {
@@ -60,7 +60,7 @@ impl Domain {
         let draft = timeline.conversation(id)?;
         let before = draft.doc.attributes.clone();
         if replace {
-            draft.doc.attributes.custom.clear();
+            references.clear_custom(&mut draft.doc.attributes.custom);
             draft.doc.attributes.sentiment.clear();
             draft.doc.attributes.satisfaction_level = None;
             draft.doc.attributes.external_queue = None;

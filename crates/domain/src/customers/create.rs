@@ -25,16 +25,17 @@ impl Domain {
         let (org, actor) = (auth.org(), auth.actor().user);
         let (applied, created) = self
             .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), auth.actor());
                 let mut changes = Changes::new(org, self.now());
                 let body = body.clone();
                 let draft =
                     self.new_customer(org, &mut references, &mut changes, body, actor, auth.is_admin(), true).await?;
                 let created = draft.finish(actor, &mut changes)?;
+                references.define(self, actor, &mut changes).await?;
                 Ok((changes, created))
             })
             .await?;
-        Ok(created.settle(&applied))
+        Ok(auth.actor().shown_record(created.settle(&applied)))
     }
 
     /// A new customer, with its names claimed.

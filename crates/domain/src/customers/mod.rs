@@ -20,7 +20,7 @@ pub(crate) const CUSTOMERS: &str = "customers";
 impl Domain {
     /// One customer, as text.
     pub async fn customer(&self, auth: &Authorized<ReadCustomers>, id: CustomerId) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Customer, id.0).await?.doc)
+        auth.actor().shown(Kind::Customer, self.row(auth.org(), Kind::Customer, id.0).await?.doc)
     }
 
     /// The customer with this e-mail address, whatever its case, as text.
@@ -65,7 +65,7 @@ impl Domain {
         };
         let missing = || DomainError::NotFound(Kind::Customer, format!("{name}={asked}"));
         let row = self.row(auth.org(), Kind::Customer, holder.ok_or_else(missing)?).await?;
-        Ok(row.doc)
+        auth.actor().shown(Kind::Customer, row.doc)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Changing a customer (contract `endpoints.md`, `PATCH` and `PUT /v1/customers/{id}`).
 
-use konverse_model::input::{CustomerBody, ExternalId, check_custom};
+use konverse_model::input::{CustomerBody, ExternalId};
 use konverse_model::resource::{Customer, CustomerAttributes};
 use konverse_model::{CustomerId, FieldError, Instant, Kind, OrgId, Patch, UserId};
 use konverse_store::{Changes, Space};
@@ -40,7 +40,7 @@ impl Domain {
             .commit(|| async {
                 let mut draft = Draft::<CustomerAttributes>::read(self.row(org, Kind::Customer, id.0).await?)?;
                 draft.expect_rev(body.rev.0)?;
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), auth.actor());
                 let now = self.now();
                 let mut changes = Changes::new(org, now);
                 let author = auth.actor().user;
@@ -48,10 +48,11 @@ impl Domain {
                 self.apply_customer(&mut draft, body.clone(), edit, true).await?;
                 draft.edited(author, now);
                 let stored = draft.finish(author, &mut changes)?;
+                references.define(self, author, &mut changes).await?;
                 Ok((changes, stored))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(auth.actor().shown_record(stored.settle(&applied)))
     }
 
     pub(super) async fn apply_customer(
@@ -63,8 +64,8 @@ impl Domain {
     ) -> Result<(), DomainError> {
         let Edit { references, changes, author, now, replace } = edit;
         let mut errors = Vec::new();
-        if let Some(custom) = &body.custom.0 {
-            check_custom("/custom", custom, &mut errors);
+        if let Some(custom) = &mut body.custom.0 {
+            references.custom(self, Kind::Customer, custom, draft.before().is_some(), &mut errors).await?;
         }
         let tags = match body.tags.take() {
             Some(names) => Some(references.tags(self, &names, "/tags", author, changes, &mut errors).await?),
@@ -79,7 +80,7 @@ impl Domain {
         let before = draft.before().map(names).unwrap_or_default();
         if replace {
             body = replacing(body);
-            draft.doc.attributes.custom.clear();
+            references.clear_custom(&mut draft.doc.attributes.custom);
         }
         if let Some(custom) = body.custom.take() {
             merge_custom(&mut draft.doc.attributes.custom, custom, "/custom", &mut errors);

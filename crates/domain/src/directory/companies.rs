@@ -1,8 +1,8 @@
 //! Companies (contract `resources.md` §5).
 
-use konverse_model::input::{CompanyBody, check_custom};
+use konverse_model::input::CompanyBody;
 use konverse_model::resource::{Company, CompanyAttributes, Object};
-use konverse_model::{FieldError, Id, Instant, Patch};
+use konverse_model::{FieldError, Id, Instant, Kind, Patch};
 use konverse_store::Space;
 
 use super::entry::{Changeable, Creatable, Desk, Entry, Imported, Name, Only};
@@ -36,7 +36,7 @@ impl Entry for CompanyAttributes {
         match filter {
             CompanyFilter::All => Only::Shown,
             CompanyFilter::ExternalId(id) => Only::Named(Space::CompanyExternalId, id),
-            CompanyFilter::Name(name) => Only::Labelled(name.to_lowercase()),
+            CompanyFilter::Name(name) => Only::Labelled(vec![name.to_lowercase()]),
         }
     }
 
@@ -77,7 +77,7 @@ impl Entry for CompanyAttributes {
         };
         let mut company = desk.document(body.id.0, attributes);
         desk.sign(&mut company, body.created_by.0, body.modified_by.0).await?;
-        apply(desk, &mut company.attributes, body).await?;
+        apply(desk, &mut company.attributes, body, false, false).await?;
         Ok(company)
     }
 }
@@ -117,9 +117,8 @@ impl Changeable for CompanyAttributes {
             body.employee_count.or_clear();
             body.tags.0.get_or_insert_default();
             body.default_lang.or_clear();
-            draft.doc.attributes.custom.clear();
         }
-        apply(desk, &mut draft.doc.attributes, body).await
+        apply(desk, &mut draft.doc.attributes, body, true, replace).await
     }
 }
 
@@ -134,13 +133,21 @@ impl Imported for CompanyAttributes {
     }
 }
 
-/// Puts a body's fields into a company.
-async fn apply(desk: &mut Desk<'_>, company: &mut CompanyAttributes, mut body: CompanyBody) -> Result<(), DomainError> {
+/// Puts a body's fields into a company that is new or stored.
+async fn apply(
+    desk: &mut Desk<'_>,
+    company: &mut CompanyAttributes,
+    mut body: CompanyBody,
+    stored: bool,
+    replace: bool,
+) -> Result<(), DomainError> {
     let mut errors: Vec<FieldError> = Vec::new();
-    if let Some(custom) = body.custom.take() {
-        check_custom("/custom", &custom, &mut errors);
-        merge_custom(&mut company.custom, custom, "/custom", &mut errors);
+    let mut custom = body.custom.take().unwrap_or_default();
+    desk.references.custom(desk.domain, Kind::Company, &mut custom, stored, &mut errors).await?;
+    if replace {
+        desk.references.clear_custom(&mut company.custom);
     }
+    merge_custom(&mut company.custom, custom, "/custom", &mut errors);
     if let Some(names) = body.tags.take() {
         company.tags = desk.tags(&names, "/tags", &mut errors).await?;
     }

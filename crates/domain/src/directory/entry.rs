@@ -50,8 +50,8 @@ pub enum Only {
     Shown,
     /// Deleted ones.
     Deleted,
-    /// Those that show and have this label.
-    Labelled(String),
+    /// Those that show and have one of these labels.
+    Labelled(Vec<String>),
     /// The one that holds this name.
     Named(Space, String),
 }

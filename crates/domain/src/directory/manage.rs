@@ -1,6 +1,6 @@
 //! The use cases of the directory, the same for every kind.
 
-use konverse_model::{CursorError, Document, Id, Kind, OrgId, Patch};
+use konverse_model::{CursorError, Document, Id, Kind, Patch};
 use konverse_store::{Changes, Field, Filter, Hidden, List, Op, Order, Row, Scope, Space};
 
 use super::References;
@@ -20,7 +20,7 @@ pub enum Listed {
 impl Domain {
     /// One record, as text.
     pub async fn entry<K: Entry>(&self, auth: &Authorized<K::MayRead>, id: Id) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), K::KIND, id).await?.doc)
+        auth.actor().shown(K::KIND, self.row(auth.org(), K::KIND, id).await?.doc)
     }
 
     /// Several records, in the order asked; unknown ids are left out.
@@ -30,7 +30,7 @@ impl Domain {
         ids: &[Id],
         request: ListRequest,
     ) -> Result<WholePage, DomainError> {
-        self.page_of(auth.org(), K::KIND, ids, "id", request).await
+        self.page_of(auth.actor(), K::KIND, ids, "id", request).await
     }
 
     /// The org's records of a kind by creation, oldest first.
@@ -45,7 +45,7 @@ impl Domain {
         let list = match K::only(filter) {
             Only::Shown => list,
             Only::Deleted => list.with(Filter::Deleted),
-            Only::Labelled(label) => list.with(Filter::Label(label)),
+            Only::Labelled(labels) => list.with(Filter::Labels(labels)),
             Only::Named(space, value) => {
                 if request.cursor.is_some() {
                     // Its pages are found by number alone, so no cursor is one of its own.
@@ -56,11 +56,14 @@ impl Domain {
                     true => None,
                     false => self.store.holders(org, &[(space, value)]).await?.pop().flatten(),
                 };
-                return self.page_of(org, K::KIND, holder.as_slice(), "pageSize", request).await.map(Listed::Whole);
+                return self
+                    .page_of(auth.actor(), K::KIND, holder.as_slice(), "pageSize", request)
+                    .await
+                    .map(Listed::Whole);
             }
         };
         let oldest_first = Order { field: Field::CreatedAt, descending: false };
-        self.page(org, &list, oldest_first, request).await.map(Listed::Page)
+        self.page(auth.actor(), &list, oldest_first, request).await.map(Listed::Page)
     }
 
     /// Creates a record.
@@ -71,13 +74,14 @@ impl Domain {
     ) -> Result<Document<K>, DomainError> {
         let (applied, stored) = self
             .commit(|| async {
-                let (mut references, mut changes) = self.blank(auth.org());
+                let (mut references, mut changes) = self.blank(auth.actor());
                 let mut desk = Desk::at(self, auth.actor(), &mut references, &mut changes);
                 let stored = desk.enter::<K>(body.clone()).await?;
+                references.define(self, auth.actor().user, &mut changes).await?;
                 Ok((changes, stored))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(auth.actor().shown_record(stored.settle(&applied)))
     }
 
     /// Changes a record; `deleted` in the body deletes or restores it.
@@ -92,23 +96,24 @@ impl Domain {
         let restores = matches!(deleted, Patch::Clear | Patch::Set(false));
         let (applied, stored) = self
             .commit(|| async {
-                let (mut references, mut changes) = self.blank(auth.org());
+                let (mut references, mut changes) = self.blank(auth.actor());
                 let mut desk = Desk::at(self, auth.actor(), &mut references, &mut changes);
                 let mut draft = desk.open::<K>(id, restores).await?;
                 draft.expect_rev(K::based_on(&body))?;
                 K::change(&mut desk, &mut draft, body.clone(), replace).await?;
                 desk.mark(&mut draft, &deleted);
                 let stored = desk.keep(draft).await?;
+                references.define(self, auth.actor().user, &mut changes).await?;
                 Ok((changes, stored))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(auth.actor().shown_record(stored.settle(&applied)))
     }
 
     /// Deletes a record.
     pub async fn delete_entry<K: Deletable>(&self, auth: &Authorized<K::MayDelete>, id: Id) -> Result<(), DomainError> {
         self.commit(|| async {
-            let (mut references, mut changes) = self.blank(auth.org());
+            let (mut references, mut changes) = self.blank(auth.actor());
             let mut desk = Desk::at(self, auth.actor(), &mut references, &mut changes);
             let mut draft = desk.open::<K>(id, false).await?;
             desk.mark(&mut draft, &Patch::Set(true));
@@ -119,13 +124,18 @@ impl Domain {
         .map(drop)
     }
 
-    fn blank(&self, org: OrgId) -> (References, Changes) {
-        (References::new(self.store.clone(), org), Changes::new(org, self.now()))
+    pub(super) fn blank(&self, actor: &Actor) -> (References, Changes) {
+        (References::of(self.store.clone(), actor), Changes::new(actor.org, self.now()))
     }
 }
 
 impl<'a> Desk<'a> {
-    fn at(domain: &'a Domain, actor: &'a Actor, references: &'a mut References, changes: &'a mut Changes) -> Self {
+    pub(super) fn at(
+        domain: &'a Domain,
+        actor: &'a Actor,
+        references: &'a mut References,
+        changes: &'a mut Changes,
+    ) -> Self {
         Self { domain, org: actor.org, actor: Some(actor), references, changes, look_up: true }
     }
 
@@ -139,7 +149,7 @@ impl<'a> Desk<'a> {
     }
 
     /// A record to change: one that shows, or one that was deleted if it is to be restored.
-    async fn open<K: Entry>(&self, id: Id, restores: bool) -> Result<Draft<K>, DomainError> {
+    pub(super) async fn open<K: Entry>(&self, id: Id, restores: bool) -> Result<Draft<K>, DomainError> {
         let row = self.domain.store.get(self.org, K::KIND, id).await?;
         let row = row.filter(|row| row.shows() || restores && row.hidden == Hidden::Deleted);
         Draft::read(row.ok_or_else(|| DomainError::NotFound(K::KIND, id.to_string()))?)

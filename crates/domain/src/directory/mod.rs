@@ -7,6 +7,7 @@ pub(crate) mod entry;
 mod manage;
 mod queues;
 mod references;
+mod role_groups;
 mod shortcuts;
 mod slas;
 mod tags;
@@ -24,10 +25,11 @@ pub(crate) use references::{Author, References};
 pub use slas::SlaVersions;
 pub use tags::TagFilter;
 pub(crate) use tags::is_tag_name;
+pub use teams::Membership;
 pub use users::UserFilter;
 
 /// Every kind of the directory, in the order `check` looks at them.
-pub(crate) const KINDS: [Kind; 9] = [
+pub(crate) const KINDS: [Kind; 10] = [
     Kind::User,
     Kind::Team,
     Kind::Tag,
@@ -37,6 +39,7 @@ pub(crate) const KINDS: [Kind; 9] = [
     Kind::Sla,
     Kind::SlaVersion,
     Kind::Queue,
+    Kind::RoleGroup,
 ];
 
 /// Runs an expression with the attributes of a kind of the directory as a type.
@@ -77,6 +80,10 @@ macro_rules! of_kind {
             }
             konverse_model::Kind::Queue => {
                 type $attributes = konverse_model::resource::QueueAttributes;
+                $run
+            }
+            konverse_model::Kind::RoleGroup => {
+                type $attributes = konverse_model::resource::RoleGroupAttributes;
                 $run
             }
             _ => $other,

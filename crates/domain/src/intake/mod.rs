@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use konverse_model::input::{self, ConversationCreate, CustomerBody, MessageCreate, NoteCreate, Unread};
+use konverse_model::resource::Object;
 use konverse_model::{ConversationId, CustomerId, FieldError, Id, Instant, Kind, OrgId};
 use konverse_store::{Applied, Changes, List, Op, Order, Put, Row, Scope, Space, Start, StoreError, Window};
 use serde::de::DeserializeOwned;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant as Stopwatch;
 
 use crate::directory::{Author, Desk, References};
+use crate::metadata::Names;
 use crate::timeline::Timeline;
 use crate::unit::Draft;
 use crate::{Domain, DomainError};
@@ -212,6 +214,15 @@ impl ImportRow {
             Body::Message(body) => body.external_id.0.as_ref(),
             Body::Note(body) => body.external_id.0.as_ref(),
             Body::Directory(_) => None,
+        }
+    }
+
+    fn custom(&self) -> Option<&Object> {
+        match &self.body {
+            Body::Customer(body) => body.custom.0.as_ref(),
+            Body::Conversation(body) => body.custom.0.as_ref(),
+            Body::Message(body) => body.custom.0.as_ref(),
+            Body::Directory(_) | Body::Note(_) => None,
         }
     }
 
@@ -520,6 +531,7 @@ impl Importer {
         if self.written.as_ref().is_some_and(|written| !is_apart(written)) {
             *before = self.end().await?;
         }
+        self.intake.define(kind, &rows).await?;
         let look = !self.empty.contains(&kind.kind()) || rows.iter().any(|(_, row)| row.id().is_none());
         let rows = if look { self.intake.absent(kind, rows, &mut batch.outcomes.known).await? } else { rows };
         let (groups, mut rest) = self.intake.groups(kind, rows, &mut batch.outcomes.known).await?;
@@ -828,8 +840,23 @@ impl Intake {
         Ok(())
     }
 
+    /// Defines the custom attributes of rows before they are computed: what is computed side by side would define the same.
+    async fn define(&self, kind: ImportKind, rows: &[Placed]) -> Result<(), DomainError> {
+        let mut names = Names::new();
+        for custom in rows.iter().filter_map(|(_, row)| row.custom()) {
+            for (name, value) in custom {
+                let of_kind = names.entry(kind.kind()).or_default();
+                if !value.is_null() && !of_kind.contains(name) {
+                    of_kind.insert(name.clone());
+                }
+            }
+        }
+        self.domain.define_all(self.org, &names).await
+    }
+
     /// Takes rows of which no two are the same record, and writes them.
     async fn take_all(&self, kind: ImportKind, rows: Vec<Placed>, outcomes: &mut Outcomes) -> Result<(), DomainError> {
+        self.define(kind, &rows).await?;
         let mut rows = self.absent(kind, rows, &mut outcomes.known).await?;
         while !rows.is_empty() {
             let (groups, rest) = self.groups(kind, rows, &mut outcomes.known).await?;

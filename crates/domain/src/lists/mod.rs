@@ -3,12 +3,12 @@
 //! A page is found by number or, where the request carries a cursor, by the row it continues from. Following the links
 //! therefore never repeats or loses a row while others write; jumping to a page by its number counts from the top.
 
-use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind, OrgId};
+use konverse_model::{ConversationId, Cursor, CustomerId, Direction, Fingerprint, Id, Instant, Kind};
 use konverse_store::{Field, Filter, List, Order, Page, Row, Scope, Start, StoreError, Window};
 
 use crate::access::permissions::{ManageTokens, ReadConversations, ReadCustomers, ReadMessages, ReadNotes};
 use crate::customers::CUSTOMERS;
-use crate::{Authorized, Domain, DomainError};
+use crate::{Actor, Authorized, Domain, DomainError};
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Domain {
         if let Some(at) = query.from_date {
             list = list.with(Filter::From(self.settings.from_date, at));
         }
-        let page = self.page(auth.org(), &list, order, request).await?;
+        let page = self.page(auth.actor(), &list, order, request).await?;
         if page.count == 0 {
             // Rows prove the customer: a deleted one's conversations do not show. Only an empty page has to ask.
             self.row(auth.org(), Kind::Customer, customer.0).await?;
@@ -99,7 +99,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Conversation, Scope::Org), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Conversation, Scope::Org), order, request).await
     }
 
     /// The org's customers, with how many there are in all.
@@ -117,7 +117,7 @@ impl Domain {
         } else {
             self.store.count(org, &list).await?
         };
-        let page = self.page(org, &list, query.sort.unwrap_or(OLDEST_FIRST), request).await?;
+        let page = self.page(auth.actor(), &list, query.sort.unwrap_or(OLDEST_FIRST), request).await?;
         Ok((page, total))
     }
 
@@ -129,7 +129,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Org), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Org), order, request).await
     }
 
     /// A conversation's messages, oldest first unless another order is asked.
@@ -142,7 +142,7 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Conversation(id)), order, request).await
     }
 
     /// A customer's messages, oldest first unless another order is asked.
@@ -155,7 +155,7 @@ impl Domain {
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
         let order = sort.unwrap_or(OLDEST_FIRST);
-        self.page(auth.org(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
+        self.page(auth.actor(), &List::of(Kind::Message, Scope::Customer(id)), order, request).await
     }
 
     /// The org's notes by creation.
@@ -164,7 +164,7 @@ impl Domain {
         auth: &Authorized<ReadNotes>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// A conversation's notes, oldest first.
@@ -175,7 +175,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Conversation, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Conversation(id)), OLDEST_FIRST, request).await
     }
 
     /// A customer's notes, oldest first.
@@ -186,7 +186,7 @@ impl Domain {
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
         self.row(auth.org(), Kind::Customer, id.0).await?;
-        self.page(auth.org(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Note, Scope::Customer(id)), OLDEST_FIRST, request).await
     }
 
     /// The org's tokens by creation.
@@ -195,14 +195,14 @@ impl Domain {
         auth: &Authorized<ManageTokens>,
         request: ListRequest,
     ) -> Result<ListPage, DomainError> {
-        self.page(auth.org(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
+        self.page(auth.actor(), &List::of(Kind::Token, Scope::Org), OLDEST_FIRST, request).await
     }
 
     /// A page of the records with these ids, in their order; what is unknown or deleted is left out. `by` is the parameter
     /// that says how many there are.
     pub(crate) async fn page_of(
         &self,
-        org: OrgId,
+        actor: &Actor,
         kind: Kind,
         ids: &[Id],
         by: &'static str,
@@ -212,7 +212,7 @@ impl Domain {
         let first = (page - 1).saturating_mul(u64::from(page_size));
         let (begin, mut n, mut count) = (buffer.len(), 0, 0);
         for ids in ids.chunks(READ_AT_ONCE).filter(|_| page_size > 0) {
-            for row in self.store.get_many(org, kind, ids).await?.into_iter().filter(Row::shows) {
+            for row in self.store.get_many(actor.org, kind, ids).await?.into_iter().filter(Row::shows) {
                 n += 1;
                 if n <= first {
                     continue;
@@ -220,13 +220,14 @@ impl Domain {
                 if count == page_size {
                     return Ok(WholePage { buffer, more: true });
                 }
-                if buffer.len() - begin + row.doc.len() > self.settings.answer {
+                let text = actor.shown(kind, row.doc)?;
+                if buffer.len() - begin + text.len() > self.settings.answer {
                     return Err(self.settings.too_large(by, "ask for fewer at once"));
                 }
                 if count > 0 {
                     buffer.push(b',');
                 }
-                buffer.extend_from_slice(row.doc.as_bytes());
+                buffer.extend_from_slice(text.as_bytes());
                 count += 1;
             }
         }
@@ -235,7 +236,7 @@ impl Domain {
 
     pub(crate) async fn page(
         &self,
-        org: OrgId,
+        actor: &Actor,
         list: &List,
         order: Order,
         request: ListRequest,
@@ -260,11 +261,13 @@ impl Domain {
             return Ok(ListPage { buffer: request.buffer, count: 0, next: None, prev: None });
         }
         let window = Window { order, start, limit: request.page_size, bytes: self.settings.answer };
+        let begin = request.buffer.len();
         let Page { buffer, count, first, last, more } =
-            self.store.page(org, list, &window, request.buffer).await.map_err(|error| match error {
+            self.store.page(actor.org, list, &window, request.buffer).await.map_err(|error| match error {
                 StoreError::TooLarge => self.settings.too_large("pageSize", "ask for fewer rows a page"),
                 other => other.into(),
             })?;
+        let buffer = actor.shown_page(list.kind, begin, buffer)?;
         // Read backwards, "more" speaks of the rows before; the row it was read from lies after.
         let backwards = matches!(start, Start::Before(_));
         let cursor = |direction, position| Cursor { direction, position, fingerprint };

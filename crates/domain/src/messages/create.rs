@@ -1,6 +1,6 @@
 //! Recording a message, in a conversation or in a new one (contract `endpoints.md`, `POST …/messages`).
 
-use konverse_model::input::{MessageCreate, check_custom};
+use konverse_model::input::MessageCreate;
 use konverse_model::resource::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
 use konverse_model::{ConversationId, CustomerId, Document, Id, Kind, MessageId, Rel};
 use konverse_store::{Changes, Row};
@@ -20,7 +20,8 @@ impl Domain {
         conversation: ConversationId,
         body: MessageCreate,
     ) -> Result<Message, DomainError> {
-        self.record_message(auth.actor(), auth.is_admin(), conversation, body).await
+        let message = self.record_message(auth.actor(), auth.is_admin(), conversation, body).await?;
+        Ok(auth.actor().shown_record(message))
     }
 
     /// Records a message of a customer: in the conversation the body names, which must be theirs, else in a new one.
@@ -42,7 +43,7 @@ impl Domain {
         let _lock = self.lock(org, customer).await;
         let (applied, stored) = self
             .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), auth.actor());
                 let author = self.author(auth.actor(), &mut references).await?;
                 let mut timeline = Timeline::load(self, org, author, customer).await?;
                 let conversation = konverse_model::input::ConversationCreate {
@@ -54,10 +55,12 @@ impl Domain {
                 let admin = auth.is_admin();
                 let id = self.add_conversation(&mut timeline, &mut references, conversation, admin, false).await?;
                 let message = self.new_message(&timeline, &mut references, id, body.clone(), admin, true).await?;
-                self.record_one(timeline, id, message).await
+                let (mut changes, stored) = self.record_one(timeline, id, message).await?;
+                references.define(self, auth.actor().user, &mut changes).await?;
+                Ok((changes, stored))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(auth.actor().shown_record(stored.settle(&applied)))
     }
 
     async fn record_one(
@@ -95,8 +98,8 @@ impl Domain {
             modified_by: body.modified_by.0,
         };
         timeline.check_named(&named, conversation, admin, references, &mut errors).await?;
-        let custom = body.custom.0.unwrap_or_default();
-        check_custom("/custom", &custom, &mut errors);
+        let mut custom = body.custom.0.unwrap_or_default();
+        references.custom(self, Kind::Message, &mut custom, false, &mut errors).await?;
         let attachments = attachment_ids(body.attachments.0.unwrap_or_default(), &mut errors);
         let imported_at = body.imported_at.0;
         let created_at = body.created_at.0.filter(|_| admin || imported_at.is_some());

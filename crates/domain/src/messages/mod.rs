@@ -16,7 +16,7 @@ pub(crate) use together::Waiting;
 impl Domain {
     /// One message, as text.
     pub async fn message(&self, auth: &Authorized<ReadMessages>, id: MessageId) -> Result<String, DomainError> {
-        Ok(self.row(auth.org(), Kind::Message, id.0).await?.doc)
+        auth.actor().shown(Kind::Message, self.row(auth.org(), Kind::Message, id.0).await?.doc)
     }
 
     /// The message with this external id, as text.
@@ -25,7 +25,7 @@ impl Domain {
         auth: &Authorized<ReadMessages>,
         external_id: &str,
     ) -> Result<String, DomainError> {
-        self.doc_by_external_id(auth.org(), Kind::Message, external_id).await
+        self.doc_by_external_id(auth.actor(), Kind::Message, external_id).await
     }
 }
 

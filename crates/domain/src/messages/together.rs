@@ -33,6 +33,8 @@ struct Job {
     conversation: ConversationId,
     body: MessageCreate,
     admin: bool,
+    /// How the org's custom attributes were described when the caller was let in.
+    described: Option<i64>,
     done: oneshot::Sender<Outcome>,
 }
 
@@ -111,7 +113,7 @@ impl Domain {
             let mut caller = Caller { waiting: &self.waiting, key, is_answered: false };
             let (done, mut answer) = oneshot::channel();
             let lock = self.try_lock(key.0, key.1);
-            self.waiting.add(key, Job { conversation, body: body.clone(), admin, done });
+            self.waiting.add(key, Job { conversation, body: body.clone(), admin, described: actor.described, done });
             if let Some(_lock) = lock {
                 self.record_waiting(actor, key, Some(seen)).await;
             }
@@ -234,7 +236,8 @@ impl Domain {
         mut jobs: Vec<Job>,
         seen: Option<Surroundings>,
     ) -> Result<(Changes, Recorded), (Vec<Job>, DomainError)> {
-        let mut references = References::new(self.store.clone(), actor.org);
+        let mut references = References::of(self.store.clone(), actor);
+        jobs.iter().for_each(|job| references.at_least(job.described));
         let mut timeline = match self.timeline_of(actor, key, &mut references, &mut jobs, seen).await {
             Ok(Some(timeline)) => timeline,
             Ok(None) => return Ok((Changes::new(actor.org, self.now()), Vec::new())),
@@ -270,7 +273,9 @@ impl Domain {
             for (conversation, messages) in new {
                 timeline.record(conversation, messages).await?;
             }
-            timeline.finish().await
+            let (mut changes, finished) = timeline.finish().await?;
+            references.define(self, actor.user, &mut changes).await?;
+            Ok((changes, finished))
         };
         match finishing.await {
             Ok((changes, mut finished)) => {
@@ -359,8 +364,16 @@ mod tests {
         let come = || {
             let caller = Caller { waiting: &waiting, key, is_answered: false };
             let (done, answer) = oneshot::channel();
-            waiting
-                .add(key, Job { conversation: ConversationId(id), body: MessageCreate::default(), admin: false, done });
+            waiting.add(
+                key,
+                Job {
+                    conversation: ConversationId(id),
+                    body: MessageCreate::default(),
+                    admin: false,
+                    described: None,
+                    done,
+                },
+            );
             // Dropped in this order.
             (answer, caller)
         };
@@ -380,7 +393,7 @@ mod tests {
             .map(|_| {
                 let (done, answer) = oneshot::channel();
                 let body = MessageCreate::default();
-                waiting.add(key, Job { conversation: ConversationId(id), body, admin: false, done });
+                waiting.add(key, Job { conversation: ConversationId(id), body, admin: false, described: None, done });
                 answer
             })
             .collect();

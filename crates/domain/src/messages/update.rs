@@ -1,6 +1,6 @@
 //! Changing a message (contract `endpoints.md`, `PATCH` and `PUT /v1/messages/{id}`).
 
-use konverse_model::input::{MessageUpdate, check_custom};
+use konverse_model::input::MessageUpdate;
 use konverse_model::resource::{ConversationAttributes, Message, MessageAttributes, Object};
 use konverse_model::{ConversationId, Instant, Kind, MessageId, Patch, Rel, UserId};
 use konverse_store::Row;
@@ -23,13 +23,12 @@ impl Domain {
         body: MessageUpdate,
         replace: bool,
     ) -> Result<Message, DomainError> {
-        let org = auth.org();
         let body = if replace { replacing(body) } else { body };
         let missing = || DomainError::NotFound(Kind::Message, id.to_string());
         let held = self.hold(auth.actor(), Anchor::Message(id)).await?;
         let (applied, stored) = self
             .commit(|| async {
-                let mut references = References::new(self.store.clone(), org);
+                let mut references = References::of(self.store.clone(), auth.actor());
                 let (mut timeline, row) = Timeline::around(self, auth.actor(), &mut references, &held).await?;
                 let row = row.filter(Row::shows).ok_or_else(missing)?;
                 let from = ConversationId(needed(row.conversation, "conversation")?);
@@ -65,11 +64,12 @@ impl Domain {
                     // What was the newest may be it no longer, and then another conversation's message is.
                     timeline.reassess();
                 }
-                let (changes, finished) = timeline.finish().await?;
+                let (mut changes, finished) = timeline.finish().await?;
+                references.define(self, auth.actor().user, &mut changes).await?;
                 Ok((changes, finished.message(id)?))
             })
             .await?;
-        Ok(stored.settle(&applied))
+        Ok(auth.actor().shown_record(stored.settle(&applied)))
     }
 
     async fn apply_message_update(
@@ -82,8 +82,8 @@ impl Domain {
         replace: bool,
     ) -> Result<(), DomainError> {
         let mut errors = Vec::new();
-        if let Some(custom) = &body.custom.0 {
-            check_custom("/custom", custom, &mut errors);
+        if let Some(custom) = &mut body.custom.0 {
+            references.custom(self, Kind::Message, custom, true, &mut errors).await?;
         }
         let attachments = body.attachments.take().map(|given| attachment_ids(given, &mut errors));
         if admin {
@@ -99,7 +99,7 @@ impl Domain {
         body.sent_at.0 = not_ahead(body.sent_at.0, now, "/sentAt", &mut errors);
         let attributes = &mut draft.doc.attributes;
         if replace {
-            attributes.custom.clear();
+            references.clear_custom(&mut attributes.custom);
         }
         if let Some(custom) = body.custom.take() {
             merge_custom(&mut attributes.custom, custom, "/custom", &mut errors);

@@ -7,6 +7,7 @@
 //! and whoever follows the pages continues from where the page before ended ([`walks`]), not from a number of rows, which
 //! means other rows as soon as a record moves to the end.
 
+mod hidden;
 mod walks;
 
 use konverse_model::{Id, Instant};
@@ -85,6 +86,7 @@ impl Domain {
     pub async fn search(&self, auth: &Authorized<Search>, request: SearchRequest) -> Result<SearchPage, DomainError> {
         let SearchRequest { surface, body, page, page_size, ids_only } = request;
         let mut query = parse(&body, surface).map_err(DomainError::Invalid)?;
+        hidden::settle(&mut query, auth.actor())?;
         if self.settings.search_walls == Walls::Vendor {
             if page > WALL_PAGES {
                 let message = format!("must not be greater than {WALL_PAGES}");
@@ -201,7 +203,8 @@ impl Domain {
                 if !row.shows() && !query.include_deleted || through.is_some_and(|through| row.updated_at > through) {
                     continue;
                 }
-                if row.shows() { append(row.doc.as_bytes())? } else { append(deleted(&row)?.as_bytes())? }
+                let text = if row.shows() { row.doc } else { deleted(&row)? };
+                append(auth.actor().shown(kind, text)?.as_bytes())?;
             }
         }
         Ok(())

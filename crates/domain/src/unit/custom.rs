@@ -5,7 +5,7 @@ use konverse_model::resource::Object;
 use konverse_model::{FieldError, Id, Kind, OrgId};
 use serde_json::Value;
 
-use crate::{Domain, DomainError};
+use crate::{Actor, Domain, DomainError};
 
 pub(crate) fn object(value: &impl serde::Serialize) -> Result<Object, DomainError> {
     match serde_json::to_value(value)? {
@@ -38,16 +38,17 @@ pub(crate) fn merge_custom(stored: &mut Object, sent: Object, pointer: &str, err
 impl Domain {
     pub(crate) async fn doc_by_external_id(
         &self,
-        org: OrgId,
+        actor: &Actor,
         kind: Kind,
         external_id: &str,
     ) -> Result<String, DomainError> {
         // No name holds a NUL, and not every database would be asked for one.
         let row = match external_id.contains('\0') {
             true => None,
-            false => self.store.by_external_id(org, kind, external_id).await?,
+            false => self.store.by_external_id(actor.org, kind, external_id).await?,
         };
-        row.map(|row| row.doc).ok_or_else(|| DomainError::NotFound(kind, format!("externalId={external_id}")))
+        let row = row.ok_or_else(|| DomainError::NotFound(kind, format!("externalId={external_id}")))?;
+        actor.shown(kind, row.doc)
     }
 
     /// Names the clash when an id or external id is taken.

@@ -2,8 +2,8 @@
 
 use konverse_model::resource::{
     BrandAttributes, CompanyAttributes, ConversationAttributes, ConversationState, CustomerAttributes,
-    MessageAttributes, NoteAttributes, QueueAttributes, ShortcutAttributes, SlaAttributes, SlaVersionAttributes,
-    TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
+    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, ShortcutAttributes,
+    SlaAttributes, SlaVersionAttributes, TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
 };
 use konverse_model::{Attributes, CustomerId, Document, Id, Instant, Kind, RENDERER, Rel, Rendered, UserId};
 use konverse_store::{Applied, Changes, Hidden, NewEvent, Op, Put, Row, Verb};
@@ -81,8 +81,9 @@ tracked! {
     NoteAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |a| a.external_id.as_ref(),
         |_| None, |_| None;
     UserAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None,
-        |a| Some(a.user_type.name().to_owned());
+        |a| Some(a.label().to_owned());
     TeamAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    MetadataAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     TagAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     // Several companies may have one name; their external id is claimed as a name.
     CompanyAttributes: NoState, |a| Some(&mut a.modified_at), |a| Some(&mut a.rev), |_| None, |_| None,
@@ -92,6 +93,7 @@ tracked! {
     SlaAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     SlaVersionAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     QueueAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    RoleGroupAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
 }
 

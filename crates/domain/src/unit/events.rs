@@ -15,7 +15,7 @@ const AFTER: &str = r#"","after":""#;
 pub(crate) const STAMP_AT: usize = BEFORE.len() + 24 + AFTER.len();
 
 /// Attributes whose members are compared one by one: a small change within must not repeat all of a large object.
-const BY_KEY: [&str; 2] = ["custom", "modificationHistory"];
+const BY_KEY: [&str; 3] = ["custom", "modificationHistory", "properties"];
 
 /// An object as it stands in a text: its members in order, their values unread.
 #[derive(Default)]

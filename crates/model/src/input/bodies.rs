@@ -1,10 +1,14 @@
 //! The bodies themselves.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::parts::*;
+use crate::limits::MOST_DEFINED;
+use crate::mask::MaskType;
 use crate::resource::{Direction, MessageStatus, Object, Priority, Status, UserType};
 use crate::{ConversationId, CustomerId, Id, Instant, MessageId, NoteId, Opt, Patch, TagId, TeamId, UserId};
 
@@ -462,6 +466,67 @@ pub struct NoteUpdate {
     pub rev: Opt<i64>,
 }
 
+/// `PUT /v1/metadata/{resource}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MetadataUpdate {
+    /// Definitions by name, each merged into what there is; `null` deletes one.
+    #[schemars(extend("maxProperties" = MOST_DEFINED))]
+    pub properties: BTreeMap<String, Option<DefinitionUpdate>>,
+}
+
+/// A custom attribute's definition, as far as it changes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct DefinitionUpdate {
+    /// What it holds; the name's ending says it.
+    #[schemars(length(max = 64))]
+    pub r#type: Opt<String>,
+    /// Its name for people; `null` makes it out of the name again.
+    #[schemars(length(min = 1, max = 256))]
+    pub display_name: Patch<String>,
+    /// The only texts it may have.
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)), extend("uniqueItems" = true))]
+    pub enumeration: Patch<Vec<String>>,
+    /// Whether it may have several values.
+    pub array: Patch<bool>,
+    /// The resource that ids refer to.
+    #[schemars(length(min = 1, max = 128))]
+    pub target: Patch<String>,
+    /// Whether it may refer to several records.
+    pub multi: Patch<bool>,
+    /// The options of a multi-level list: `[{value, children?}]`.
+    #[schemars(length(max = 1000))]
+    pub tree: Patch<Vec<Value>>,
+    /// Whether it is hidden from those without the right to see it.
+    pub sensitive: Patch<SensitiveInput>,
+    /// `true` deletes it.
+    pub deleted: Patch<bool>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub modified_by: Patch<UserId>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub modified_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub updated_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub deleted_at: Patch<Instant>,
+    /// Accepted as it was read and ignored: the server keeps this one.
+    pub deleted_by: Patch<UserId>,
+}
+
+/// Whether a custom attribute is sensitive.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct SensitiveInput {
+    /// Whether it is.
+    pub enabled: bool,
+    /// How much of it is shown all the same: nothing (`full`) or the last four characters (`last4`).
+    #[serde(default)]
+    pub mask_type: MaskType,
+}
+
 /// `POST /v1/users`, and the users of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -498,6 +563,148 @@ pub struct UserCreate {
     pub created_at: Opt<Instant>,
 }
 
+/// `PUT /v1/users/{id}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UserUpdate {
+    /// The name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: Opt<String>,
+    /// The address; unique in the org.
+    #[schemars(length(min = 3, max = 256), pattern(ADDRESS))]
+    pub email: Opt<String>,
+    /// The name shown to customers.
+    #[schemars(length(max = 256))]
+    pub display_name: Patch<String>,
+    /// Picture.
+    #[schemars(length(max = 2048))]
+    pub avatar_url: Patch<String>,
+    /// Phone.
+    #[schemars(length(max = 64))]
+    pub mobile: Patch<String>,
+    /// Closing lines of their e-mails.
+    #[schemars(length(max = 10_240))]
+    pub email_signature: Patch<String>,
+    /// What kind of user; a person stays one, and so does a machine user.
+    pub user_type: Opt<UserType>,
+    /// Role-group ids; those that are new must hold no role the caller does not.
+    #[schemars(length(max = 100), extend("uniqueItems" = true))]
+    pub role_groups: Opt<Vec<Id>>,
+    /// Role names; new ones are cut down to the caller's own.
+    #[schemars(length(max = 100), inner(length(min = 1, max = 128)))]
+    pub roles: Opt<Vec<String>>,
+    /// `true` deactivates, `false` or `null` restores.
+    pub deleted: Patch<bool>,
+}
+
+/// `PUT /v1/users/current`.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OwnUserUpdate {
+    /// The name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: Opt<String>,
+    /// The name shown to customers.
+    #[schemars(length(max = 256))]
+    pub display_name: Patch<String>,
+    /// Picture.
+    #[schemars(length(max = 2048))]
+    pub avatar_url: Patch<String>,
+    /// Phone.
+    #[schemars(length(max = 64))]
+    pub mobile: Patch<String>,
+    /// Closing lines of their e-mails.
+    #[schemars(length(max = 10_240))]
+    pub email_signature: Patch<String>,
+    /// A new password; ends the user's other sessions.
+    #[schemars(length(min = 8, max = 256))]
+    pub password: Opt<String>,
+    /// The password so far, which a new one needs.
+    #[schemars(length(min = 1, max = 256))]
+    pub current_password: Opt<String>,
+}
+
+/// Without what is secret.
+impl std::fmt::Debug for OwnUserUpdate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnUserUpdate").finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/auth/tokens`.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SignInBody {
+    /// The org's name, or a host name that begins with it.
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
+    pub domain: Opt<String>,
+    /// The person's address.
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
+    pub email: Opt<String>,
+    /// Their password.
+    #[schemars(length(min = 1, max = 256))]
+    pub password: Opt<String>,
+    /// Whether the session lasts for thirty days instead of twelve hours.
+    pub remember: Opt<bool>,
+}
+
+/// Without what is secret.
+impl std::fmt::Debug for SignInBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignInBody").finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/role-groups` and `PUT /v1/role-groups/{id}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RoleGroupBody {
+    /// The name; unique in the org, whatever the case.
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
+    pub name: Opt<String>,
+    /// What it is for.
+    #[schemars(length(max = 1024))]
+    pub description: Patch<String>,
+    /// Whether it is offered where people are given role groups.
+    pub display: Opt<bool>,
+    /// Role names; none that the caller does not hold.
+    #[schemars(length(max = 500), extend("uniqueItems" = true), inner(length(min = 1, max = 128)))]
+    pub roles: Opt<Vec<String>>,
+}
+
+/// `PUT` and `PATCH /v1/teams/{id}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TeamUpdate {
+    /// The name; unique in the org.
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
+    pub name: Opt<String>,
+    /// The name shown to customers.
+    #[schemars(length(max = 256))]
+    pub display_name: Patch<String>,
+    /// Its icon.
+    #[schemars(length(max = 256))]
+    pub icon: Patch<String>,
+    /// User ids, in place of those there are.
+    #[schemars(length(max = 1000), extend("uniqueItems" = true))]
+    pub members: Opt<Vec<UserId>>,
+    /// Role-group ids, in place of those there are.
+    #[schemars(length(max = 100), extend("uniqueItems" = true))]
+    pub role_groups: Opt<Vec<Id>>,
+    /// The caller's key.
+    #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
+    pub external_id: Patch<String>,
+}
+
+/// `POST` and `DELETE /v1/teams/{id}/members`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TeamMembers {
+    /// User ids.
+    #[schemars(length(max = 1000))]
+    pub members: Opt<Vec<UserId>>,
+}
+
 /// `POST /v1/teams`, and the teams of import files.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -516,6 +723,9 @@ pub struct TeamCreate {
     /// User ids.
     #[schemars(length(max = 1000), extend("uniqueItems" = true))]
     pub members: Opt<Vec<UserId>>,
+    /// Role-group ids.
+    #[schemars(length(max = 100), extend("uniqueItems" = true))]
+    pub role_groups: Opt<Vec<Id>>,
     /// The caller's key.
     #[schemars(length(min = 1, max = 256), pattern(NO_NUL))]
     pub external_id: Opt<String>,

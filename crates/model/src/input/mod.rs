@@ -8,16 +8,18 @@ mod parts;
 mod settings;
 mod shape;
 
-pub(crate) use shape::escaped;
+pub use shape::escaped;
 
 pub use bodies::{
-    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, MessageCreate, MessageUpdate, NoteCreate,
-    NoteUpdate, OperationInput, OperationParameters, TagCreate, TagUpdate, TeamCreate, UserCreate,
+    ConversationCreate, ConversationMove, ConversationUpdate, CustomerBody, DefinitionUpdate, MessageCreate,
+    MessageUpdate, MetadataUpdate, NoteCreate, NoteUpdate, OperationInput, OperationParameters, OwnUserUpdate,
+    RoleGroupBody, SensitiveInput, SignInBody, TagCreate, TagUpdate, TeamCreate, TeamMembers, TeamUpdate, UserCreate,
+    UserUpdate,
 };
 pub use parts::{
-    Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType, Queue,
-    Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
-    WhatsappType, check_custom, check_custom_size,
+    CustomType, Email, EmailType, ExternalId, FacebookId, Gender, InstagramId, Location, Mention, Phone, PhoneType,
+    Queue, Satisfaction, Sentiment, SnoozeInput, Social, SocialType, SuggestedShortcut, SuggestedTag, Url, Whatsapp,
+    WhatsappType, check_custom, check_custom_size, custom_type,
 };
 pub use settings::{
     BrandBody, CompanyBody, CompanyDomain, QueueRow, ShortcutBody, ShortcutConversation, SlaRow, SlaVersionRow,
@@ -25,8 +27,9 @@ pub use settings::{
 pub use shape::{
     BRAND_CREATE, BRAND_IMPORT, BRAND_UPDATE, COMPANY_CREATE, COMPANY_IMPORT, COMPANY_UPDATE, CONVERSATION_CREATE,
     CONVERSATION_CREATE_FOR_CUSTOMER, CONVERSATION_MOVE, CONVERSATION_UPDATE, CUSTOMER_CREATE, CUSTOMER_IMPORT,
-    CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE, NOTE_CREATE,
-    NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, QUEUE_IMPORT, SHORTCUT_CREATE,
-    SHORTCUT_IMPORT, SHORTCUT_UPDATE, SLA_IMPORT, Shape, TAG_CREATE, TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE,
-    TEAM_IMPORT, USER_CREATE, USER_IMPORT, Unread,
+    CUSTOMER_UPDATE, MESSAGE_CREATE, MESSAGE_CREATE_IN_ORG, MESSAGE_REPLACE, MESSAGE_UPDATE, METADATA_UPDATE,
+    NOTE_CREATE, NOTE_CREATE_IN_CONVERSATION, NOTE_REPLACE, NOTE_UPDATE, OPERATION_INPUT, OWN_USER_UPDATE,
+    QUEUE_IMPORT, ROLE_GROUP_CREATE, ROLE_GROUP_UPDATE, SHORTCUT_CREATE, SHORTCUT_IMPORT, SHORTCUT_UPDATE, SIGN_IN,
+    SLA_IMPORT, Shape, TAG_CREATE, TAG_IMPORT, TAG_NAMES, TAG_UPDATE, TEAM_CREATE, TEAM_IMPORT, TEAM_MEMBERS,
+    TEAM_REPLACE, TEAM_UPDATE, USER_CREATE, USER_IMPORT, USER_UPDATE, Unread,
 };

@@ -463,18 +463,103 @@ pub struct Mention {
     pub team: Opt<TeamId>,
 }
 
-/// Checks custom attributes against their names: the suffix fixes the type (contract README §10).
-pub fn check_custom(pointer: &str, custom: &Object, errors: &mut Vec<FieldError>) {
+/// What a custom attribute holds, as its name's ending says (contract README §10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CustomType {
+    /// A text.
+    Str,
+    /// A long text.
+    Txt,
+    /// A number.
+    Num,
+    /// A moment.
+    At,
+    /// True or false.
+    Bool,
+    /// A URI.
+    Url,
+    /// The id of a record.
+    Id,
+    /// A leaf of a multi-level list.
+    Tree,
+}
+
+impl CustomType {
+    /// All of them.
+    pub const ALL: [Self; 8] = [Self::Str, Self::Txt, Self::Num, Self::At, Self::Bool, Self::Url, Self::Id, Self::Tree];
+
+    /// The name's ending.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Str => "Str",
+            Self::Txt => "Txt",
+            Self::Num => "Num",
+            Self::At => "At",
+            Self::Bool => "Bool",
+            Self::Url => "Url",
+            Self::Id => "Id",
+            Self::Tree => "Tree",
+        }
+    }
+
+    /// What definitions call it: the first by default.
+    pub const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Str => &["string"],
+            Self::Txt => &["string", "text"],
+            Self::Num => &["number"],
+            Self::At => &["date", "date-time"],
+            Self::Bool => &["boolean"],
+            Self::Url => &["string", "url"],
+            Self::Id => &["string", "id"],
+            Self::Tree => &["string", "tree"],
+        }
+    }
+
+    /// That of an attribute of this name; nothing where it has no such ending.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| name.len() > one.suffix().len() && name.ends_with(one.suffix()))
+    }
+}
+
+/// What an attribute's name must end in.
+const SUFFIX_RULE: &str = "must end in Str, Txt, Num, At, Bool, Url, Id or Tree: the ending says what it holds";
+
+/// The type an attribute of this name has, or what is wrong with the name.
+pub fn custom_type(name: &str) -> Result<CustomType, String> {
+    if name.chars().count() > limits::LONGEST_CUSTOM_NAME {
+        return Err(format!("must not be longer than {} characters", limits::LONGEST_CUSTOM_NAME));
+    }
+    CustomType::of(name).ok_or_else(|| SUFFIX_RULE.to_owned())
+}
+
+/// Checks custom attributes against their names: the suffix fixes the type (contract README §10). `several` says which may
+/// have several values.
+pub fn check_custom(pointer: &str, custom: &Object, several: impl Fn(&str) -> bool, errors: &mut Vec<FieldError>) {
     for (name, value) in custom {
         // A name that is too long is not repeated. One that is stored all the same can be removed.
         if !value.is_null() && name.chars().count() > limits::LONGEST_CUSTOM_NAME {
             let most = limits::LONGEST_CUSTOM_NAME;
             errors.push(FieldError::at(pointer, format!("must not hold a name longer than {most} characters")));
-        } else if let Err(message) = check_custom_value(name, value) {
+            continue;
+        }
+        let checked = match value {
+            Value::Array(values) if several(name) => check_custom_values(name, values),
+            _ => check_custom_value(name, value),
+        };
+        if let Err(message) = checked {
             errors.push(FieldError::at(format!("{pointer}/{}", super::shape::escaped(name)), message));
         }
     }
     check_custom_size(pointer, custom, errors);
+}
+
+fn check_custom_values(name: &str, values: &[Value]) -> Result<(), &'static str> {
+    if values.len() > limits::MOST_VALUES {
+        return Err("must not have more than 100 values");
+    }
+    let is_one = |value: &Value| !value.is_null() && !value.is_array() && check_custom_value(name, value).is_ok();
+    if values.iter().all(is_one) { Ok(()) } else { Err("must have values of its type alone: its ending says which") }
 }
 
 /// Checks what custom attributes come to, all in all: those of a body, and those of a record after a merge.
@@ -490,24 +575,20 @@ pub fn check_custom_size(pointer: &str, custom: &Object, errors: &mut Vec<FieldE
 }
 
 fn check_custom_value(name: &str, value: &Value) -> Result<(), &'static str> {
-    const SUFFIXES: [&str; 8] = ["Str", "Txt", "Num", "At", "Bool", "Url", "Id", "Tree"];
-    let suffix = SUFFIXES
-        .into_iter()
-        .find(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
-        .ok_or("must end in Str, Txt, Num, At, Bool, Url, Id or Tree: the ending says what it holds")?;
+    let kind = CustomType::of(name).ok_or(SUFFIX_RULE)?;
     let text_within = |max: usize| value.as_str().is_some_and(|text| text.chars().count() <= max);
-    let fits = match suffix {
-        "Str" => text_within(1024).then_some(()).ok_or("must be a text of at most 1,024 characters"),
+    let fits = match kind {
+        CustomType::Str => text_within(1024).then_some(()).ok_or("must be a text of at most 1,024 characters"),
         // The 2025 specification says 1,024 here too, the 2026 pages give no figure; live texts are longer.
-        "Txt" => text_within(10_240).then_some(()).ok_or("must be a text of at most 10,240 characters"),
-        "Num" => value.is_number().then_some(()).ok_or("must be a number"),
-        "At" => value
+        CustomType::Txt => text_within(10_240).then_some(()).ok_or("must be a text of at most 10,240 characters"),
+        CustomType::Num => value.is_number().then_some(()).ok_or("must be a number"),
+        CustomType::At => value
             .as_str()
             .is_some_and(|text| text.parse::<Instant>().is_ok())
             .then_some(())
             .ok_or("must be an ISO 8601 date-time"),
-        "Bool" => value.is_boolean().then_some(()).ok_or("must be true or false"),
-        "Url" => {
+        CustomType::Bool => value.is_boolean().then_some(()).ok_or("must be true or false"),
+        CustomType::Url => {
             let is_url = |text: &str| {
                 text.len() <= 2048
                     && !text.contains(char::is_whitespace)
@@ -519,12 +600,12 @@ fn check_custom_value(name: &str, value: &Value) -> Result<(), &'static str> {
             };
             value.as_str().is_some_and(is_url).then_some(()).ok_or("must be a URI")
         }
-        "Id" => {
+        CustomType::Id => {
             let is_id = |value: &Value| value.as_str().is_some_and(|text| text.parse::<Id>().is_ok());
             let fits = is_id(value) || value.as_array().is_some_and(|ids| ids.iter().all(is_id));
             fits.then_some(()).ok_or("must be an id of 24 hex digits, or a list of them")
         }
-        _ => text_within(1024).then_some(()).ok_or("must be the dotted path of a leaf"),
+        CustomType::Tree => text_within(1024).then_some(()).ok_or("must be the dotted path of a leaf"),
     };
     if value.is_null() { Ok(()) } else { fits }
 }

@@ -124,7 +124,7 @@ pub enum Unread {
 }
 
 /// A name as a JSON pointer has it: `~` and `/` have a meaning there.
-pub(crate) fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -281,6 +281,24 @@ shapes! {
     USER_CREATE: UserCreate = "UserCreate", without ["id", "createdAt"], required ["name", "email"];
     /// A user of an import file.
     USER_IMPORT: UserCreate = "UserImport", without [], required ["name", "email"];
+    /// `PUT /v1/metadata/{resource}`.
+    METADATA_UPDATE: MetadataUpdate = "MetadataUpdate", without [], required ["properties"];
+    /// `PUT /v1/users/{id}`.
+    USER_UPDATE: UserUpdate = "UserUpdate", without [], required [];
+    /// `PUT /v1/users/current`.
+    OWN_USER_UPDATE: OwnUserUpdate = "OwnUserUpdate", without [], required [];
+    /// `POST /v1/auth/tokens`.
+    SIGN_IN: SignInBody = "SignIn", without [], required ["domain", "email", "password"];
+    /// `POST /v1/role-groups`.
+    ROLE_GROUP_CREATE: RoleGroupBody = "RoleGroupCreate", without [], required ["name"];
+    /// `PUT /v1/role-groups/{id}`.
+    ROLE_GROUP_UPDATE: RoleGroupBody = "RoleGroupUpdate", without [], required [];
+    /// `PATCH /v1/teams/{id}`.
+    TEAM_UPDATE: TeamUpdate = "TeamUpdate", without [], required [];
+    /// `PUT /v1/teams/{id}`.
+    TEAM_REPLACE: TeamUpdate = "TeamReplace", without [], required ["name"];
+    /// `POST` and `DELETE /v1/teams/{id}/members`.
+    TEAM_MEMBERS: TeamMembers = "TeamMembers", without [], required ["members"];
     /// `POST /v1/teams`.
     TEAM_CREATE: TeamCreate = "TeamCreate", without ["id"], required ["name"];
     /// A team of an import file.

@@ -73,6 +73,10 @@ pub struct CompanyAttributes {
 impl Attributes for CompanyAttributes {
     const KIND: Kind = Kind::Company;
 
+    fn custom(&mut self) -> Option<&mut Object> {
+        Some(&mut self.custom)
+    }
+
     fn imported_at(&self) -> Option<Instant> {
         self.imported_at
     }

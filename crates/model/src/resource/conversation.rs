@@ -378,6 +378,10 @@ impl ConversationAttributes {
 impl Attributes for ConversationAttributes {
     const KIND: Kind = Kind::Conversation;
 
+    fn custom(&mut self) -> Option<&mut Object> {
+        Some(&mut self.custom)
+    }
+
     fn imported_at(&self) -> Option<Instant> {
         self.imported_at
     }

@@ -227,6 +227,10 @@ pub struct CustomerAttributes {
 impl Attributes for CustomerAttributes {
     const KIND: Kind = Kind::Customer;
 
+    fn custom(&mut self) -> Option<&mut Object> {
+        Some(&mut self.custom)
+    }
+
     fn imported_at(&self) -> Option<Instant> {
         self.imported_at
     }

@@ -161,6 +161,10 @@ pub struct MessageAttributes {
 impl Attributes for MessageAttributes {
     const KIND: Kind = Kind::Message;
 
+    fn custom(&mut self) -> Option<&mut Object> {
+        Some(&mut self.custom)
+    }
+
     fn imported_at(&self) -> Option<Instant> {
         self.imported_at
     }

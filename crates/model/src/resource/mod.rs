@@ -7,6 +7,7 @@ mod company;
 mod conversation;
 mod customer;
 mod message;
+mod metadata;
 mod settings;
 mod small;
 
@@ -19,13 +20,14 @@ pub use customer::{
     ConversationCounts, Customer, CustomerAttributes, CustomerMessageMark, LastConversation, Preview, RecentLocation,
 };
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
+pub use metadata::{Definition, Metadata, MetadataAttributes, Sensitive};
 pub use settings::{
     Brand, BrandAttributes, OrgAttributes, OrgRecord, Queue, QueueAttributes, Shortcut, ShortcutAttributes, Sla,
     SlaAttributes, SlaVersion, SlaVersionAttributes,
 };
 pub use small::{
-    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, Tag, TagAttributes, Team, TeamAttributes, Token,
-    TokenAttributes, User, UserAttributes, UserType,
+    AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, RoleGroup, RoleGroupAttributes, Tag, TagAttributes,
+    Team, TeamAttributes, Token, TokenAttributes, User, UserAttributes, UserType,
 };
 
 /// A free-form JSON object.

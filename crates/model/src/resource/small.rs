@@ -14,6 +14,8 @@ pub type User = Document<UserAttributes>;
 pub type Team = Document<TeamAttributes>;
 /// A tag.
 pub type Tag = Document<TagAttributes>;
+/// A role group.
+pub type RoleGroup = Document<RoleGroupAttributes>;
 /// An access token, without its secret.
 pub type Token = Document<TokenAttributes>;
 
@@ -87,6 +89,9 @@ pub enum UserType {
 }
 
 impl UserType {
+    /// The labels of those who were invited and have not signed in yet.
+    pub const PENDING: [&'static str; 4] = ["user pending", "machine pending", "limited pending", "hourly pending"];
+
     /// The wire word.
     pub const fn name(self) -> &'static str {
         match self {
@@ -164,6 +169,19 @@ pub struct UserAttributes {
     pub modified_at: Instant,
 }
 
+impl UserAttributes {
+    /// What lists select users by: their type, and whether they are still pending.
+    pub const fn label(&self) -> &'static str {
+        match (self.pending, self.user_type) {
+            (false, user_type) => user_type.name(),
+            (true, UserType::User) => UserType::PENDING[0],
+            (true, UserType::Machine) => UserType::PENDING[1],
+            (true, UserType::Limited) => UserType::PENDING[2],
+            (true, UserType::Hourly) => UserType::PENDING[3],
+        }
+    }
+}
+
 impl Attributes for UserAttributes {
     const KIND: Kind = Kind::User;
 }
@@ -232,6 +250,31 @@ pub struct TagAttributes {
 
 impl Attributes for TagAttributes {
     const KIND: Kind = Kind::Tag;
+}
+
+/// A role group's attributes (contract `resources.md` §10).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "RoleGroupAttributes")]
+pub struct RoleGroupAttributes {
+    /// The name; unique in the org, whatever the case.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether it is offered where people are given role groups.
+    pub display: bool,
+    /// Whether it comes with konverse and cannot be changed.
+    pub system: bool,
+    /// Role names.
+    pub roles: Vec<String>,
+    /// When it came to be.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+}
+
+impl Attributes for RoleGroupAttributes {
+    const KIND: Kind = Kind::RoleGroup;
 }
 
 /// A token's attributes: everything but the secret.

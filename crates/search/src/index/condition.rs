@@ -9,7 +9,7 @@ use tantivy::query::{
 use tantivy::schema::IndexRecordOption;
 
 use super::SearchError;
-use super::leaves::{Keys, Within, id_columns, sharing};
+use super::leaves::{Keys, Settled, Within, id_columns, sharing};
 use super::limits::Limits;
 use super::run::found;
 use super::schema::{Fields, key_name, rank};
@@ -44,16 +44,21 @@ impl Conditions<'_> {
             Node::Any(nodes) => {
                 Ok(any(nodes.iter().map(|node| self.condition(node)).collect::<Result<Vec<_>, _>>()?))
             }
-            Node::Not(node) => Ok(not(self.condition(node)?)),
+            Node::Not(node) => Ok(self.not(self.condition(node)?)),
             Node::Test(test) => {
                 let condition = self.test(test);
-                Ok(if test.negated { not(condition) } else { condition })
+                Ok(if test.negated { self.not(condition) } else { condition })
             }
             Node::Related { by, object, filter } => {
                 let related = self.of(*object, filter)?;
                 Ok(sharing(key_name(*by), self.keys(&*related, *by)?))
             }
         }
+    }
+
+    fn not(&self, condition: Box<dyn Query>) -> Box<dyn Query> {
+        let settled = Box::new(Settled { condition, limits: self.limits.clone() });
+        Box::new(BooleanQuery::new(vec![(Occur::Must, Box::new(AllQuery)), (Occur::MustNot, settled)]))
     }
 
     fn test(&self, test: &Test) -> Box<dyn Query> {
@@ -129,8 +134,4 @@ fn any(mut of: Vec<Box<dyn Query>>) -> Box<dyn Query> {
         1 => of.remove(0),
         _ => Box::new(BooleanQuery::union(of)),
     }
-}
-
-fn not(query: Box<dyn Query>) -> Box<dyn Query> {
-    Box::new(BooleanQuery::new(vec![(Occur::Must, Box::new(AllQuery)), (Occur::MustNot, query)]))
 }

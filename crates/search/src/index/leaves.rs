@@ -8,7 +8,7 @@ use tantivy::columnar::Column;
 use tantivy::query::doc_predicate_query::{DocPredicateQuery, FunctionPredicate};
 use tantivy::query::{BitSetDocSet, ConstScorer, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{BitSet, DocId, Score, SegmentReader, TantivyError};
+use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocId, Score, SegmentReader, TantivyError};
 
 use super::limits::Limits;
 use super::schema::IdColumns;
@@ -58,6 +58,50 @@ impl Weight for Within {
             }
         }
         Ok(Box::new(ConstScorer::new(BitSetDocSet::from(found), boost)))
+    }
+
+    fn explain(&self, _: &SegmentReader, _: DocId) -> tantivy::Result<Explanation> {
+        Err(TantivyError::InvalidArgument("searches are not explained".to_owned()))
+    }
+}
+
+/// A condition whose documents are all found before anything is asked of them. To leave out what a condition finds, the
+/// library asks for documents before the one it stands at, which ranges and phrases do not take (0.27).
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) condition: Box<dyn Query>,
+    pub(super) limits: Limits,
+}
+
+struct SettledWeight(Box<dyn Weight>, Limits);
+
+impl Clone for Settled {
+    fn clone(&self) -> Self {
+        Self { condition: self.condition.box_clone(), limits: self.limits.clone() }
+    }
+}
+
+impl Query for Settled {
+    fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
+        Ok(Box::new(SettledWeight(self.condition.weight(scoring)?, self.limits.clone())))
+    }
+}
+
+impl Weight for SettledWeight {
+    fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
+        let mut found = BitSet::with_max_value(segment.max_doc());
+        let mut scorer = self.0.scorer(segment, boost)?;
+        let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
+        loop {
+            let count = scorer.fill_buffer(&mut block);
+            for document in &block[..count] {
+                found.insert(*document);
+            }
+            if count < block.len() {
+                return Ok(Box::new(ConstScorer::new(BitSetDocSet::from(found), boost)));
+            }
+            self.1.check_within()?;
+        }
     }
 
     fn explain(&self, _: &SegmentReader, _: DocId) -> tantivy::Result<Explanation> {

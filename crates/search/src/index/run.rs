@@ -112,12 +112,12 @@ impl Index {
         };
         let found = self.searching.hand(work)?.await;
         let found = found.unwrap_or_else(|_| Err(SearchError::Failed("it panicked; standard error says where".into())));
-        drop(caller);
         let found = found.map_err(|error| match error {
             // What the library says of a search that was ended.
             SearchError::Failed(_) if limits.check().is_err() => SearchError::TooSlow(self.longest),
             error => error,
         });
+        drop(caller);
         if let Err(SearchError::Failed(why)) = &found {
             tracing::error!(%org, "a search failed, and its index is looked at: {why}");
             shared.suspect.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -218,6 +218,7 @@ impl<B: Behind> Listening<B> {
         let front = Arc::new(Front {
             behind: self.behind.clone(),
             peer,
+            https: self.tls.is_some(),
             limits: Arc::clone(&self.limits),
             budget: Arc::clone(&self.budget),
             watch: Arc::clone(&watch),

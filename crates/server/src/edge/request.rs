@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
-use konverse_api::{Patience, Refused, Served, Standing};
+use konverse_api::{Https, Patience, Refused, Served, Standing};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
@@ -67,6 +67,7 @@ impl Behind for Served {
 pub(super) struct Front<B> {
     pub(super) behind: B,
     pub(super) peer: SocketAddr,
+    pub(super) https: bool,
     pub(super) limits: Arc<Limits>,
     pub(super) budget: Arc<Budget>,
     pub(super) watch: Arc<Watch>,
@@ -119,6 +120,9 @@ impl<B: Behind> Front<B> {
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(ConnectInfo(self.peer));
+        if self.https {
+            parts.extensions.insert(Https);
+        }
         parts.extensions.insert(patience.clone());
         let is_http1 = parts.version <= Version::HTTP_11;
         let waits = is_http1 && parts.headers.contains_key(EXPECT);

@@ -1,0 +1,53 @@
+//! Definitions of custom attributes.
+
+use axum::extract::State;
+use konverse_domain::permissions::{ReadMetadata, UpdateMetadata};
+use konverse_model::input::METADATA_UPDATE;
+use konverse_model::resource::MetadataAttributes;
+
+use crate::App;
+use crate::answer::{self, Json};
+use crate::error::ApiError;
+use crate::extract::{Caller, JsonBody, PathText};
+use crate::operation::Operation;
+
+type Answered = Result<Json, ApiError>;
+
+async fn read(Caller(auth): Caller<ReadMetadata>, State(app): State<App>, PathText(resource): PathText) -> Answered {
+    let found = app.domain().metadata(&auth, &resource).await;
+    found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "resource"))
+}
+
+async fn put(
+    Caller(auth): Caller<UpdateMetadata>,
+    State(app): State<App>,
+    PathText(resource): PathText,
+    body: JsonBody,
+) -> Answered {
+    let body = body.read(&METADATA_UPDATE)?;
+    let changed = app.domain().update_metadata(&auth, &resource, body).await;
+    changed.map(|metadata| answer::record(&metadata)).map_err(|error| ApiError::of_look_up(error, "resource"))
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    type Shown = MetadataAttributes;
+    vec![
+        Operation::get(
+            "/v1/metadata/{resource}",
+            "read-metadata",
+            "The definitions of the custom attributes of company, conversation, customer or message",
+            read,
+        )
+        .roles::<ReadMetadata>()
+        .answers_one::<Shown>(),
+        Operation::change(
+            "/v1/metadata/{resource}",
+            "put-metadata",
+            "Merges definitions of custom attributes; null deletes one",
+            put,
+        )
+        .roles::<UpdateMetadata>()
+        .body(&METADATA_UPDATE)
+        .answers_one::<Shown>(),
+    ]
+}
