@@ -11,8 +11,8 @@ use super::is_several;
 const DEEPEST_TREE: usize = 10;
 
 /// The records a definition's ids can be looked for among; ids of others are kept as they come.
-const TARGETS: [Kind; 7] =
-    [Kind::Customer, Kind::Conversation, Kind::Message, Kind::Note, Kind::User, Kind::Team, Kind::Tag];
+const TARGETS: [Kind; 8] =
+    [Kind::Customer, Kind::Conversation, Kind::Message, Kind::Note, Kind::Company, Kind::User, Kind::Team, Kind::Tag];
 
 /// Checks a value that has the type its name says.
 pub(crate) fn check_value(definition: &Definition, kind: CustomType, value: &Value) -> Result<(), &'static str> {
