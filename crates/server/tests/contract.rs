@@ -280,6 +280,7 @@ impl Records {
             "TeamCreate" => json!({ "name": format!("Other {}", self.n) }),
             "TagUpdate" => json!({ "color": "#000000" }),
             "TagCreate" => json!({ "name": format!("other {}", self.n) }),
+            "Search" | "ArchiveSearch" => json!({ "and": [{ "customer_updated_at": { "gte": "2026-01-01" } }] }),
             "OperationInput" => json!({ "parameters": { "id": customer } }),
             other => panic!("no example of the body {other}"),
         })
