@@ -22,8 +22,8 @@ SEED, EXAMPLES = "1", os.environ.get("KONVERSE_DESCRIPTION_EXAMPLES", "25")
 
 
 def step(*command, **options):
-    print("==>", *(part for part in command if "Bearer" not in str(part)), flush=True)
-    return subprocess.run([str(part) for part in command], **options).returncode
+    print("==>", *command, flush=True)
+    return subprocess.run(command, **options).returncode
 
 
 def konverse(database, *arguments):
@@ -66,11 +66,11 @@ def redocly(bin, document):
 
 
 def schemathesis(url, setup, bearer, *options):
-    environment = dict(os.environ, KONVERSE_SETUP=str(setup), PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1")
+    # No bytecode: the folder is the repository's.
+    environment = dict(os.environ, KONVERSE_SETUP=str(setup), KONVERSE_TOKEN=bearer, PYTHONPATH=str(HERE))
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [TOOLS / "python/bin/schemathesis", "--config-file", HERE / "schemathesis.toml", "run"]
     command += [f"{url}/openapi.json", "--checks", "all", "--seed", SEED, *options]
-    if bearer:
-        command += ["--header", f"Authorization: Bearer {bearer}"]
     return step(*command, env=environment, cwd=TOOLS)
 
 
@@ -100,9 +100,9 @@ def check(folder):
         # It still may do everything, or what came last has shown nothing.
         client.current("/v1/auth/tokens/current")
         # Who may not is refused, whatever else is wrong with a request.
-        few = ["--phases", "coverage", "--max-examples", "5"]
+        few = ["--phases", "coverage", "--max-examples", "5", "--warnings", "off"]
         failures.append(schemathesis(url, setup, token(database, "org.tracking"), *few))
-        failures.append(schemathesis(url, setup, None, *few))
+        failures.append(schemathesis(url, setup, "", *few))
         return sum(bool(failure) for failure in failures)
     finally:
         server.terminate()

@@ -11,6 +11,7 @@ import requests
 REFERENCES = {
     "customer": "/v1/customers", "conversation": "/v1/conversations", "user": "/v1/users", "team": "/v1/teams",
     "assignedUsers": "/v1/users", "assignedTeams": "/v1/teams", "members": "/v1/users", "users": "/v1/users",
+    "createdBy": "/v1/users", "modifiedBy": "/v1/users", "sentBy": "/v1/users", "endedBy": "/v1/users",
 }
 
 # What is unique, when records are made again and again.

@@ -1,7 +1,7 @@
 //! Errors as documents: one table of codes, one shape (contract README §8).
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use konverse_domain::DomainError;
@@ -207,6 +207,10 @@ impl IntoResponse for ApiError {
         let mut response = Response::new(Body::from(self.document().to_string()));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, crate::answer::JSON);
+        // RFC 9110 §15.5.2 wants it; browsers ask nobody for a password because of this scheme.
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

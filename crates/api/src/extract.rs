@@ -160,6 +160,10 @@ impl FromRequestParts<App> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
         let query = Self::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let is_text = |value: &str| percent_decode_str(value).decode_utf8().is_ok();
+        if let Some((name, _)) = query.values.iter().find(|(_, value)| !is_text(value)) {
+            return Err(ApiError::parameter(name, "must be UTF-8, percent-encoded"));
+        }
         match query.values.get(MOST_VALUES) {
             None => Ok(query),
             Some((name, _)) => {

@@ -288,11 +288,18 @@ impl Operation {
     pub(crate) fn sorted(self) -> Self {
         let orders = "`createdAt` or `updatedAt`, with `-` before it for newest first; `asc` and `desc` mean `createdAt` and \
              `-createdAt`.";
-        self.param("sort", "string", orders)
+        let words = json!(["createdAt", "-createdAt", "updatedAt", "-updatedAt", "asc", "desc"]);
+        self.param("sort", "string", orders).limit("enum", words)
     }
 
     pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &'static Shape<T>) -> Self {
         self.body = Some((shape.name(), vec![shape.schema()]));
+        self
+    }
+
+    /// A body that its handler reads by itself, as it is described.
+    pub(crate) fn described_body(mut self, name: &'static str, schema: &'static Value) -> Self {
+        self.body = Some((name, vec![schema]));
         self
     }
 

@@ -13,7 +13,7 @@ use crate::Instant;
 pub struct Id([u8; 12]);
 
 /// What the text of an id matches.
-pub(crate) const HEX_DIGITS: &str = "^[0-9a-fA-F]{24}$";
+pub const HEX_DIGITS: &str = "^[0-9a-fA-F]{24}$";
 
 /// The text is not 24 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

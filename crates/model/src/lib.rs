@@ -18,7 +18,8 @@ pub use cursor::{Cursor, CursorError, Direction, Fingerprint, Position};
 pub use document::{Attributes, Document, RENDERER, Rel, Relationships, Rendered};
 pub use field::{FieldError, Opt, Patch};
 pub use id::{
-    ConversationId, CustomerId, EventId, Id, IdError, MessageId, NoteId, OrgId, TagId, TeamId, TokenId, UserId,
+    ConversationId, CustomerId, EventId, HEX_DIGITS, Id, IdError, MessageId, NoteId, OrgId, TagId, TeamId, TokenId,
+    UserId,
 };
 pub use instant::{Clock, Instant, InstantError};
 pub use kind::Kind;

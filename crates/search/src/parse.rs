@@ -243,7 +243,7 @@ impl Reader {
                 "must be an object such as {\"customer_updated_at\": \"asc\"}, or a list of them",
             ),
         }
-        if given.len() > MOST_SORTS {
+        if given.len().max(value.as_array().map_or(0, Vec::len)) > MOST_SORTS {
             self.wrong(at.to_owned(), &format!("must not have more than {MOST_SORTS} attributes"));
             return Vec::new();
         }

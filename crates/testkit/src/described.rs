@@ -85,15 +85,15 @@ impl Description {
         Self { document, operations, refusal }
     }
 
+    /// The operation of a path and method: of several paths that fit, the one with most of it written out counts,
+    /// whatever methods it has.
     fn find(&self, method: &Method, path: &str) -> Option<&Described> {
         let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let fitting = self.operations.iter().filter(|one| one.method == method);
-        fitting
-            .filter_map(|one| Some((one.matches(&segments)?, one)))
-            .max_by_key(|(exact, _)| *exact)
-            .map(|(_, one)| one)
+        let fitting = || self.operations.iter().filter_map(|one| Some((one.matches(&segments)?, one)));
+        let most = fitting().map(|(exact, _)| exact).max()?;
+        fitting().find(|(exact, one)| *exact == most && one.method == method).map(|(_, one)| one)
     }
 
     /// What of an answer is not as described. Of a path or method that is not described, only the refusal is.

@@ -43,8 +43,24 @@ pub(super) fn body(name: &str) -> Option<Value> {
         "NoteCreate" | "NoteReplace" => json!({ "conversation": CONVERSATION, "body": "Called back." }),
         "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "Called back." }),
         "UserCreate" => json!({ "name": "Ann Lee", "email": "ann@example.com" }),
+        "UserUpdate" => json!({ "roles": ["org.user"], "mobile": null }),
+        "OwnUserUpdate" => json!({ "displayName": "Ann" }),
+        "SignIn" => json!({ "domain": "acme", "email": "ann@example.com", "password": "correct horse battery" }),
+        "RoleGroupCreate" => json!({ "name": "Night shift", "roles": ["org.permission.conversation"] }),
+        "RoleGroupUpdate" => json!({ "roles": ["org.permission.conversation", "org.permission.customer.read"] }),
+        "TeamUpdate" | "TeamReplace" => json!({ "name": "First line" }),
+        "TeamMembers" => json!({ "members": [USER] }),
         "TeamCreate" => json!({ "name": "First line", "members": [USER] }),
         "TagCreate" => json!({ "name": "vip", "color": "#26c281" }),
+        "TagUpdate" => json!({ "color": "#26c281" }),
+        "Search" => json!({
+            "queryContext": "conversation",
+            "and": { "conversation_status": { "equals": "open" } },
+            "sort": [{ "conversation_updated_at": "asc" }],
+        }),
+        "ArchiveSearch" => {
+            json!({ "queryContext": "conversation", "and": { "conversation_updated_at": { "gte": "2026-01-01" } } })
+        }
         "OperationInput" => json!({ "parameters": { "id": CUSTOMER, "page": 1, "pageSize": 25 } }),
         _ => return None,
     })

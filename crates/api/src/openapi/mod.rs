@@ -27,13 +27,19 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
                 [one] => (*one).clone(),
                 several => json!({ "oneOf": several }),
             };
-            name_custom(&mut schema);
+            say_more(&mut schema);
+            match *name {
+                "TagCreate" | "TagUpdate" => schema["properties"]["name"]["pattern"] = json!(shared::TAG),
+                "TagNames" => schema["items"] = shared::tag(),
+                _ => {}
+            }
             bodies.insert((*name).to_owned(), schema);
         }
     }
     let mut schemas = shared::schemas();
     schemas.extend(records);
     schemas.extend(bodies);
+    schemas.values_mut().for_each(simplify);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -81,17 +87,41 @@ fn tags(operations: &[Operation]) -> Vec<Value> {
     tags
 }
 
-/// Puts the rule of custom attributes, that the ending of a name says what it holds (contract README §10), into every
-/// `custom` of a body. The domain checks it itself, after a merge as well; no schema of a body needs to.
-fn name_custom(schema: &mut Value) {
+/// Says of a body what the domain asks beside its schema, wherever it stands in it: that the ending of a custom attribute's
+/// name says what it holds (contract README §10), what tags and attachments are named by. The domain looks after these
+/// itself, after a merge as well, so the schemas that bodies are read with have no need to.
+fn say_more(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            if let Some(Value::Object(custom)) = object.get_mut("properties").and_then(|all| all.get_mut("custom")) {
-                custom.extend(shared::custom());
+            if let Some(Value::Object(properties)) = object.get_mut("properties") {
+                if let Some(Value::Object(custom)) = properties.get_mut("custom") {
+                    custom.extend(shared::custom());
+                }
+                for (name, item) in [("tags", shared::tag()), ("attachments", shared::attachment())] {
+                    if let Some(Value::Object(items)) = properties.get_mut(name) {
+                        items.insert("items".to_owned(), item);
+                    }
+                }
             }
-            object.values_mut().for_each(name_custom);
+            object.values_mut().for_each(say_more);
         }
-        Value::Array(items) => items.iter_mut().for_each(name_custom),
+        Value::Array(items) => items.iter_mut().for_each(say_more),
+        _ => {}
+    }
+}
+
+/// A choice of one is no choice: enums of one word are derived as such.
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(simplify);
+            if let Some([Value::Object(one)]) = object.get("oneOf").and_then(Value::as_array).map(Vec::as_slice) {
+                let one = one.clone();
+                object.shift_remove("oneOf");
+                object.extend(one);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(simplify),
         _ => {}
     }
 }

@@ -92,8 +92,10 @@ fn parameter(param: &Param, place: &str, description: &str) -> Value {
     if let Some(example) = example {
         parameter["example"] = example;
     }
-    if place == "path" {
-        parameter["required"] = json!(true);
+    match place {
+        "path" => parameter["required"] = json!(true),
+        // An empty value counts as none.
+        _ => parameter["allowEmptyValue"] = json!(true),
     }
     parameter
 }

@@ -9,6 +9,23 @@ use crate::operation::Operation;
 /// An id, as requests may write it.
 pub(super) const ID: &str = "^[0-9a-fA-F]{24}$";
 
+/// The name of a tag (contract `endpoints.md`), or an id, which looks like one.
+pub(super) const TAG: &str = "^[A-Za-z0-9À-ÿ_/<>.-][A-Za-z0-9À-ÿ_/<>. -]{0,63}$";
+
+/// A tag, as bodies name it.
+pub(super) fn tag() -> Value {
+    json!({ "type": "string", "pattern": TAG, "description": "A tag's id or name." })
+}
+
+/// An attachment, as bodies name it.
+pub(super) fn attachment() -> Value {
+    let id = json!({ "type": "string", "pattern": ID });
+    json!({
+        "description": "An attachment's id, or an object with it as `_id`.",
+        "anyOf": [id, { "type": "object", "properties": { "_id": id }, "required": ["_id"] }],
+    })
+}
+
 pub(super) fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
@@ -114,6 +131,9 @@ pub(super) fn refusals(operations: &[Operation]) -> Map<String, Value> {
         if matches!(code, Code::TooManyRequests | Code::Unavailable) {
             headers.insert("Retry-After".to_owned(), json!({ "$ref": "#/components/headers/Retry-After" }));
         }
+        if matches!(code, Code::Unauthorized) {
+            headers.insert("WWW-Authenticate".to_owned(), json!({ "$ref": "#/components/headers/WWW-Authenticate" }));
+        }
         let refusal = json!({
             "description": code.description(),
             "headers": headers,
@@ -135,6 +155,9 @@ pub(super) fn headers() -> Value {
             "description": "When the minute ends, in seconds since 1970-01-01T00:00:00Z.", "required": true, "schema": whole,
         },
         "Retry-After": { "description": "Seconds to wait before the request is worth another try.", "schema": whole },
+        "WWW-Authenticate": {
+            "description": "The scheme of tokens.", "required": true, "schema": { "const": "Bearer" },
+        },
         "ETag": {
             "description": "The tag of these bytes in this form, for `If-None-Match`.",
             "required": true,
@@ -178,8 +201,10 @@ pub(super) fn about(tag: &str) -> String {
         "notes" => "Notes, which customers do not see.",
         "users" => "The people and the machine users of the org.",
         "teams" => "Teams of users.",
+        "role-groups" => "Roles under one name, given to users and teams.",
         "tags" => "Tags, which conversations and customers carry.",
         "auth" => "Tokens and roles.",
+        "metadata" => "What custom attributes there are, and what they may hold.",
         "operations" => "Operations that are run as their vendor's page describes them.",
         "service" => "The service itself: health and this description.",
         _ => return format!("Operations below `/v1/{tag}`."),

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use konverse_domain::permissions::{Anyone, ReadConversations};
 use konverse_domain::{ConversationQuery, DomainError, Settings};
 use konverse_model::input::{OPERATION_INPUT, OperationParameters};
-use konverse_model::{CustomerId, FieldError, Instant};
+use konverse_model::{CustomerId, FieldError, HEX_DIGITS, Instant};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -23,6 +23,26 @@ use crate::project::project;
 static GET_CONVERSATIONS_BY_CUSTOMER: LazyLock<Value> = LazyLock::new(|| {
     let text = include_str!("../../operations/get-conversations-by-customer.json");
     serde_json::from_str(text).expect("the operation's file is part of the program and checked by its tests")
+});
+
+/// The input of that operation, with what is asked of its parameters: they are texts on its page, numbers too.
+static INPUT: LazyLock<Value> = LazyLock::new(|| {
+    let mut input = OPERATION_INPUT.schema().clone();
+    // As in a query, an empty text says nothing.
+    let number = |least: u64, text: &str| json!({ "type": ["string", "integer"], "minimum": least, "maximum": 9_007_199_254_740_991_u64, "pattern": text });
+    let limits = [
+        ("id", json!({ "pattern": HEX_DIGITS })),
+        ("page", number(1, r"^(0*[1-9][0-9]*(\.0*)?)?$")),
+        ("pageSize", number(0, r"^([0-9]+(\.0*)?)?$")),
+        ("fromDate", json!({ "anyOf": [{ "format": "date-time" }, { "maxLength": 0 }] })),
+    ];
+    for (name, limits) in limits {
+        let parameter = input.pointer_mut(&format!("/properties/parameters/properties/{name}"));
+        if let (Some(Value::Object(parameter)), Value::Object(limits)) = (parameter, limits) {
+            parameter.extend(limits);
+        }
+    }
+    input
 });
 
 /// What is known of each published operation.
@@ -52,6 +72,9 @@ async fn run(
             Value::String(text) => text,
             other => other.to_string(),
         };
+        if text.is_empty() {
+            return None;
+        }
         let wrong = |message| errors.push(FieldError::at(format!("/parameters/{name}"), message));
         whole_from(least, &text).map_err(wrong).ok()
     };
@@ -143,7 +166,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .path_param("key", "The operation's key.", "^get-conversations-by-customer$")
         .status(200)
         .roles::<ReadConversations>()
-        .body(&OPERATION_INPUT)
+        .described_body(OPERATION_INPUT.name(), &INPUT)
         .answers_document(|| GET_CONVERSATIONS_BY_CUSTOMER["output"].clone()),
     ]
 }

@@ -77,7 +77,7 @@ fn body(is_live: bool) -> Value {
             "anyOf": [of_names, { "type": "array", "maxItems": 20, "items": { "type": "object" } }],
         })
     };
-    let order = json!({ "type": "object", "additionalProperties": { "enum": ["asc", "desc"] } });
+    let order = json!({ "type": "object", "maxProperties": 5, "additionalProperties": { "enum": ["asc", "desc"] } });
     let context =
         "^(company|customer|message|conversation|conversation_time|note|kobject|kobject_.*|work_session|work_item)$";
     let mut properties = json!({
@@ -140,9 +140,9 @@ fn answer() -> Value {
 
 impl Operation {
     /// A search: it answers with a page of its own form.
-    fn searches(mut self, name: &'static str, body: &'static Value) -> Self {
-        self.body = Some((name, vec![body]));
-        self.status(200)
+    fn searches(self, name: &'static str, body: &'static Value) -> Self {
+        self.described_body(name, body)
+            .status(200)
             .param("page", "integer", "Which page, from 1")
             .param("pageSize", "integer", "Rows a page, up to 500; 0 asks for the total alone")
             .most(MOST_FOUND)
@@ -162,6 +162,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .searches("Search", &BODY)
         .param("idsOnly", "boolean", "Whether types and ids are enough.")
         .param("trackTotalHits", "integer", "What the total is counted up to; `true` asks for the exact one.")
+        .limit("type", json!(["integer", "boolean"]))
         .limit("minimum", json!(1)),
         Operation::post(
             "/v1/customers/archive/search",

@@ -11,11 +11,12 @@ use konverse_model::input::{
 use konverse_model::resource::{
     BrandAttributes, CompanyAttributes, QueueAttributes, ShortcutAttributes, SlaAttributes,
 };
+use serde_json::json;
 
 use crate::App;
 use crate::answer;
 use crate::entry::{Answered, Changed, Made, Served, created, deleted, listed, patched, read, replaced};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, PathId, Query};
 use crate::list::{MOST, Paging};
 use crate::operation::Operation;
@@ -148,17 +149,20 @@ pub(super) fn operations() -> Vec<Operation> {
         created::<BrandAttributes>("/v1/brands", "create-brand", "Creates a brand; the first is the default"),
         Operation::get("/v1/brands/default", "read-default-brand", "The org's default brand", default_brand)
             .roles::<ReadBrands>()
+            .refuses(Code::NotFound)
             .answers_one::<BrandAttributes>(),
         read::<BrandAttributes>("/v1/brands/{id}", "read-brand", "A brand"),
         patched::<BrandAttributes>("/v1/brands/{id}", "update-brand", "Changes a brand"),
         Operation::get("/v1/slas", "list-slas", "The org's SLAs", list_slas)
             .roles::<ReadSlas>()
             .answers_list::<SlaAttributes>()
-            .param("versions", "string", "all or active: these versions come along, under `included`"),
+            .param("versions", "string", "Which versions come along, under `included`.")
+            .limit("enum", json!(["all", "active"])),
         Operation::get("/v1/slas/{id}", "read-sla", "An SLA", read_sla)
             .roles::<ReadSlas>()
             .answers_one::<SlaAttributes>()
-            .param("versions", "string", "all or active: these versions come along, under `included`"),
+            .param("versions", "string", "Which versions come along, under `included`.")
+            .limit("enum", json!(["all", "active"])),
         listed::<QueueAttributes>("/v1/queues", "list-queues", "The org's queues"),
         read::<QueueAttributes>("/v1/queues/{id}", "read-queue", "A queue"),
         listed::<QueueAttributes>("/v1/routing/queues", "list-routing-queues", "The org's queues"),
