@@ -6,6 +6,7 @@ use konverse_domain::permissions::{ListKobjects, ReadCompanies, ReadCustomers, R
 use konverse_domain::{DomainError, Permission, WholePage};
 use konverse_model::resource::CompanyAttributes;
 use konverse_model::{CustomerId, Id, Kind};
+use serde_json::json;
 
 use crate::App;
 use crate::entry::Answered;
@@ -92,7 +93,8 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("/v1/klasses", "list-klasses", "The org's klasses: there are none yet", list_klasses)
             .roles::<ReadKlasses>()
             .answers_whole_list::<KobjectAttributes>()
-            .param("status", "string", "Only klasses that are enabled, existing_only or disabled"),
+            .param("status", "string", "Only klasses of this status.")
+            .limit("enum", json!(["enabled", "existing_only", "disabled"])),
         Operation::get(
             "/v1/klasses/{name}",
             "list-klass-kobjects",

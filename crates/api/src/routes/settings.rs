@@ -11,6 +11,7 @@ use konverse_model::input::{
 use konverse_model::resource::{
     BrandAttributes, CompanyAttributes, QueueAttributes, ShortcutAttributes, SlaAttributes,
 };
+use serde_json::json;
 
 use crate::App;
 use crate::answer;
@@ -154,11 +155,13 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("/v1/slas", "list-slas", "The org's SLAs", list_slas)
             .roles::<ReadSlas>()
             .answers_list::<SlaAttributes>()
-            .param("versions", "string", "all or active: these versions come along, under `included`"),
+            .param("versions", "string", "Which versions come along, under `included`.")
+            .limit("enum", json!(["all", "active"])),
         Operation::get("/v1/slas/{id}", "read-sla", "An SLA", read_sla)
             .roles::<ReadSlas>()
             .answers_one::<SlaAttributes>()
-            .param("versions", "string", "all or active: these versions come along, under `included`"),
+            .param("versions", "string", "Which versions come along, under `included`.")
+            .limit("enum", json!(["all", "active"])),
         listed::<QueueAttributes>("/v1/queues", "list-queues", "The org's queues"),
         read::<QueueAttributes>("/v1/queues/{id}", "read-queue", "A queue"),
         listed::<QueueAttributes>("/v1/routing/queues", "list-routing-queues", "The org's queues"),
