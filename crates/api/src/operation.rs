@@ -288,7 +288,8 @@ impl Operation {
     pub(crate) fn sorted(self) -> Self {
         let orders = "`createdAt` or `updatedAt`, with `-` before it for newest first; `asc` and `desc` mean `createdAt` and \
              `-createdAt`.";
-        self.param("sort", "string", orders)
+        let words = json!(["createdAt", "-createdAt", "updatedAt", "-updatedAt", "asc", "desc"]);
+        self.param("sort", "string", orders).limit("enum", words)
     }
 
     pub(crate) fn body<T: JsonSchema + serde::de::DeserializeOwned>(mut self, shape: &'static Shape<T>) -> Self {

@@ -279,7 +279,9 @@ on_both_engines!(a_record_or_event_that_cannot_be_read_holds_up_nothing, |app| a
 
 on_both_engines!(orgs_are_followed_side_by_side_and_never_meet, |app| async move {
     let folder = TempDir::new().expect("a folder");
-    let searching = start(&app, &folder);
+    // Fewer are open than there are orgs.
+    let options = Options { open: 3, ..Options::new(folder.path().to_owned()) };
+    let searching = Searching::start_with(app.store.store(), options);
     let mut orgs = Vec::new();
     for n in 0..12 {
         let org = app.domain.create_org(&format!("org-{n}")).await.expect("it is new");

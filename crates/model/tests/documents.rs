@@ -2,8 +2,8 @@
 //! whatever clients put into the members they fill as they like.
 
 use konverse_model::resource::{
-    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, TagAttributes, TeamAttributes,
-    TokenAttributes, UserAttributes,
+    ConversationAttributes, CustomerAttributes, MessageAttributes, NoteAttributes, RoleGroupAttributes, TagAttributes,
+    TeamAttributes, TokenAttributes, UserAttributes,
 };
 use konverse_model::{Attributes, Document, Id, Kind, Rel, Rendered};
 use proptest::prelude::*;
@@ -49,6 +49,9 @@ fn attributes(kind: Kind, text: &str, value: &Value) -> Value {
         }),
         Kind::Team => json!({ "name": text, "icon": text, "members": [], "roleGroups": [] }),
         Kind::Tag => json!({ "name": text, "color": text, "deleted": false }),
+        Kind::RoleGroup => {
+            json!({ "name": text, "description": text, "display": true, "system": false, "roles": [text] })
+        }
         _ => json!({
             "name": text, "lastTokenChars": text, "ipAddress": text, "userAgent": text, "roles": [text],
             "lastAccessedAt": STAMP,
@@ -97,6 +100,7 @@ macro_rules! of_kind {
             Kind::User => $check::<UserAttributes>($($argument),*),
             Kind::Team => $check::<TeamAttributes>($($argument),*),
             Kind::Tag => $check::<TagAttributes>($($argument),*),
+            Kind::RoleGroup => $check::<RoleGroupAttributes>($($argument),*),
             _ => $check::<TokenAttributes>($($argument),*),
         }
     };
@@ -111,6 +115,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         Kind::User,
         Kind::Team,
         Kind::Tag,
+        Kind::RoleGroup,
         Kind::Token,
     ])
 }

@@ -1,7 +1,5 @@
 //! A query as it is understood: everything in it is checked, typed and in the form in which values are compared.
 
-use std::borrow::Cow;
-
 use crate::catalogue::Attribute;
 use crate::context::{Key, Object};
 use crate::value::Value;
@@ -116,12 +114,5 @@ impl Node {
             Node::Related { filter, .. } => filter.names(names),
             Node::Test(test) => names.push(test.attribute.name.as_ref()),
         }
-    }
-}
-
-impl Attribute {
-    /// Its name, to be kept.
-    pub fn name(&self) -> Cow<'static, str> {
-        self.name.clone()
     }
 }

@@ -53,14 +53,23 @@ impl Extracted {
 
 /// At most [`LONGEST`] bytes of a text, cut between characters.
 pub fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
+    &text[..boundary(text)]
 }
 
 /// A text in the form in which case does not matter, cut.
 pub fn fold(text: &str) -> String {
     let mut folded = cut(text).to_lowercase();
-    folded.truncate(folded.floor_char_boundary(LONGEST));
+    folded.truncate(boundary(&folded));
     folded
+}
+
+/// Where a text is cut.
+fn boundary(text: &str) -> usize {
+    let mut at = text.len().min(LONGEST);
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 /// The words of running text: letters and digits between anything else, folded and cut.

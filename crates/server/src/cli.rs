@@ -79,7 +79,7 @@ enum Command {
     /// Manages people.
     #[command(subcommand)]
     User(UserCommand),
-    /// Imports history: files of users, teams, tags, customers, conversations, messages and notes.
+    /// Imports history: files of users, teams, tags, companies, customers, conversations, messages and others.
     ///
     /// Each line of a file is the JSON body of the API's create operation. Ids, instants, status and authors are kept as
     /// given, derived attributes are computed, nothing is reopened. Rows that exist are left alone, so an import can be
@@ -312,7 +312,7 @@ enum UserCommand {
 struct ImportOptions {
     #[command(flatten)]
     org: OrgOption,
-    /// Folders or files: {users,teams,tags,customers,conversations,messages,notes}.jsonl, also .gz or .zst.
+    /// Folders or files: {users,teams,tags,companies,shortcuts,brands,slas,queues,customers,conversations,messages,notes}.jsonl, also .gz or .zst.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::http::Method;
 use konverse_api::{ApiSettings, operations};
-use konverse_domain::{Domain, Ids, NewToken, Settings};
+use konverse_domain::{Domain, Ids, NewToken, Settings, permissions};
 use konverse_model::TokenId;
 use konverse_testkit::{Actor, Reply, on_both_engines, seeded};
 use serde_json::{Value, json};
@@ -238,6 +238,7 @@ fn path_of(path: &str) -> String {
             "phone" => "%2B15550100",
             "externalId" => "none",
             "key" => "get-conversations-by-customer",
+            "name" => "acme",
             _ => UNKNOWN,
         });
         rest = after;
@@ -250,6 +251,15 @@ on_both_engines!(every_operation_asks_for_its_roles, |app| async move {
         app.again_with(Settings::default(), ApiSettings { missing_role_status: 401, ..ApiSettings::default() });
     let mut actors: HashMap<String, Actor> = HashMap::new();
     let unrelated = app.actor(&["org.tracking"]).await;
+    let expires_at = Some(app.now().plus(1000));
+    let expired = app.domain.create_token(&app.org, NewToken { expires_at, ..token_for(&["org"]) }).await;
+    let expired = app.bearer(&expired.expect("a token").secret);
+    let cidr = Some("203.0.113.0/24".parse().expect("a range"));
+    let elsewhere = app.domain.create_token(&app.org, NewToken { cidr, ..token_for(&["org"]) }).await;
+    let elsewhere = app.bearer(&elsewhere.expect("a token").secret);
+    let revoked = app.admin().await;
+    assert_eq!(revoked.delete("/v1/auth/tokens/current").await.status, 204);
+    app.clock.advance(2000);
     assert!(operations().len() > 40);
     for operation in operations() {
         let (method, path) = (operation.method.clone(), path_of(operation.path));
@@ -262,12 +272,19 @@ on_both_engines!(every_operation_asks_for_its_roles, |app| async move {
         };
         if !operation.needs_token {
             assert!(operation.roles.is_empty(), "{}", operation.key);
-            assert_eq!(call(&app.nobody()).await.status.as_u16(), operation.status, "{}", operation.key);
-            call(&app.bearer("wrong")).await.ok();
+            // Signing in needs its body.
+            let status = if operation.key == "sign-in" { 400 } else { operation.status };
+            for actor in [app.nobody(), app.bearer("wrong")] {
+                assert_eq!(call(&actor).await.status.as_u16(), status, "{}", operation.key);
+            }
             continue;
         }
         refused(&call(&app.nobody()).await, 401, "unauthorized");
         refused(&call(&app.bearer("wrong")).await, 401, "unauthorized");
+        assert!(refused(&call(&expired).await, 401, "unauthorized").contains("Expired token"), "{}", operation.key);
+        for useless in [&revoked, &elsewhere] {
+            refused(&call(useless).await, 401, "unauthorized");
+        }
         if operation.roles.is_empty() {
             if operation.key == "revoke-current-token" {
                 assert_eq!(call(&app.actor(&["org.tracking"]).await).await.status, 204);
@@ -278,6 +295,10 @@ on_both_engines!(every_operation_asks_for_its_roles, |app| async move {
         }
         refused(&call(&unrelated).await, 403, "forbidden");
         refused(&call(&unrelated.at(&strict)).await, 401, "unauthorized");
+        let grants = |held: &&str| operation.roles.iter().any(|needed| konverse_model::grants(held, needed));
+        let others: Vec<&str> = permissions::names().into_iter().filter(|held| !grants(held)).collect();
+        assert!(others.len() > 20, "{others:?}");
+        refused(&call(&app.actor(&others).await).await, 403, "forbidden");
         for role in operation.roles {
             // The role itself, and each of the prefixes that contain it.
             let held = role.match_indices('.').map(|(end, _)| &role[..end]).chain([*role]);

@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 
 use axum::http::Method;
 use konverse_api::{Answer, ApiSettings, Operation, operations};
-use konverse_domain::Settings;
+use konverse_domain::{ImportKind, Importer, Settings};
 use konverse_testkit::{Actor, Backend, Description, Reply, TestApp, on_both_engines};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "58228e05d4e96711004eccb7";
+const PASSWORD: &str = "correct horse battery";
 
 /// Rows of the contract: operation | legacy roles | permission-set roles | success status | roles taken in addition.
 const CONTRACT: &str = "
@@ -72,12 +73,25 @@ PUT /v1/metadata/{resource} | org.admin.metadata.write | org.permission.metadata
 GET /v1/users | org.user.user.read | org.permission.user.read | 200 | -
 POST /v1/users | org.admin.user | org.permission.user.create | 201 | -
 GET /v1/users/current | any token | any token | 200 | -
+PUT /v1/users/current | any token | any token | 200 | -
+PUT /v1/users/{id} | org.admin.user | org.permission.user.update | 201 | -
 GET /v1/users/{id} | org.user.user.read | org.permission.user.read | 200 | -
 # Teams: no legacy role is listed for reading, so that a token with `org.user` alone could not; it may here.
 GET /v1/teams | - | org.permission.team.read | 200 | org.user.team.read
 POST /v1/teams | org.admin.team.write | org.permission.team.create | 201 | -
 GET /v1/users/{id}/teams | - | org.permission.team.read | 200 | org.user.team.read
 GET /v1/teams/{id} | - | org.permission.team.read | 200 | org.user.team.read
+DELETE /v1/teams/{id} | org.admin.team.write | org.permission.team.delete | 204 | -
+PATCH /v1/teams/{id} | org.admin.team.write | org.permission.team.update | 200 | -
+PUT /v1/teams/{id} | org.admin.team.write | org.permission.team.update | 200 | -
+DELETE /v1/teams/{id}/members | org.admin.team.write | org.permission.team.update | 200 | -
+POST /v1/teams/{id}/members | org.admin.team.write | org.permission.team.update | 200 | -
+# Role groups
+GET /v1/role-groups | org.admin.user | org.permission.role_group.read | 200 | -
+POST /v1/role-groups | org.admin.user | org.permission.role_group.create | 200 | -
+DELETE /v1/role-groups/{id} | org.admin.user | org.permission.role_group.delete | 204 | -
+GET /v1/role-groups/{id} | org.admin.user | org.permission.role_group.read | 200 | -
+PUT /v1/role-groups/{id} | org.admin.user | org.permission.role_group.update | 200 | -
 # Tags: the legacy role is named for the list alone; reading one and creating follow the pattern of the others.
 GET /v1/tags | org.user.tag.read | org.permission.tag.read | 200 | -
 POST /v1/tags | - | org.permission.tag.create | 201 | org.user.tag.write
@@ -85,6 +99,42 @@ GET /v1/tags/{id} | - | org.permission.tag.read | 200 | org.user.tag.read
 PUT /v1/tags/{id} | - | org.permission.tag.update | 200 | org.user.tag.write
 PATCH /v1/tags/{id} | - | org.permission.tag.update | 200 | org.user.tag.write
 DELETE /v1/tags/{id} | - | org.permission.tag.delete | 204 | org.user.tag.delete
+# Companies
+GET /v1/companies | org.user.company.read | org.permission.company.read | 200 | -
+POST /v1/companies | org.user.company.write | org.permission.company.create | 201 | -
+GET /v1/companies/{id} | org.user.company.read | org.permission.company.read | 200 | -
+PUT /v1/companies/{id} | org.user.company.write | org.permission.company.update | 200 | -
+GET /v1/companies/{id}/klasses/{name} | org.user.company.read | org.permission.company.read | 200 | -
+# Shortcuts: the roles are named for the list, the others follow the pattern.
+GET /v1/shortcuts | org.user.shortcut.read | org.permission.shortcut.read | 200 | -
+POST /v1/shortcuts | - | - | 201 | org.permission.shortcut.create, org.user.shortcut.write
+GET /v1/shortcuts/{id} | - | - | 200 | org.permission.shortcut.read, org.user.shortcut.read
+PUT /v1/shortcuts/{id} | - | - | 200 | org.permission.shortcut.update, org.user.shortcut.write
+PATCH /v1/shortcuts/{id} | - | - | 200 | org.permission.shortcut.update, org.user.shortcut.write
+DELETE /v1/shortcuts/{id} | - | - | 204 | org.permission.shortcut.delete, org.user.shortcut.delete
+# Brands
+GET /v1/brands | org.admin.brand.read, org.user.brand.read | org.permission.brand.read | 200 | -
+POST /v1/brands | org.admin.brand.write | org.permission.brand.create | 201 | -
+GET /v1/brands/default | org.admin.brand.read, org.user.brand.read | org.permission.brand.read | 200 | -
+GET /v1/brands/{id} | org.admin.brand.read, org.user.brand.read | org.permission.brand.read | 200 | -
+PATCH /v1/brands/{id} | org.admin.brand.write | org.permission.brand.update | 200 | -
+# SLAs
+GET /v1/slas | org.user.sla.read | org.permission.sla.read | 200 | -
+GET /v1/slas/{id} | org.user.sla.read | org.permission.sla.read | 200 | -
+# Queues: no role is published.
+GET /v1/queues | - | - | 200 | org.permission.queue.read, org.user.queue.read
+GET /v1/queues/{id} | - | - | 200 | org.permission.queue.read, org.user.queue.read
+GET /v1/routing/queues | - | - | 200 | org.permission.queue.read, org.user.queue.read
+GET /v1/routing/queues/{id} | - | - | 200 | org.permission.queue.read, org.user.queue.read
+# Orgs: for admins, says the contract; whose token it is may know its org.
+GET /v1/orgs/current | any token | any token | 200 | -
+GET /v1/orgs/{id} | org.admin | - | 200 | org.permission.org.read
+# Klasses and custom objects: listing asks for the klass's roles, those of the objects do as well.
+GET /v1/klasses | org.user.klass.read, org.admin.klass.read | org.permission.klass.read | 200 | -
+GET /v1/klasses/{name} | org.user.klass.read, org.admin.klass.read | org.permission.klass.read | 200 | org.permission.kobject.read, org.user.kobject.read
+GET /v1/klasses/{name}/{id} | org.user.kobject.read | org.permission.kobject.read | 200 | -
+GET /v1/kobjects/{name} | org.user.klass.read, org.admin.klass.read | org.permission.klass.read | 200 | org.permission.kobject.read, org.user.kobject.read
+GET /v1/customers/{id}/klasses/{name} | org.user.customer.read | org.permission.customer.read | 200 | -
 # Tokens
 GET /v1/auth/tokens | org.admin.security | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/{id} | org.admin.security | org.permission.security | 204 | -
@@ -92,16 +142,26 @@ GET /v1/auth/tokens/{id} | org.admin | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/current | any token | any token | 204 | -
 GET /v1/auth/tokens/current | any token | any token | 200 | -
 GET /v1/auth/roles | any token | any token | 200 | -
+# Searches
+POST /v1/customers/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
+POST /v1/customers/archive/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
 # The published operations are konverse's own paths; running one asks for the roles its page names.
 GET /v1/operations | any token | any token | 200 | -
 POST /v1/operations/{key}/run | org.user.conversation.read | org.permission.conversation.read | 200 | -
 ";
 
 /// Lists of what there is none of yet.
-const EMPTY: &[&str] = &["list-conversation-attachments"];
+const EMPTY: &[&str] = &[
+    "list-conversation-attachments",
+    "list-klasses",
+    "list-klass-kobjects",
+    "list-kobjects",
+    "list-customer-kobjects",
+    "list-company-kobjects",
+];
 
 /// Paths of konverse's own that need no token.
-const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json"];
+const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json", "/v1/domains/{name}"];
 
 #[test]
 fn every_operation_has_the_roles_and_status_of_the_contract() {
@@ -120,6 +180,8 @@ fn every_operation_has_the_roles_and_status_of_the_contract() {
         assert!(expected.insert((path, method), row).is_none(), "{operation} is listed twice");
     }
     expected.extend(OPEN.iter().map(|path| ((*path, "GET"), (Vec::new(), 200, false))));
+    // Signing in is how one comes to a token.
+    expected.insert(("/v1/auth/tokens", "POST"), (Vec::new(), 201, false));
     let mut served = BTreeMap::new();
     let table = operations();
     for operation in &table {
@@ -174,7 +236,10 @@ struct Records {
     user: String,
     team: String,
     tag: String,
+    /// Companies, shortcuts and so on, by the first segment of their path.
+    settings: BTreeMap<&'static str, String>,
     token: String,
+    role_group: String,
     /// What makes names unique.
     n: usize,
 }
@@ -189,6 +254,29 @@ impl Records {
         let team = admin.post("/v1/teams", team).await.created_id();
         let tag = json!({ "name": format!("tag {n}"), "color": "#26c281" });
         let tag = admin.post("/v1/tags", tag).await.created_id();
+        let mut settings = BTreeMap::new();
+        let company = json!({
+            "name": "Acme", "externalId": format!("f{n}"), "domains": [{ "domain": "acme.example" }], "employeeCount": 3,
+            "emails": [{ "email": "info@acme.example" }], "custom": { "tierStr": "a" }, "tags": [tag], "defaultLang": "en_us",
+        });
+        settings.insert("companies", admin.post("/v1/companies", company).await.created_id());
+        let shortcut = json!({
+            "name": "Hello", "draft": { "text": "Hello" }, "conversation": { "tags": { "operator": "add", "value": [tag] } },
+            "accessUsers": [user], "accessTeams": [team],
+        });
+        settings.insert("shortcuts", admin.post("/v1/shortcuts", shortcut).await.created_id());
+        let brand = json!({ "name": format!("Brand {n}"), "iconUrl": "https://a.example/i.png" });
+        settings.insert("brands", admin.post("/v1/brands", brand).await.created_id());
+        // No operation creates these two.
+        let mut importer = Importer::new(&app.domain, app.org.id).await.expect("an import");
+        let id = |kind: &str| format!("671a2c40a3f1b200{kind}{n:04x}ff");
+        let sla = json!({ "id": id("aa"), "versions": [{ "name": "Fast", "hours": "business", "description": "x" }] });
+        let queue = json!({ "id": id("bb"), "name": format!("Queue {n}"), "priority": 1 });
+        for (kind, row) in [(ImportKind::Slas, sla), (ImportKind::Queues, queue)] {
+            importer.take(kind, vec![kind.read(&row.to_string()).expect("a row")]).await.expect("it is taken");
+        }
+        settings.extend([("slas", id("aa")), ("queues", id("bb")), ("routing", id("bb"))]);
+        settings.insert("orgs", app.org.id.to_string());
         let customer = json!({
             "name": "Jane", "externalId": format!("k{n}"), "emails": [{ "email": format!("jane{n}@acme.example") }],
             "phones": [{ "phone": format!("+1555{n:04}"), "type": "mobile" }], "tags": [tag], "locale": "en_GB",
@@ -226,7 +314,10 @@ impl Records {
         let note = admin.post(&format!("/v1/conversations/{conversation}/notes"), note).await.created_id();
         let token = app.actor(&["org"]).await;
         let token = token.get("/v1/auth/tokens/current").await.ok()["data"]["id"].as_str().expect("an id").to_owned();
-        Self { customer, conversation, message, note, user, team, tag, token, n }
+        let role_group = json!({ "name": format!("Group {n}"), "description": "x", "roles": ["org.user"] });
+        let role_group = admin.post("/v1/role-groups", role_group).await.ok()["data"]["id"].clone();
+        let role_group = role_group.as_str().expect("an id").to_owned();
+        Self { customer, conversation, message, note, user, team, tag, settings, token, role_group, n }
     }
 
     /// The path of an operation with these records in it.
@@ -240,7 +331,8 @@ impl Records {
             Some("users") => &self.user,
             Some("teams") => &self.team,
             Some("tags") => &self.tag,
-            _ => &self.token,
+            Some("role-groups") => &self.role_group,
+            first => first.and_then(|first| self.settings.get(first)).unwrap_or(&self.token),
         };
         let key = match operation.path.split('/').nth(2) {
             Some("customers") => format!("k{n}"),
@@ -255,6 +347,7 @@ impl Records {
             .replace("{externalId}", &key)
             .replace("{resource}", "conversation")
             .replace("{key}", "get-conversations-by-customer")
+            .replace("{name}", "acme")
     }
 
     /// A body the operation takes.
@@ -273,6 +366,14 @@ impl Records {
             "NoteCreate" | "NoteReplace" => json!({ "conversation": conversation, "body": "n" }),
             "NoteCreateInConversation" | "NoteUpdate" => json!({ "body": "n" }),
             "UserCreate" => json!({ "name": "Bob", "email": format!("bob{}@acme.example", self.n) }),
+            "UserUpdate" | "OwnUserUpdate" => json!({ "displayName": "Annie" }),
+            "SignIn" => {
+                json!({ "domain": "acme", "email": format!("ann{}@acme.example", self.n), "password": PASSWORD })
+            }
+            "RoleGroupCreate" => json!({ "name": format!("Another {}", self.n) }),
+            "RoleGroupUpdate" => json!({ "roles": ["org.user.note"] }),
+            "TeamUpdate" | "TeamReplace" => json!({ "name": format!("Renamed {}", self.n) }),
+            "TeamMembers" => json!({ "members": [self.user] }),
             "MetadataUpdate" => {
                 json!({ "properties": { "orderNumberStr": { "displayName": "Order", "enumeration": ["4417"],
                 "array": true, "sensitive": { "enabled": true } }, "goneStr": null } })
@@ -281,6 +382,9 @@ impl Records {
             "TagUpdate" => json!({ "color": "#000000" }),
             "TagCreate" => json!({ "name": format!("other {}", self.n) }),
             "Search" | "ArchiveSearch" => json!({ "and": { "customer_id": { "equals": customer } } }),
+            "CompanyCreate" | "CompanyUpdate" => json!({ "name": "Other" }),
+            "ShortcutCreate" | "ShortcutUpdate" => json!({ "name": "Bye" }),
+            "BrandCreate" | "BrandUpdate" => json!({ "name": format!("Other {}", self.n) }),
             "OperationInput" => json!({ "parameters": { "id": customer } }),
             other => panic!("no example of the body {other}"),
         })
@@ -295,14 +399,35 @@ on_both_engines!(what_is_answered_is_what_is_described, |app| async move {
     let app = app.with_search();
     let document = app.nobody().get("/openapi.json").await.ok();
     assert_eq!(document, konverse_api::openapi_document());
+    let other = app.domain.create_org("umbrella").await.expect("an org");
     for (n, operation) in operations().iter().enumerate() {
+        let stranger = app.actor_of(&other, &["org"]).await;
         // Records and a token of its own: some operations delete them.
         let admin = app.admin().await;
         let records = Records::new(&app, &admin, n).await;
         let (path, body) = (records.path(operation), records.body(operation));
         let key = operation.key;
+        if key == "sign-in" {
+            let email = format!("ann{n}@acme.example");
+            app.domain.set_password(&app.org, &email, PASSWORD).await.expect("a password");
+        }
+        // To another org it is not there, and not a word is said of it.
+        if operation.needs_token {
+            let theirs = call(&stranger, operation, &path, body.as_ref()).await;
+            let text = String::from_utf8_lossy(&theirs.body);
+            if operation.path.contains("{id}") {
+                assert_eq!(theirs.status, 404, "{key}: {text}");
+            }
+            for word in [format!("jane{n}@acme"), format!("ann{n}@acme"), "Parcel".to_owned(), "Called".to_owned()] {
+                assert!(!text.contains(&word), "{key}: {text}");
+            }
+        }
         // Whoever sends holds the answer against its description.
         let reply = call(&admin, operation, &path, body.as_ref()).await;
+        if key == "read-kobject" {
+            assert_eq!(reply.status, 404, "there are none yet");
+            continue;
+        }
         assert_eq!(reply.status.as_u16(), operation.status, "{key}: {}", String::from_utf8_lossy(&reply.body));
         if matches!(operation.answer, Answer::Nothing) {
             continue;

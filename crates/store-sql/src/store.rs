@@ -8,12 +8,13 @@ use konverse_model::mask::Masks;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, RENDERER, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Attempts, Blocks, Changes, Conflict, Credential, Credentials, Described, Due, Entrance, Event, Events,
-    Heads, Jobs, List, Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError, Surroundings,
-    Trouble, Unready, Verb, Version, Window,
+    Heads, Holding, Jobs, List, Lists, Looked, Org, Page, Records, Row, Rows, Scope, Space, Store, StoreError,
+    Surroundings, Trouble, Unready, Verb, Version, Window,
 };
 use quick_cache::sync::Cache;
 
 use crate::block::{self, Counted, Far, Near, Since};
+use crate::plan::holder_code;
 use crate::{Columns, Cost, Dialect, Driver, Moment, Query, Step, Value, Work, select, table};
 
 /// The roles of a user, of their role groups and of the role groups of their teams, `$1` between them. What stands for the
@@ -63,6 +64,9 @@ const ROLES: &str = concat!("SELECT ", roles!("$2", "$3"));
 const SPACE: &str = " ";
 const PASSWORD: &str = "SELECT hash FROM password WHERE org = $1 AND user_id = $2";
 const REMEMBERED: &str = "SELECT at FROM network WHERE org = $1 AND user_id = $2 AND prefix = $3";
+const HELD: &str = "SELECT roles FROM holding WHERE org = $1 AND kind = $2 AND owner = $3";
+const ASSIGNED: &str =
+    "SELECT role_group FROM assignment WHERE org = $1 AND kind = $2 AND owner = $3 ORDER BY role_group";
 const TOKENS: &str = "SELECT token FROM credential WHERE org = $1 AND user_id = $2 ORDER BY token";
 const ATTEMPTS: &str = "SELECT failures, since, last_at FROM attempt WHERE hash = $1";
 const FIRST_ATTEMPT: &str = "INSERT INTO attempt (hash, failures, since, last_at) VALUES ($1, $2, $3, $4) \
@@ -573,6 +577,15 @@ impl<D: Driver> Credentials for SqlStore<D> {
         let query = Query::bounded(ROLES, vec![text(SPACE), org.0.into(), user.0.into()]);
         let roles = self.one(query).await?.pop().map(|row| Columns::new(row).optional_text()).transpose()?;
         Ok(roles.flatten().unwrap_or_default())
+    }
+
+    async fn holding(&self, org: OrgId, kind: Kind, owner: Id) -> Result<Option<Holding>, StoreError> {
+        let query = |sql| Query::bounded(sql, vec![org.0.into(), Value::Int(holder_code(kind)), owner.into()]);
+        let mut found = self.driver.read(vec![query(HELD), query(ASSIGNED)]).await?.into_iter();
+        let Some(row) = found.next().unwrap_or_default().pop() else { return Ok(None) };
+        let roles = Columns::new(row).text()?;
+        let groups = found.next().unwrap_or_default().into_iter().map(|row| Columns::new(row).id());
+        Ok(Some(Holding { kind, owner, roles, groups: groups.collect::<Result<_, _>>()? }))
     }
 
     async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError> {

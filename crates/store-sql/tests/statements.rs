@@ -206,6 +206,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
         store.is_remembered(org, UserId(id(1)), "192.0.2.0/24").await?;
         store.roles_of(org, UserId(id(1))).await?;
         store.tokens_of(org, UserId(id(1))).await?;
+        store.holding(org, Kind::User, id(1)).await?;
         store.attempts([0; 32]).await?;
         let attempts = Attempts { failures: 1, since: at, last: at };
         store.put_attempts([0; 32], None, attempts, at).await?;

@@ -1,6 +1,6 @@
 //! What a look at everything needs: every row as it lies there, readable or not, and what is kept beside the rows.
 //!
-//! Nothing here is needed to serve. Reads go on by key, so they take no more memory however much there is.
+//! Nothing here is needed to serve, but for building the search index, which walks all records. Reads go on by key, so they take no more memory however much there is.
 
 use async_trait::async_trait;
 use konverse_model::{ConversationId, CustomerId, Id, Instant, Kind, OrgId, Position};
@@ -10,7 +10,7 @@ use crate::{Event, Hidden, List, Membership, NewCredential, Row, Space, StoreErr
 /// Rows that lie together, hidden ones too, in an order that does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walk {
-    /// All of a kind, by id: customers, and the kinds of the directory.
+    /// All of a kind, by id.
     All(Kind),
     /// The conversations of a customer that are hidden like this, newest first.
     Conversations(CustomerId, Hidden),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use konverse_model::mask::Masks;
-use konverse_model::{CustomerId, Instant, OrgId, TokenId, UserId};
+use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, TokenId, UserId};
 
-use crate::StoreError;
+use crate::{Holding, StoreError};
 
 /// An organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,9 @@ pub trait Credentials: Send + Sync + 'static {
 
     /// The roles a session of this user has now.
     async fn roles_of(&self, org: OrgId, user: UserId) -> Result<String, StoreError>;
+
+    /// What a record gives, as it was last said; nothing was said of those that older releases wrote.
+    async fn holding(&self, org: OrgId, kind: Kind, owner: Id) -> Result<Option<Holding>, StoreError>;
 
     /// The tokens of a user that are let in.
     async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError>;

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, Position, TeamId, TokenId, UserId};
 use konverse_store::{
     Applied, Attempts, Blocks, Changes, Checks, Conflict, Credentials, Deletion, Described, Due, Entrance, Event,
-    Events, Found, FoundEvent, Heads, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op, Org, Page,
-    Part, Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window,
+    Events, Found, FoundEvent, Heads, Holding, Jobs, LaneFacts, List, Lists, Looked, Membership, NewCredential, Op,
+    Org, Page, Part, Records, Row, Rows, Space, Start, Store, StoreError, Surroundings, Trouble, Unready, Walk, Window,
     WrongBlock,
 };
 use tokio::sync::Mutex;
@@ -338,6 +338,10 @@ impl Credentials for Interposed {
 
     async fn roles_of(&self, org: OrgId, user: UserId) -> Result<String, StoreError> {
         self.inner.roles_of(org, user).await
+    }
+
+    async fn holding(&self, org: OrgId, kind: Kind, owner: Id) -> Result<Option<Holding>, StoreError> {
+        self.inner.holding(org, kind, owner).await
     }
 
     async fn tokens_of(&self, org: OrgId, user: UserId) -> Result<Vec<TokenId>, StoreError> {

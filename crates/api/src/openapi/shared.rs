@@ -201,6 +201,7 @@ pub(super) fn about(tag: &str) -> String {
         "notes" => "Notes, which customers do not see.",
         "users" => "The people and the machine users of the org.",
         "teams" => "Teams of users.",
+        "role-groups" => "Roles under one name, given to users and teams.",
         "tags" => "Tags, which conversations and customers carry.",
         "auth" => "Tokens and roles.",
         "metadata" => "What custom attributes there are, and what they may hold.",

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::entry::Answered;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, PathText, PathTexts, Query};
 use crate::list::{MOST, Paging};
 use crate::operation::Operation;
@@ -102,6 +102,7 @@ pub(super) fn operations() -> Vec<Operation> {
             list_or_read,
         )
         .roles::<ListKobjects>()
+        .refuses(Code::NotFound)
         .answers_whole_list::<KobjectAttributes>()
         .param("fromDate", "string", "Only objects changed at or after this moment"),
         Operation::get("/v1/klasses/{name}/{id}", "read-kobject", "A custom object, by id or `externalId=`", read)

@@ -13,6 +13,9 @@ use crate::operation::Operation;
 
 type Answered = Result<Json, ApiError>;
 
+const RESOURCE: &str = "Whose custom attributes are defined.";
+const RESOURCES: &str = "^(company|conversation|customer|message)$";
+
 async fn read(Caller(auth): Caller<ReadMetadata>, State(app): State<App>, PathText(resource): PathText) -> Answered {
     let found = app.domain().metadata(&auth, &resource).await;
     found.map(|text| answer::one(&text)).map_err(|error| ApiError::of_look_up(error, "resource"))
@@ -38,6 +41,11 @@ pub(super) fn operations() -> Vec<Operation> {
             "The definitions of the custom attributes of company, conversation, customer or message",
             read,
         )
+        .path_param("resource", RESOURCE, RESOURCES)
+        .details(
+            "A definition is made by the first write of an attribute. What is `sensitive` is shown as `{\"isMasked\": true, \
+             \"maskedPresentation\": \"********\"}` to tokens without the right to see it.",
+        )
         .roles::<ReadMetadata>()
         .answers_one::<Shown>(),
         Operation::change(
@@ -45,6 +53,11 @@ pub(super) fn operations() -> Vec<Operation> {
             "put-metadata",
             "Merges definitions of custom attributes; null deletes one",
             put,
+        )
+        .path_param("resource", RESOURCE, RESOURCES)
+        .details(
+            "Each definition that is named is merged into what there is; others stay. The type is that of the name's ending. \
+             What is deleted stays in the records, and hidden if it was.",
         )
         .roles::<UpdateMetadata>()
         .body(&METADATA_UPDATE)

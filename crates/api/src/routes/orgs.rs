@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::App;
 use crate::answer::{self, Json};
 use crate::entry::Answered;
+use crate::error::Code;
 use crate::extract::{Caller, PathId, PathText};
 use crate::operation::Operation;
 
@@ -67,6 +68,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers_one::<OrgAttributes>(),
         Operation::get("/v1/domains/{name}", "read-domain", "Which org has a name", domain)
             .public()
+            .refuses(Code::NotFound)
             .answers_one::<DomainAttributes>(),
     ]
 }

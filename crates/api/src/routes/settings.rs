@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::App;
 use crate::answer;
 use crate::entry::{Answered, Changed, Made, Served, created, deleted, listed, patched, read, replaced};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, PathId, Query};
 use crate::list::{MOST, Paging};
 use crate::operation::Operation;
@@ -149,6 +149,7 @@ pub(super) fn operations() -> Vec<Operation> {
         created::<BrandAttributes>("/v1/brands", "create-brand", "Creates a brand; the first is the default"),
         Operation::get("/v1/brands/default", "read-default-brand", "The org's default brand", default_brand)
             .roles::<ReadBrands>()
+            .refuses(Code::NotFound)
             .answers_one::<BrandAttributes>(),
         read::<BrandAttributes>("/v1/brands/{id}", "read-brand", "A brand"),
         patched::<BrandAttributes>("/v1/brands/{id}", "update-brand", "Changes a brand"),

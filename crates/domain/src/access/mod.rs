@@ -24,7 +24,7 @@ pub use authenticate::Access;
 pub(crate) use authenticate::TokenUses;
 pub(crate) use password::Passwords;
 pub use sign_in::{Session, SignIn};
-pub(crate) use sign_in::{held, put_password};
+pub(crate) use sign_in::{granting, put_password};
 pub use tokens::{MintedToken, NewToken};
 
 /// Who is acting.

@@ -111,7 +111,8 @@ impl Domain {
                 attributes.most_recent_login_at = Some(now);
                 attributes.pending = false;
                 // What older releases stored of them says nothing beside the record.
-                changes.ops.push(Op::Hold(held(user, attributes)));
+                let (roles, groups) = (granting(&attributes.roles), attributes.role_groups.clone());
+                changes.ops.push(Op::Hold(Holding { kind: Kind::User, owner: user.0, roles, groups }));
                 changes.ops.push(Op::Remember(user, network.to_owned()));
                 let along = self.store.roles_of(org.id, user).await?;
                 let roles: BTreeSet<&str> = attributes
@@ -269,12 +270,10 @@ pub(crate) fn put_password(draft: &mut Draft<UserAttributes>, hash: String, chan
     changes.ops.push(Op::SetPassword(UserId(draft.doc.id), hash));
 }
 
-/// What a user has, beside their record.
-pub(crate) fn held(user: UserId, attributes: &UserAttributes) -> Holding {
-    // A word that is no role grants nothing, and would be two words where it holds a space.
-    let roles = attributes.roles.iter().filter(|role| role.parse::<Role>().is_ok());
-    let roles: Vec<&str> = roles.map(String::as_str).collect();
-    Holding { kind: Kind::User, owner: user.0, roles: roles.join(" "), groups: attributes.role_groups.clone() }
+/// Role names as they are kept beside a record. A word that is no role grants nothing, and could be two words.
+pub(crate) fn granting(roles: &[String]) -> String {
+    let roles: Vec<&str> = roles.iter().map(String::as_str).filter(|role| role.parse::<Role>().is_ok()).collect();
+    roles.join(" ")
 }
 
 fn end(mut draft: Draft<TokenAttributes>, actor: Option<UserId>, changes: &mut Changes) -> Result<(), DomainError> {

@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use konverse_model::resource::{TeamAttributes, TokenAttributes};
+use konverse_model::resource::{MetadataAttributes, TeamAttributes, TokenAttributes};
 use konverse_model::{Id, Kind, OrgId, TeamId, TokenId, UserId};
-use konverse_store::{Changes, Hidden, Membership, NewCredential, Op, Row, Space, StoreError};
+use konverse_store::{Changes, Hidden, Holding, Membership, NewCredential, Op, Row, Space, StoreError};
 
 use super::notes::{Level, Notes, Place, doubt, look};
 use super::report::Difference;
 use super::told::{Own, Told};
 use super::{Finding, Outcome, Report, Subject, alone};
-use crate::directory::{KINDS, names_of_row, of_kind};
+use crate::directory::{Entry as _, KINDS, names_of_row, of_kind};
 use crate::{Domain, DomainError};
 
 /// Rows read at once.
@@ -32,7 +32,7 @@ impl Domain {
         repair: bool,
         report: &mut Report<'_, '_>,
     ) -> Result<(), DomainError> {
-        for kind in KINDS.into_iter().chain([Kind::Token]) {
+        for kind in KINDS.into_iter().chain([Kind::Metadata, Kind::Token]) {
             // Read before the records: what is made meanwhile is in both, or the record alone and is looked at again.
             let directory = Arc::new(self.directory(org).await?);
             self.check_all(org, Subject::Record(kind), (&directory, told), repair, report).await?;
@@ -135,6 +135,7 @@ impl Domain {
             Kind::Team => {
                 let Some(team) = look::<TeamAttributes>(notes, row, &place)? else { return Ok(()) };
                 names = team.names();
+                self.compare_holding(org, (kind, id), shows.then(|| team.doc.attributes.gives()), notes).await?;
                 if shows {
                     compare_members(TeamId(team.doc.id), &team.doc.attributes.members, directory, notes)?;
                 }
@@ -147,11 +148,13 @@ impl Domain {
                 }
                 return Ok(());
             }
+            Kind::Metadata => return look::<MetadataAttributes>(notes, row, &place).map(drop),
             kind => of_kind!(
                 kind,
                 K => {
                     let Some(record) = look::<K>(notes, row, &place)? else { return Ok(()) };
                     names = record.names();
+                    self.compare_holding(org, (kind, id), shows.then(|| record.doc.attributes.gives()), notes).await?;
                 },
                 else return Ok(())
             ),
@@ -163,6 +166,32 @@ impl Domain {
             return Ok(());
         }
         self.compare_held(org, kind, id, names, notes).await
+    }
+
+    /// What sessions are given is what the record says. Of records that older releases wrote nothing is kept until they are
+    /// needed for a session.
+    async fn compare_holding(
+        &self,
+        org: OrgId,
+        (kind, id): (Kind, Id),
+        gives: Option<(String, Vec<Id>)>,
+        notes: &mut Notes,
+    ) -> Result<(), DomainError> {
+        if !matches!(kind, Kind::User | Kind::Team | Kind::RoleGroup) {
+            return Ok(());
+        }
+        let Some(kept) = self.store.holding(org, kind, id).await? else { return Ok(()) };
+        let (roles, mut groups) = gives.unwrap_or_default();
+        groups.sort_unstable();
+        groups.dedup();
+        let expected = Holding { kind, owner: id, roles, groups };
+        let found = (kept != expected).then(|| {
+            Difference("what it gives to sessions".into(), "something else".into(), "as its record says".into())
+        });
+        notes.differ(kind.name(), id, found.into_iter().collect(), Level::Beside, |changes| {
+            changes.ops.push(Op::Hold(expected));
+            Ok(())
+        })
     }
 }
 

@@ -87,6 +87,11 @@ pub trait Entry: Tracked + Send + Sync + 'static {
         body: Self::Create,
     ) -> impl Future<Output = Result<Document<Self>, DomainError>> + Send;
 
+    /// What it gives to whoever is it, or is in it: role names, separated by spaces, and role groups. Most kinds give nothing.
+    fn gives(&self) -> (String, Vec<Id>) {
+        Default::default()
+    }
+
     /// What else follows from a new, changed, deleted or restored record: called before it is stored, in the same change.
     fn settle(_desk: &mut Desk<'_>, _draft: &mut Draft<Self>) -> impl Future<Output = Result<(), DomainError>> + Send {
         async { Ok(()) }

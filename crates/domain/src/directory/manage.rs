@@ -1,7 +1,7 @@
 //! The use cases of the directory, the same for every kind.
 
 use konverse_model::{CursorError, Document, Id, Kind, Patch};
-use konverse_store::{Changes, Field, Filter, Hidden, List, Op, Order, Row, Scope, Space};
+use konverse_store::{Changes, Field, Filter, Hidden, Holding, List, Op, Order, Row, Scope, Space};
 
 use super::References;
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Name, Only};
@@ -175,6 +175,12 @@ impl<'a> Desk<'a> {
     /// Stores a record, with the names it holds from now on and what else follows.
     pub(crate) async fn keep<K: Entry>(&mut self, mut draft: Draft<K>) -> Result<Stored<K>, DomainError> {
         K::settle(self, &mut draft).await?;
+        let gave =
+            draft.before().filter(|_| draft.showed()).map(|before| before.attributes.gives()).unwrap_or_default();
+        let (roles, groups) = if draft.shows() { draft.doc.attributes.gives() } else { Default::default() };
+        if gave != (roles.clone(), groups.clone()) {
+            self.changes.ops.push(Op::Hold(Holding { kind: K::KIND, owner: draft.doc.id, roles, groups }));
+        }
         let held = draft.before().filter(|_| draft.showed()).map_or_else(Vec::new, |before| before.attributes.names());
         let wanted = if draft.shows() { draft.doc.attributes.names() } else { Vec::new() };
         let (id, is_new) = (draft.doc.id, draft.before().is_none());

@@ -12,6 +12,7 @@ use konverse_store::{Changes, Holding, Op, Row, Space};
 use sha2::{Digest, Sha256};
 
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Name, NoFilter, Only};
+use crate::access::granting;
 use crate::access::permissions::{self, CreateRoleGroups, DeleteRoleGroups, ReadRoleGroups, UpdateRoleGroups};
 use crate::unit::Draft;
 use crate::{Authorized, Domain, DomainError};
@@ -102,7 +103,8 @@ impl Domain {
                 let it = &mut draft.doc.attributes;
                 (it.name, it.description) = (name.to_owned(), Some(description.to_owned()));
                 it.roles = roles_of(name);
-                changes.ops.push(Op::Hold(held(id, it, true)));
+                let (roles, groups) = it.gives();
+                changes.ops.push(Op::Hold(Holding { kind: Kind::RoleGroup, owner: id, roles, groups }));
                 draft.finish(None, &mut changes)?;
             }
             Ok((changes, ()))
@@ -119,11 +121,6 @@ impl Domain {
         let rows = self.store.get_many(org, Kind::RoleGroup, ids).await?;
         rows.into_iter().filter(Row::shows).map(|row| Ok(Document::from_text(&row.doc)?)).collect()
     }
-}
-
-fn held(id: Id, attributes: &RoleGroupAttributes, shows: bool) -> Holding {
-    let roles = if shows { attributes.roles.join(" ") } else { String::new() };
-    Holding { kind: Kind::RoleGroup, owner: id, roles, groups: Vec::new() }
 }
 
 impl Desk<'_> {
@@ -215,15 +212,17 @@ impl Entry for RoleGroupAttributes {
         Ok(desk.document(None::<Id>, attributes))
     }
 
-    async fn settle(desk: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
+    fn gives(&self) -> (String, Vec<Id>) {
+        (granting(&self.roles), Vec::new())
+    }
+
+    async fn settle(_: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
         if draft.before().is_some_and(|before| before.attributes.system) {
             return Err(DomainError::Parameter {
                 name: "id",
                 message: "names a system role group: it stays as it is".into(),
             });
         }
-        let holding = held(draft.doc.id, &draft.doc.attributes, draft.shows());
-        desk.changes.ops.push(Op::Hold(holding));
         Ok(())
     }
 }

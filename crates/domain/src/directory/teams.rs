@@ -3,7 +3,7 @@
 use konverse_model::input::{TeamCreate, TeamUpdate};
 use konverse_model::resource::{Team, TeamAttributes};
 use konverse_model::{Id, Instant, Kind, TeamId, UserId};
-use konverse_store::{Holding, Op, Space};
+use konverse_store::{Op, Space};
 
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Imported, Name, NoFilter, Only};
 use crate::access::permissions::{CreateTeams, DeleteTeams, ReadTeams, UpdateTeams};
@@ -109,6 +109,10 @@ impl Entry for TeamAttributes {
         Ok(desk.document(body.id.0, attributes))
     }
 
+    fn gives(&self) -> (String, Vec<Id>) {
+        (String::new(), self.role_groups.clone())
+    }
+
     /// Members have their places as long as the team shows.
     async fn settle(desk: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
         let team = TeamId(draft.doc.id);
@@ -119,13 +123,6 @@ impl Entry for TeamAttributes {
         let left = before.iter().filter(|user| !after.contains(user)).map(place).map(Op::Leave);
         let joined = after.iter().filter(|user| !before.contains(user)).map(place).map(Op::Join);
         desk.changes.ops.extend(left.chain(joined));
-        let groups = draft.doc.attributes.role_groups.clone();
-        // Most teams have none, and then there is nothing to say.
-        if !groups.is_empty() || draft.before().is_some_and(|before| !before.attributes.role_groups.is_empty()) {
-            let groups = if draft.shows() { groups } else { Vec::new() };
-            let holding = Holding { kind: Kind::Team, owner: team.0, roles: String::new(), groups };
-            desk.changes.ops.push(Op::Hold(holding));
-        }
         Ok(())
     }
 }

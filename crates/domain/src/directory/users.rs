@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use konverse_model::input::{OwnUserUpdate, UserCreate, UserUpdate};
 use konverse_model::resource::{PasswordPolicy, User, UserAttributes, UserType};
 use konverse_model::{Id, Instant, Kind, Patch, UserId};
-use konverse_store::{Op, Space};
+use konverse_store::Space;
 
 use super::entry::{Changeable, Creatable, Desk, Entry, Imported, Name, Only};
 use crate::access::permissions::{Anyone, CreateUsers, ReadUsers, UpdateUsers};
-use crate::access::{held, put_password};
+use crate::access::{granting, put_password};
 use crate::unit::Draft;
 use crate::{Authorized, Domain, DomainError};
 
@@ -153,18 +153,15 @@ impl Entry for UserAttributes {
         self.deleted_at = at;
     }
 
-    /// What they may do follows their record; who is deactivated is let in no longer.
+    fn gives(&self) -> (String, Vec<Id>) {
+        (granting(&self.roles), self.role_groups.clone())
+    }
+
+    /// Whoever is deactivated is let in no longer.
     async fn settle(desk: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
-        let user = UserId(draft.doc.id);
-        let is_same = |before: &UserAttributes, now: &UserAttributes| {
-            before.roles == now.roles && before.role_groups == now.role_groups
-        };
-        if draft.before().is_none_or(|before| !is_same(&before.attributes, &draft.doc.attributes)) {
-            desk.changes.ops.push(Op::Hold(held(user, &draft.doc.attributes)));
-        }
         if draft.showed() && !draft.shows() {
             let actor = desk.author();
-            desk.domain.end_tokens(user, true, None, actor, desk.changes).await?;
+            desk.domain.end_tokens(UserId(draft.doc.id), true, None, actor, desk.changes).await?;
         }
         Ok(())
     }

@@ -158,8 +158,10 @@ impl Index {
     }
 
     fn committed(&self, committed: Option<Committed>) {
-        let Some((org, mark)) = committed else { return };
+        let Some(Committed { org, kept, mark }) = committed else { return };
         let shared = self.org(org);
+        // It may have been closed, and opened by a search beside this one.
+        *shared.kept.lock() = Some(kept);
         shared.measure(self.slot.folder());
         shared.standing.send_modify(|standing| {
             standing.failing = false;
@@ -197,7 +199,9 @@ impl Index {
 
 impl OrgIndex {
     fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 && !self.standing.borrow().seen.covers(&self.wanted.lock())
+        let standing = self.standing.borrow();
+        self.waiting.load(Ordering::Relaxed) > 0
+            && (standing.state == State::Unopened || !standing.seen.covers(&self.wanted.lock()))
     }
 
     /// Looks how large it is.

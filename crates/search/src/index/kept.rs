@@ -15,6 +15,7 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyError};
 
 use super::schema::Fields;
 use super::slot::private_folder;
+use super::words::RunningText;
 
 /// The form of what is kept. An index of another form is made anew: raise it with every change of the schema, of what is
 /// extracted from records, or of how texts are cut into words.
@@ -93,6 +94,7 @@ impl Kept {
     }
 
     fn of(index: Index) -> tantivy::Result<Self> {
+        index.tokenizers().register(RunningText::NAME, RunningText);
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let (_, fields) = Fields::new();
         Ok(Self { index, reader, fields })

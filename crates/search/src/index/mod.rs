@@ -17,6 +17,7 @@ mod schema;
 mod slot;
 mod threads;
 mod top;
+mod words;
 mod writers;
 
 use std::collections::BTreeMap;
@@ -41,8 +42,9 @@ pub use kept::Mark;
 pub use run::{Found, Ties, Window};
 pub use writers::Batch;
 
-/// Indexes that are held open for searches. Others are opened when they are searched.
-const OPEN: usize = 64;
+/// How long a search waits for an index that is being built: that of a small org is built within it, and nobody has to ask
+/// again.
+const SMALL: Duration = Duration::from_secs(1);
 
 /// How an index is kept and used.
 #[derive(Clone, Debug)]
@@ -55,13 +57,15 @@ pub struct Options {
     pub waiting: usize,
     /// How long a search may take, its waiting included.
     pub longest: Duration,
+    /// Indexes that are held open. Others are opened when they are searched.
+    pub open: usize,
 }
 
 impl Options {
     /// In this folder, on half of the processors.
     pub fn new(folder: PathBuf) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { folder, threads: (processors / 2).max(1), waiting: 64, longest: Duration::from_secs(10) }
+        Self { folder, threads: (processors / 2).max(1), waiting: 64, longest: Duration::from_secs(10), open: 64 }
     }
 }
 
@@ -151,6 +155,7 @@ pub struct Index {
     woken: Notify,
     uses: AtomicU64,
     longest: Duration,
+    open: usize,
 }
 
 impl Index {
@@ -177,6 +182,7 @@ impl Index {
             woken: Notify::new(),
             uses: AtomicU64::new(0),
             longest: options.longest,
+            open: options.open,
         })
     }
 
@@ -186,17 +192,25 @@ impl Index {
         let answer = |standing: &Standing| match standing.state {
             State::Ready if standing.seen.covers(heads) => Some(Ok(())),
             _ if standing.failing => Some(Err(SearchError::Failing)),
-            State::Building(done) => Some(Err(SearchError::Building(done))),
-            State::Ready | State::Unopened => None,
+            _ => None,
         };
         if let Some(answer) = answer(&standing.borrow()) {
             return answer;
         }
         let _waiting = org.wait_for(heads);
         self.woken.notify_one();
+        let soon = limits.until().min(std::time::Instant::now() + SMALL);
         let met = standing.wait_for(|standing| answer(standing).is_some());
+        if let Ok(Ok(standing)) = tokio::time::timeout_at(soon.into(), met).await {
+            return answer(&standing).unwrap_or(Ok(()));
+        }
+        let is_built = |standing: &Standing| matches!(standing.state, State::Building(_));
+        let met = standing.wait_for(|standing| answer(standing).is_some() || is_built(standing));
         match tokio::time::timeout_at(limits.until().into(), met).await {
-            Ok(Ok(standing)) => answer(&standing).unwrap_or(Ok(())),
+            Ok(Ok(standing)) => match standing.state {
+                State::Building(done) => Err(SearchError::Building(done)),
+                _ => answer(&standing).unwrap_or(Ok(())),
+            },
             Ok(Err(_)) | Err(_) => Err(SearchError::Behind),
         }
     }
@@ -211,7 +225,7 @@ impl Index {
         org.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let orgs = self.orgs.lock();
         let open = || orgs.values().filter(|org| org.kept.lock().is_some());
-        if open().count() > OPEN
+        if open().count() > self.open
             && let Some(oldest) = open().min_by_key(|org| org.used.load(Ordering::Relaxed))
         {
             *oldest.kept.lock() = None;

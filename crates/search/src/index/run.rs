@@ -110,8 +110,12 @@ impl Index {
             let kept = of.kept(&slot).map_err(|unusable| SearchError::Failed(unusable.to_string()))?;
             search(&kept, &query, window, &within)
         };
-        let found = self.searching.hand(work)?.await;
-        let found = found.unwrap_or_else(|_| Err(SearchError::Failed("it panicked; standard error says where".into())));
+        let found = match tokio::time::timeout_at(limits.until().into(), self.searching.hand(work)?).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) => Err(SearchError::Failed("it panicked; standard error says where".into())),
+            // Its turn did not come, or it does not look at the clock where it is.
+            Err(_) => Err(SearchError::TooSlow(self.longest)),
+        };
         let found = found.map_err(|error| match error {
             // What the library says of a search that was ended.
             SearchError::Failed(_) if limits.check().is_err() => SearchError::TooSlow(self.longest),

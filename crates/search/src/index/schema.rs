@@ -12,12 +12,12 @@ use tantivy::schema::{
     BytesOptions, FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing,
     TextOptions,
 };
-use tantivy::tokenizer::{PreTokenizedString, Token};
 
-use crate::{Class, Extracted, Key, Object, Value, attribute, words};
+use super::words::RunningText;
+use crate::{Class, Extracted, Key, Object, Value, attribute};
 
 /// Stands between the name of an attribute and its value. No name has it: see [`escaped`].
-const BETWEEN: char = '\0';
+pub(super) const BETWEEN: char = '\0';
 
 /// Two columns that hold an id.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ impl Fields {
             .set_index_option(IndexRecordOption::Basic);
         let exact = TextOptions::default().set_indexing_options(exact);
         let running = TextFieldIndexing::default()
-            .set_tokenizer("raw")
+            .set_tokenizer(RunningText::NAME)
             .set_fieldnorms(false)
             .set_index_option(IndexRecordOption::WithFreqsAndPositions);
         let running = TextOptions::default().set_indexing_options(running);
@@ -180,7 +180,7 @@ impl Fields {
             for value in values {
                 match (value, attribute.class) {
                     (Value::Text(text), Class::Any | Class::Text) => {
-                        document.add_pre_tokenized_text(self.words, running_text(name, text));
+                        document.add_text(self.words, term_text(name, text));
                     }
                     (Value::Text(text), _) => {
                         document.add_text(self.whole, term_text(name, text));
@@ -264,18 +264,6 @@ fn escaped(name: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(text)
-}
-
-/// A running text as its words, each at its place.
-fn running_text(attribute: &str, text: &str) -> PreTokenizedString {
-    let token = |(position, word): (usize, String)| Token {
-        offset_from: 0,
-        offset_to: 0,
-        position,
-        text: term_text(attribute, &word),
-        position_length: 1,
-    };
-    PreTokenizedString { text: String::new(), tokens: words(text).enumerate().map(token).collect() }
 }
 
 #[cfg(test)]

@@ -41,8 +41,12 @@ pub(super) struct Writers {
     building: Option<Open>,
 }
 
-/// A commit that was made on the way.
-pub(super) type Committed = (OrgId, Mark);
+/// A commit that was made: what it was made in is what searches have to look in.
+pub(super) struct Committed {
+    pub(super) org: OrgId,
+    pub(super) kept: Arc<Kept>,
+    pub(super) mark: Mark,
+}
 
 impl Writers {
     pub(super) fn new(folder: &Path) -> Self {
@@ -106,9 +110,9 @@ impl Writers {
     pub(super) fn commit(&mut self, org: OrgId) -> Result<Option<Committed>, Unusable> {
         let Some(place) = self.open.iter().position(|open| open.org == org) else { return Ok(None) };
         let mut open = self.open.remove(place);
-        let mark = open.commit()?;
+        let committed = open.commit()?;
         self.open.push(open);
-        Ok(mark.map(|mark| (org, mark)))
+        Ok(committed)
     }
 
     /// Puts the index that was built in the place of the one there was.
@@ -137,9 +141,9 @@ impl Writers {
     pub(super) fn close_all(&mut self) -> Vec<Committed> {
         self.building = None;
         let closed = std::mem::take(&mut self.open).into_iter().map(|mut open| {
-            let mark = open.commit()?;
+            let committed = open.commit()?;
             open.writer.wait_merging_threads()?;
-            Ok::<_, tantivy::TantivyError>(mark.map(|mark| (open.org, mark)))
+            Ok::<_, tantivy::TantivyError>(committed)
         });
         // What is not committed is followed again.
         closed
@@ -155,9 +159,9 @@ impl Writers {
             return Ok(None);
         }
         let mut oldest = self.open.remove(0);
-        let mark = oldest.commit()?;
+        let committed = oldest.commit()?;
         oldest.writer.wait_merging_threads()?;
-        Ok(mark.map(|mark| (oldest.org, mark)))
+        Ok(committed)
     }
 }
 
@@ -182,10 +186,10 @@ impl Open {
         Ok(failed)
     }
 
-    fn commit(&mut self) -> tantivy::Result<Option<Mark>> {
-        if let Some(mark) = &self.pending {
-            self.kept.commit(&mut self.writer, mark)?;
-        }
-        Ok(self.pending.take())
+    fn commit(&mut self) -> tantivy::Result<Option<Committed>> {
+        let Some(mark) = &self.pending else { return Ok(None) };
+        self.kept.commit(&mut self.writer, mark)?;
+        let kept = Arc::clone(&self.kept);
+        Ok(self.pending.take().map(|mark| Committed { org: self.org, kept, mark }))
     }
 }

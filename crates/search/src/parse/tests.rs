@@ -19,7 +19,9 @@ fn pointers(body: Json) -> Vec<String> {
 }
 
 /// The bounds of a criterion on one date attribute.
-fn bounds(operator: &str, date: &str, zone: &str) -> (Option<(String, bool)>, Option<(String, bool)>) {
+type End = Option<(String, bool)>;
+
+fn bounds(operator: &str, date: &str, zone: &str) -> (End, End) {
     let query =
         read(json!({ "timeZone": zone, "queryContext": "note", "and": [{ "note_created_at": { operator: date } }] }));
     let mut node = &query.filter;

@@ -5,6 +5,7 @@ mod customers;
 mod limits;
 mod messages;
 mod notes;
+mod settings;
 
 use konverse_testkit::Actor;
 use serde_json::Value;
