@@ -70,6 +70,14 @@ REASONS = [
     r"must not name an entry twice$",
     # Members of a body that only go together.
     r"^snooze (can be|is) ",
+    # Built-in role groups stay as they are; which ids they have is the org's.
+    r"^id names a system role group",
+    # A custom attribute that refers to records has a definition first, which another operation writes.
+    r"^custom/.* must be defined before it is used",
+    # Which words are roles.
+    r"^roles/\d+ must be a role",
+    # The token that asks is a machine's, which has no password.
+    r"^password is for people",
     # The names of time zones are another such list.
     r"^timeZone must be an IANA time zone ",
     # What can be searched for and sorted by is a long list, longer by an org's custom attributes, and each name has a class

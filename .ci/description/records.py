@@ -12,6 +12,7 @@ REFERENCES = {
     "customer": "/v1/customers", "conversation": "/v1/conversations", "user": "/v1/users", "team": "/v1/teams",
     "assignedUsers": "/v1/users", "assignedTeams": "/v1/teams", "members": "/v1/users", "users": "/v1/users",
     "createdBy": "/v1/users", "modifiedBy": "/v1/users", "sentBy": "/v1/users", "endedBy": "/v1/users",
+    "roleGroups": "/v1/role-groups",
 }
 
 # What is unique, when records are made again and again.

@@ -87,26 +87,23 @@ fn tags(operations: &[Operation]) -> Vec<Value> {
     tags
 }
 
-/// Says of a body what the domain asks beside its schema, wherever it stands in it: that the ending of a custom attribute's
-/// name says what it holds (contract README §10), what tags and attachments are named by. The domain looks after these
-/// itself, after a merge as well, so the schemas that bodies are read with have no need to.
+/// Says of a body what the domain asks beside its schema: that the ending of a custom attribute's name says what it holds
+/// (contract README §10), what tags and attachments are named by. The domain looks after these itself, after a merge as
+/// well, so the schemas that bodies are read with have no need to.
 fn say_more(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(Value::Object(properties)) = object.get_mut("properties") {
-                if let Some(Value::Object(custom)) = properties.get_mut("custom") {
-                    custom.extend(shared::custom());
-                }
-                for (name, item) in [("tags", shared::tag()), ("attachments", shared::attachment())] {
-                    if let Some(Value::Object(items)) = properties.get_mut(name) {
-                        items.insert("items".to_owned(), item);
-                    }
-                }
-            }
-            object.values_mut().for_each(say_more);
+    if let Some(Value::Array(alternatives)) = schema.get_mut("oneOf") {
+        alternatives.iter_mut().for_each(say_more);
+    }
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+    if let Some(Value::Object(custom)) = properties.get_mut("custom") {
+        custom.extend(shared::custom());
+    }
+    for (name, item) in [("tags", shared::tag()), ("attachments", shared::attachment())] {
+        // Attachments that are ids alone say so already.
+        let list = properties.get_mut(name).and_then(Value::as_object_mut);
+        if let Some(list) = list.filter(|list| list.get("items").is_none_or(|item| item.get("pattern").is_none())) {
+            list.insert("items".to_owned(), item);
         }
-        Value::Array(items) => items.iter_mut().for_each(say_more),
-        _ => {}
     }
 }
 
