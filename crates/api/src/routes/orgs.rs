@@ -27,7 +27,7 @@ async fn read(Caller(auth): Caller<ReadOrgs>, State(app): State<App>, PathId(id)
 
 async fn domain(State(app): State<App>, PathText(name): PathText) -> Answered {
     let org = app.domain().org_named(&name).await?;
-    let Org { id, name, created_at } = org.ok_or_else(|| DomainError::NotFound(Kind::Org, name))?;
+    let Org { id, name, created_at } = org.ok_or(DomainError::NotFound(Kind::Org, name))?;
     let document = json!({ "data": {
         "type": "domain",
         "id": id,
