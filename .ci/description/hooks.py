@@ -77,7 +77,9 @@ REASONS = [
     # Which words are roles.
     r"^roles/\d+ must be a role",
     # The token that asks is a machine's, which has no password.
-    r"^password is for people",
+    r"^password is (for people|needed beside)",
+    # The ending of a definition's name, as of a custom attribute's.
+    r"^properties/.* must end in Str, ",
     # The names of time zones are another such list.
     r"^timeZone must be an IANA time zone ",
     # What can be searched for and sorted by is a long list, longer by an org's custom attributes, and each name has a class
