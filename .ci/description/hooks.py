@@ -79,10 +79,10 @@ REASONS = [
     # The token that asks is a machine's, which has no password.
     r"^password is for people",
     # The names of time zones are another such list.
-    r"^timeZone must be an IANA time zone ",
+    r"^(query/)?timeZone must be an IANA time zone ",
     # What can be searched for and sorted by is a long list, longer by an org's custom attributes, and each name has a class
     # of values of its own.
-    r"^(and|or|not|sort)/",
+    r"^(query/)?(and|or|not|sort)/",
 ]
 
 
