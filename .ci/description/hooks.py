@@ -82,10 +82,10 @@ REASONS = [
     # The ending of a definition's name, as of a custom attribute's.
     r"^properties/.* must end in Str, ",
     # The names of time zones are another such list.
-    r"^timeZone must be an IANA time zone ",
+    r"^(query/)?timeZone must be an IANA time zone ",
     # What can be searched for and sorted by is a long list, longer by an org's custom attributes, and each name has a class
     # of values of its own.
-    r"^(and|or|not|sort)/",
+    r"^(query/)?(and|or|not|sort)/",
 ]
 
 

@@ -161,9 +161,7 @@ impl Paging {
     pub(crate) fn answer_including(&self, mut page: ListPage, included: &str) -> Json {
         let mut body = std::mem::take(&mut page.buffer);
         close(&mut body, &self.links(&page));
-        // Before the end of the document.
-        body.pop();
-        let _ = write!(body, ",\"included\":[{included}]}}");
+        include(&mut body, included.as_bytes());
         Json::of(body)
     }
 
@@ -193,6 +191,18 @@ impl Paging {
 
     /// The answer of a search (contract `search.md` §6), its total counted up to `most`.
     pub(crate) fn answer_found(&self, found: SearchPage, most: u64) -> Json {
+        Json::of(self.found(found, most))
+    }
+
+    /// The same, with the customers that come along.
+    pub(crate) fn answer_found_including(&self, mut found: SearchPage, most: u64) -> Json {
+        let customers = std::mem::take(&mut found.customers);
+        let mut body = self.found(found, most);
+        include(&mut body, &customers);
+        Json::of(body)
+    }
+
+    fn found(&self, found: SearchPage, most: u64) -> Vec<u8> {
         let total = found.total.min(most);
         let pages = self.pages(total);
         let head = format!(
@@ -206,7 +216,7 @@ impl Paging {
         let mut links = self.links_with(None, next).to_vec();
         links.push(("last", Some(self.link(pages, None))));
         close(&mut body, &links);
-        Json::of(body)
+        body
     }
 
     /// The answer of a list that is known whole: closes what [`Paging::request`] opened.
@@ -229,6 +239,15 @@ fn close(body: &mut Vec<u8>, links: &[(&str, Option<String>)]) {
         let _ = serde_json::to_writer(&mut *body, link);
     }
     body.extend_from_slice(b"}}");
+}
+
+/// Adds records that come along, texts joined by commas, to a closed document.
+fn include(body: &mut Vec<u8>, texts: &[u8]) {
+    // Before the end of the document.
+    body.pop();
+    body.extend_from_slice(b",\"included\":[");
+    body.extend_from_slice(texts);
+    body.extend_from_slice(b"]}");
 }
 
 #[cfg(test)]

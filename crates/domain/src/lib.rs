@@ -42,7 +42,7 @@ pub use intake::{ImportKind, ImportReport, ImportRow, Importer, RowError, RowOut
 pub use konverse_store::{Due, Field, Filter, Order, Org, Unready, Version};
 pub use lists::{ConversationQuery, CustomerQuery, ListPage, ListRequest, WholePage};
 pub use render::Outdated;
-pub use search::{MOST_FOUND, SearchPage, SearchRequest, Surface, Walls};
+pub use search::{MOST_FOUND, SearchPage, SearchRequest, Shown, Surface, Walls};
 
 /// The settings of the open questions of contract `conversation-list.md` §5.
 #[derive(Clone, Copy, Debug)]

@@ -77,6 +77,8 @@ kinds! {
     Klass = "klass", "/v1/klasses", "Klass";
     /// A custom object. There are none yet.
     Kobject = "kobject", "/v1/kobjects", "KObject";
+    /// A saved search.
+    Search = "search", "/v1/customers/searches", "Saved search";
     /// A knowledge-base article; referred to only.
     KbArticle = "kb_article", "/v1/kb/articles", "Article";
 }

@@ -88,6 +88,7 @@ impl Probe {
         let company = admin.post("/v1/companies", json!({ "name": "Acme", "externalId": "x-1" })).await;
         let shortcut = admin.post("/v1/shortcuts", json!({ "name": "Hello" })).await;
         let brand = admin.post("/v1/brands", json!({ "name": "Acme" })).await;
+        let search = admin.post("/v1/customers/searches", json!({ "name": "All", "query": {} })).await;
         // No operation creates these two.
         let mut importer = Importer::new(&app.domain, app.org.id).await.expect("an import begins");
         let (sla, queue) = ("671a2c40a3f1b20012c4ff01", "671a2c40a3f1b20012c4ff02");
@@ -101,6 +102,7 @@ impl Probe {
             ("companies", company.created_id()),
             ("shortcuts", shortcut.created_id()),
             ("brands", brand.created_id()),
+            ("searches", search.created_id()),
             ("slas", sla.to_owned()),
             ("queues", queue.to_owned()),
             ("orgs", app.org.id.to_string()),

@@ -1,20 +1,38 @@
-//! Searches.
+//! Searches, and those that are saved.
 
 use std::sync::LazyLock;
 
 use axum::extract::State;
-use konverse_domain::permissions::Search;
-use konverse_domain::{Authorized, MOST_FOUND, SearchPage, SearchRequest, Surface};
+use konverse_domain::permissions::{RunSearches, Search};
+use konverse_domain::{Authorized, MOST_FOUND, SearchPage, SearchRequest, Shown, Surface};
+use konverse_model::Id;
+use konverse_model::input::{SEARCH_CREATE, SEARCH_UPDATE, SearchBody, Shape};
+use konverse_model::resource::SearchAttributes;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::answer::Json;
+use crate::entry::{Changed, Made, Served, created, deleted, listed, read, replaced};
 use crate::error::ApiError;
-use crate::extract::{Caller, JsonBody, Query};
+use crate::extract::{Caller, JsonBody, PathId, Query};
 use crate::list::Paging;
 use crate::operation::Operation;
 
 type Answered = Result<Json, ApiError>;
+
+impl Served for SearchAttributes {}
+
+impl Made for SearchAttributes {
+    fn body() -> &'static Shape<SearchBody> {
+        &SEARCH_CREATE
+    }
+}
+
+impl Changed for SearchAttributes {
+    fn patch() -> &'static Shape<SearchBody> {
+        &SEARCH_UPDATE
+    }
+}
 
 async fn search(Caller(auth): Caller<Search>, State(app): State<App>, query: Query, body: JsonBody) -> Answered {
     let mut paging = Paging::of_whole(&query, MOST_FOUND)?;
@@ -23,7 +41,8 @@ async fn search(Caller(auth): Caller<Search>, State(app): State<App>, query: Que
         paging.repeat("idsOnly", "true");
     }
     let most = most_counted(&query)?;
-    let found = found(&app, &auth, Surface::Live, body, &paging, ids_only).await?;
+    let shown = if ids_only { Shown::Ids } else { Shown::Records };
+    let found = found(&app, &auth, Surface::Live, body, &paging, shown).await?;
     Ok(paging.answer_found(found, most))
 }
 
@@ -34,7 +53,7 @@ async fn search_archive(
     body: JsonBody,
 ) -> Answered {
     let paging = Paging::of_whole(&query, MOST_FOUND)?;
-    let found = found(&app, &auth, Surface::Archive, body, &paging, false).await?;
+    let found = found(&app, &auth, Surface::Archive, body, &paging, Shown::Records).await?;
     Ok(paging.answer_found(found, u64::MAX))
 }
 
@@ -44,10 +63,40 @@ async fn found(
     surface: Surface,
     JsonBody(body): JsonBody,
     paging: &Paging,
-    ids_only: bool,
+    shown: Shown,
 ) -> Result<SearchPage, ApiError> {
-    let request = SearchRequest { surface, body, page: paging.page(), page_size: paging.page_size(), ids_only };
+    let request = SearchRequest { surface, body, page: paging.page(), page_size: paging.page_size(), shown };
     Ok(app.domain().search(auth, request).await?)
+}
+
+/// A body is not looked at: clients send `{}`, or nothing.
+async fn run(
+    Caller(auth): Caller<RunSearches>,
+    State(app): State<App>,
+    PathId(id): PathId<Id>,
+    query: Query,
+) -> Answered {
+    let mut paging = Paging::of_whole(&query, MOST_FOUND)?;
+    let most = most_counted(&query)?;
+    let include = query.get("include");
+    let shown = match &include {
+        None => Shown::Records,
+        Some(names) => {
+            paging.repeat("include", names);
+            let names: Vec<_> = names.split(',').collect();
+            // Customers are not asked what they think yet, so nothing comes along for the other name.
+            if !names.iter().all(|name| ["customers", "satisfactionResponse"].contains(name)) {
+                let message = "must be customers, satisfactionResponse, or both, separated by a comma";
+                return Err(ApiError::parameter("include", message));
+            }
+            if names.contains(&"customers") { Shown::WithCustomers } else { Shown::Records }
+        }
+    };
+    let found = app.domain().run_search(&auth, id, paging.page(), paging.page_size(), shown).await?;
+    Ok(match include {
+        None => paging.answer_found(found, most),
+        Some(_) => paging.answer_found_including(found, most),
+    })
 }
 
 /// What the total is counted up to. `true` asks for the exact one, which is what is told anyway.
@@ -138,16 +187,34 @@ fn answer() -> Value {
     })
 }
 
+/// The same, with what comes along.
+fn answer_including() -> Value {
+    let mut answer = answer();
+    let mut included = answer["properties"]["data"].clone();
+    included["description"] = json!("Customers, each once; there when `include` is given");
+    answer["properties"]["included"] = included;
+    answer
+}
+
 impl Operation {
     /// A search: it answers with a page of its own form.
     fn searches(self, name: &'static str, body: &'static Value) -> Self {
-        self.described_body(name, body)
-            .status(200)
+        self.described_body(name, body).roles::<Search>().finds().answers_document(answer)
+    }
+
+    /// It answers with a page of what is found.
+    fn finds(self) -> Self {
+        self.status(200)
             .param("page", "integer", "Which page, from 1")
             .param("pageSize", "integer", "Rows a page, up to 500; 0 asks for the total alone")
             .most(MOST_FOUND)
-            .roles::<Search>()
-            .answers_document(answer)
+    }
+
+    /// The total need not be counted to its end.
+    fn counts(self) -> Self {
+        self.param("trackTotalHits", "integer", "What the total is counted up to; `true` asks for the exact one.")
+            .limit("type", json!(["integer", "boolean"]))
+            .limit("minimum", json!(1))
     }
 }
 
@@ -161,9 +228,7 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .searches("Search", &BODY)
         .param("idsOnly", "boolean", "Whether types and ids are enough.")
-        .param("trackTotalHits", "integer", "What the total is counted up to; `true` asks for the exact one.")
-        .limit("type", json!(["integer", "boolean"]))
-        .limit("minimum", json!(1)),
+        .counts(),
         Operation::post(
             "/v1/customers/archive/search",
             "search-archive",
@@ -171,5 +236,31 @@ pub(super) fn operations() -> Vec<Operation> {
             search_archive,
         )
         .searches("ArchiveSearch", &ARCHIVE_BODY),
+        listed::<SearchAttributes>("/v1/customers/searches", "list-searches", "The org's saved searches"),
+        created::<SearchAttributes>("/v1/customers/searches", "create-search", "Saves a search"),
+        read::<SearchAttributes>("/v1/customers/searches/{id}", "read-search", "A saved search"),
+        replaced::<SearchAttributes>(
+            "/v1/customers/searches/{id}",
+            "put-search",
+            "Changes a saved search; `deleted` deletes or restores it",
+        ),
+        deleted::<SearchAttributes>("/v1/customers/searches/{id}", "delete-search", "Deletes a saved search"),
+        Operation::post(
+            "/v1/customers/searches/{id}/execution",
+            "run-search",
+            "Searches for what a saved search asks for; a body is not looked at",
+            run,
+        )
+        .roles::<RunSearches>()
+        .finds()
+        .answers_document(answer_including)
+        .counts()
+        .param(
+            "include",
+            "string",
+            "What comes along, under `included`: `customers` (those the rows belong to), `satisfactionResponse` (nothing \
+             yet), or both, separated by a comma.",
+        )
+        .limit("pattern", json!("^(customers|satisfactionResponse)(,(customers|satisfactionResponse))*$")),
     ]
 }

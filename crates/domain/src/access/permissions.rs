@@ -78,6 +78,18 @@ permissions! {
     /// Searching, whatever is searched for.
     Search: ["org.permission.search.create", "org.permission.search.update", "org.permission.search_global.create",
         "org.permission.search_preview.create", "org.user.search.read", "org.admin.search.read"];
+    /// Running saved searches: whoever may search, and who may do only this.
+    RunSearches: ["org.permission.search_execution.create", "org.permission.search.create", "org.permission.search.update",
+        "org.permission.search_global.create", "org.permission.search_preview.create", "org.user.search.read",
+        "org.admin.search.read"];
+    /// Reading saved searches; the roles of these four are by pattern. Who runs them may know which there are.
+    ReadSearches: ["org.permission.search.read", "org.permission.search_execution.create", "org.user.search.read"];
+    /// Saving searches.
+    CreateSearches: ["org.permission.search.create", "org.user.search.write"];
+    /// Changing saved searches.
+    UpdateSearches: ["org.permission.search.update", "org.user.search.write"];
+    /// Deleting saved searches.
+    DeleteSearches: ["org.permission.search.delete", "org.user.search.write"];
     /// Changing tags; the legacy role is by pattern.
     UpdateTags: ["org.permission.tag.update", "org.user.tag.write"];
     /// Deleting tags; the legacy role is by pattern.

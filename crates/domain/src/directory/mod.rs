@@ -8,6 +8,7 @@ mod manage;
 mod queues;
 mod references;
 mod role_groups;
+mod searches;
 mod shortcuts;
 mod slas;
 mod tags;
@@ -29,7 +30,7 @@ pub use teams::Membership;
 pub use users::UserFilter;
 
 /// Every kind of the directory, in the order `check` looks at them.
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind::User,
     Kind::Team,
     Kind::Tag,
@@ -40,6 +41,7 @@ pub(crate) const KINDS: [Kind; 10] = [
     Kind::SlaVersion,
     Kind::Queue,
     Kind::RoleGroup,
+    Kind::Search,
 ];
 
 /// Runs an expression with the attributes of a kind of the directory as a type.
@@ -84,6 +86,10 @@ macro_rules! of_kind {
             }
             konverse_model::Kind::RoleGroup => {
                 type $attributes = konverse_model::resource::RoleGroupAttributes;
+                $run
+            }
+            konverse_model::Kind::Search => {
+                type $attributes = konverse_model::resource::SearchAttributes;
                 $run
             }
             _ => $other,

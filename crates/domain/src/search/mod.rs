@@ -8,9 +8,10 @@
 //! means other rows as soon as a record moves to the end.
 
 mod hidden;
+mod saved;
 mod walks;
 
-use konverse_model::{Id, Instant};
+use konverse_model::{Id, Instant, Kind};
 use konverse_search::index::{SearchError, Ties, Window};
 use konverse_search::{Bound, Node, Object, Op, Query, Test, Value, attribute, parse};
 use konverse_store::Row;
@@ -20,7 +21,7 @@ pub use konverse_search::Surface;
 pub(crate) use walks::Walks;
 
 use crate::access::permissions::Search;
-use crate::{Authorized, Domain, DomainError};
+use crate::{Actor, Authorized, Domain, DomainError};
 
 /// Rows a page may have.
 pub const MOST_FOUND: u32 = 500;
@@ -58,8 +59,19 @@ pub struct SearchRequest {
     pub page: u64,
     /// Rows a page, [`MOST_FOUND`] at most; 0 asks for the total alone.
     pub page_size: u32,
-    /// Whether ids are enough.
-    pub ids_only: bool,
+    /// What is shown of what it finds.
+    pub shown: Shown,
+}
+
+/// What is shown of the records found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Their types and ids.
+    Ids,
+    /// All of them.
+    Records,
+    /// All of them, and the customers they belong to.
+    WithCustomers,
 }
 
 /// What a search found.
@@ -67,6 +79,8 @@ pub struct SearchRequest {
 pub struct SearchPage {
     /// The rows' texts, joined by commas.
     pub rows: Vec<u8>,
+    /// The texts of the customers they belong to, each once, joined by commas; none unless they were asked for.
+    pub customers: Vec<u8>,
     /// How many records there are in all.
     pub total: u64,
     /// Whether others follow.
@@ -84,9 +98,14 @@ enum From {
 impl Domain {
     /// Searches the org.
     pub async fn search(&self, auth: &Authorized<Search>, request: SearchRequest) -> Result<SearchPage, DomainError> {
-        let SearchRequest { surface, body, page, page_size, ids_only } = request;
+        self.answered(auth.actor(), request).await
+    }
+
+    /// The same for someone of whom it is known that they may ask.
+    async fn answered(&self, actor: &Actor, request: SearchRequest) -> Result<SearchPage, DomainError> {
+        let SearchRequest { surface, body, page, page_size, shown } = request;
         let mut query = parse(&body, surface).map_err(DomainError::Invalid)?;
-        hidden::settle(&mut query, auth.actor())?;
+        hidden::settle(&mut query, actor)?;
         if self.settings.search_walls == Walls::Vendor {
             if page > WALL_PAGES {
                 let message = format!("must not be greater than {WALL_PAGES}");
@@ -100,21 +119,21 @@ impl Domain {
             }
         }
         if query.object.kind().is_none() {
-            return Ok(SearchPage { rows: Vec::new(), total: 0, more: false });
+            return Ok(SearchPage { rows: Vec::new(), customers: Vec::new(), total: 0, more: false });
         }
-        self.found(auth, query, page, page_size, ids_only).await
+        self.found(actor, query, page, page_size, shown).await
     }
 
     async fn found(
         &self,
-        auth: &Authorized<Search>,
+        actor: &Actor,
         query: Query,
         page: u64,
         page_size: u32,
-        ids_only: bool,
+        shown: Shown,
     ) -> Result<SearchPage, DomainError> {
         let is_walk = is_walk(&query);
-        let walk = is_walk.then(|| self.walks.walk(auth.actor(), &query, page_size));
+        let walk = is_walk.then(|| self.walks.walk(actor, &query, page_size));
         let limit = page_size as usize;
         let continued = walk.filter(|_| page > 1).and_then(|walk| self.walks.end_of(walk, page - 1, self.now()));
         let mut from = match continued {
@@ -126,21 +145,22 @@ impl Domain {
         let mut rows = Vec::new();
         for _ in 0..LOOKS {
             let found = match from {
-                From::Offset(offset) => self.ask(auth, &query, Window { offset, limit, ties }).await?,
+                From::Offset(offset) => self.ask(actor, &query, Window { offset, limit, ties }).await?,
                 From::Time(time) => {
                     let mut rest = query.clone();
                     changed(query.object, time, false).into_iter().for_each(|later| rest.restrict(later));
-                    self.ask(auth, &rest, Window { offset: 0, limit, ties }).await?
+                    self.ask(actor, &rest, Window { offset: 0, limit, ties }).await?
                 }
             };
             if total.is_none() {
                 total = Some(match from {
                     From::Offset(_) => found.total,
                     // Of the whole query, not of what is left of it.
-                    From::Time(_) => self.ask(auth, &query, Window { offset: 0, limit: 0, ties }).await?.total,
+                    From::Time(_) => self.ask(actor, &query, Window { offset: 0, limit: 0, ties }).await?.total,
                 });
             }
-            self.read_found(auth, &query, &found.ids, found.through.filter(|_| is_walk), ids_only, &mut rows).await?;
+            let owners =
+                self.read_found(actor, &query, &found.ids, found.through.filter(|_| is_walk), shown, &mut rows).await?;
             let more = found.more && limit > 0;
             if rows.is_empty() && more {
                 // A page in the middle is never empty: who walks would take it for the end.
@@ -154,61 +174,94 @@ impl Domain {
             if let Some((walk, through)) = walk.zip(found.through.filter(|_| more)) {
                 self.walks.note(walk, page, through, self.now());
             }
-            return Ok(SearchPage { rows, total: total.unwrap_or_default(), more });
+            let customers = self.customers_of(actor, &query, &owners, rows.len()).await?;
+            return Ok(SearchPage { rows, customers, total: total.unwrap_or_default(), more });
         }
         Err(DomainError::Busy)
     }
 
     async fn ask(
         &self,
-        auth: &Authorized<Search>,
+        actor: &Actor,
         query: &Query,
         window: Window,
     ) -> Result<konverse_search::index::Found, DomainError> {
         let Some(index) = &self.search else {
             return Err(DomainError::NotServed("search is switched off here"));
         };
-        index.search(&*self.store, auth.org(), query, window).await.map_err(refusal)
+        index.search(&*self.store, actor.org, query, window).await.map_err(refusal)
     }
 
-    /// Appends the records with these ids. Of a walk, `through` is the time its page ends with: what shows a later one was
-    /// changed since, and will be met there.
+    /// Appends the records with these ids, and says which customers come along, each once. Of a walk, `through` is the time
+    /// its page ends with: what shows a later one was changed since, and will be met there.
     async fn read_found(
         &self,
-        auth: &Authorized<Search>,
+        actor: &Actor,
         query: &Query,
         ids: &[Id],
         through: Option<Instant>,
-        ids_only: bool,
+        shown: Shown,
         rows: &mut Vec<u8>,
-    ) -> Result<(), DomainError> {
-        let Some(kind) = query.object.kind() else { return Ok(()) };
-        let mut append = |text: &[u8]| {
-            if rows.len() + text.len() > self.settings.answer {
-                return Err(self.settings.too_large("pageSize", "ask for fewer rows a page"));
+    ) -> Result<Vec<Id>, DomainError> {
+        let mut owners = Vec::new();
+        let Some(kind) = query.object.kind() else { return Ok(owners) };
+        let room = self.settings.answer;
+        if shown == Shown::Ids {
+            for id in ids {
+                self.append(rows, &json!({ "type": kind.name(), "id": id }).to_string(), room)?;
             }
-            if !rows.is_empty() {
-                rows.push(b',');
-            }
-            rows.extend_from_slice(text);
-            Ok(())
-        };
-        if ids_only {
-            return ids
-                .iter()
-                .try_for_each(|id| append(json!({ "type": kind.name(), "id": id }).to_string().as_bytes()));
+            return Ok(owners);
         }
         for ids in ids.chunks(READ_AT_ONCE) {
-            for row in self.store.get_many(auth.org(), kind, ids).await? {
+            for row in self.store.get_many(actor.org, kind, ids).await? {
                 if !row.shows() && !query.include_deleted || through.is_some_and(|through| row.updated_at > through) {
                     continue;
                 }
-                let text = if row.shows() { row.doc } else { deleted(&row)? };
-                append(auth.actor().shown(kind, text)?.as_bytes())?;
+                let owner = row.customer.map(Id::from).filter(|_| shown == Shown::WithCustomers);
+                owners.extend(owner.filter(|owner| !owners.contains(owner)));
+                self.append(rows, &as_found(actor, kind, row)?, room)?;
             }
         }
+        Ok(owners)
+    }
+
+    /// The texts of the customers that come along with rows of so many bytes.
+    async fn customers_of(
+        &self,
+        actor: &Actor,
+        query: &Query,
+        ids: &[Id],
+        rows: usize,
+    ) -> Result<Vec<u8>, DomainError> {
+        let mut customers = Vec::new();
+        let room = self.settings.answer.saturating_sub(rows);
+        for ids in ids.chunks(READ_AT_ONCE) {
+            for row in self.store.get_many(actor.org, Kind::Customer, ids).await? {
+                if row.shows() || query.include_deleted {
+                    self.append(&mut customers, &as_found(actor, Kind::Customer, row)?, room)?;
+                }
+            }
+        }
+        Ok(customers)
+    }
+
+    /// Appends a text to others, as long as there is room for it.
+    fn append(&self, texts: &mut Vec<u8>, text: &str, room: usize) -> Result<(), DomainError> {
+        if texts.len() + text.len() > room {
+            return Err(self.settings.too_large("pageSize", "ask for fewer rows a page"));
+        }
+        if !texts.is_empty() {
+            texts.push(b',');
+        }
+        texts.extend_from_slice(text.as_bytes());
         Ok(())
     }
+}
+
+/// A record as a searcher sees it.
+fn as_found(actor: &Actor, kind: Kind, row: Row) -> Result<String, DomainError> {
+    let text = if row.shows() { row.doc } else { deleted(&row)? };
+    actor.shown(kind, text)
 }
 
 /// Whether pages are what a walker asks for: in the order of the last change, the oldest first.

@@ -2,8 +2,9 @@
 
 use konverse_model::resource::{
     BrandAttributes, CompanyAttributes, ConversationAttributes, ConversationState, CustomerAttributes,
-    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, ShortcutAttributes,
-    SlaAttributes, SlaVersionAttributes, TagAttributes, TeamAttributes, TokenAttributes, UserAttributes,
+    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, SearchAttributes,
+    ShortcutAttributes, SlaAttributes, SlaVersionAttributes, TagAttributes, TeamAttributes, TokenAttributes,
+    UserAttributes,
 };
 use konverse_model::{Attributes, CustomerId, Document, Id, Instant, Kind, RENDERER, Rel, Rendered, UserId};
 use konverse_store::{Applied, Changes, Hidden, NewEvent, Op, Put, Row, Verb};
@@ -93,6 +94,7 @@ tracked! {
     SlaAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     SlaVersionAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     QueueAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    SearchAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     RoleGroupAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
 }

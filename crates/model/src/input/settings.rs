@@ -171,6 +171,20 @@ pub struct BrandBody {
     pub modified_by: Opt<UserId>,
 }
 
+/// `POST /v1/customers/searches` and `PUT /v1/customers/searches/{id}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SearchBody {
+    /// The name.
+    #[schemars(length(min = 1, max = 255), pattern(NO_NUL))]
+    pub name: Opt<String>,
+    /// What it asks for: the body of `POST /v1/customers/search`.
+    #[schemars(extend("maxProperties" = 100))]
+    pub query: Opt<Object>,
+    /// `true` deletes, `false` or `null` restores.
+    pub deleted: Patch<bool>,
+}
+
 /// An SLA of an import file, with its versions.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -1,4 +1,5 @@
-//! What an org sets up for its work: shortcuts, brands, SLAs with their versions, queues (contract `resources.md` §13, §15).
+//! What an org sets up for its work: shortcuts, brands, SLAs with their versions, queues, saved
+//! searches (contract `resources.md` §13, §15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub type Sla = Document<SlaAttributes>;
 pub type SlaVersion = Document<SlaVersionAttributes>;
 /// A queue.
 pub type Queue = Document<QueueAttributes>;
+/// A saved search.
+pub type SavedSearch = Document<SearchAttributes>;
 /// An org, as its members see it.
 pub type OrgRecord = Document<OrgAttributes>;
 
@@ -154,6 +157,32 @@ pub struct QueueAttributes {
 
 impl Attributes for QueueAttributes {
     const KIND: Kind = Kind::Queue;
+}
+
+/// A saved search's attributes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "SearchAttributes")]
+pub struct SearchAttributes {
+    /// The name; several may have the same.
+    pub name: String,
+    /// What it asks for: the body of a search.
+    pub query: Object,
+    /// Whether it has been deleted.
+    pub deleted: bool,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Instant>,
+    /// When it came to be.
+    pub created_at: Instant,
+    /// When anything about it last changed.
+    pub updated_at: Instant,
+    /// When someone last edited it.
+    pub modified_at: Instant,
+}
+
+impl Attributes for SearchAttributes {
+    const KIND: Kind = Kind::Search;
 }
 
 /// An org's attributes. It is set up by its operator and not stored as a text.

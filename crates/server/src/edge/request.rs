@@ -36,8 +36,12 @@ const WRITE_TOO_LONG: Refused = Refused::Unknown(
 /// What says whether the process is well. The answers are tiny, and whoever asks would end a process that is only busy.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Paths where a POST only reads: it is dropped like any other read when its time is over or its caller goes away.
-const SEARCHES: [&str; 2] = ["/v1/customers/search", "/v1/customers/archive/search"];
+/// Whether a POST to this path only reads: then it is dropped like any other read when its time is over or its caller goes
+/// away.
+fn searches(path: &str) -> bool {
+    let is_saved = || path.strip_prefix("/v1/customers/searches/").is_some_and(|rest| rest.ends_with("/execution"));
+    ["/v1/customers/search", "/v1/customers/archive/search"].contains(&path) || is_saved()
+}
 
 /// How often it is looked whether a body has come, at most.
 const LOOK: Duration = Duration::from_millis(100);
@@ -88,7 +92,7 @@ impl<B: Behind> Front<B> {
         async move {
             let path = request.uri().path().trim_end_matches('/');
             let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-                || *request.method() == Method::POST && SEARCHES.contains(&path);
+                || *request.method() == Method::POST && searches(path);
             let probes = reads && PROBES.contains(&path);
             // Until it is known what the caller is told.
             let patience = Patience::default();
