@@ -142,9 +142,6 @@ GET /v1/auth/tokens/{id} | org.admin | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/current | any token | any token | 204 | -
 GET /v1/auth/tokens/current | any token | any token | 200 | -
 GET /v1/auth/roles | any token | any token | 200 | -
-# Searches
-POST /v1/customers/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
-POST /v1/customers/archive/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
 # The published operations are konverse's own paths; running one asks for the roles its page names.
 GET /v1/operations | any token | any token | 200 | -
 POST /v1/operations/{key}/run | org.user.conversation.read | org.permission.conversation.read | 200 | -
