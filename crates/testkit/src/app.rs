@@ -211,7 +211,7 @@ impl TestApp {
         let roles = roles.iter().map(|role| role.parse().expect("a role")).collect();
         let new = NewToken { name: "test".into(), roles, expires_at: None, cidr: None };
         let minted = self.domain.create_token(org, new).await.expect("the token is made");
-        Actor { app: self.app.clone(), clock: Arc::clone(&self.clock), token: minted.secret }
+        self.bearer(&minted.secret)
     }
 
     /// Somebody who may do everything.
