@@ -232,7 +232,7 @@ fn relationships_that_are_not_understood_are_kept() {
     let id: Id = ID.parse().unwrap();
     let other = Rel::One(Kind::Team, id);
     for (name, value, one) in [
-        ("sla", format!(r#"{{"data":{identifier}}}"#), None),
+        ("planet", format!(r#"{{"data":{identifier}}}"#), None),
         ("queue", "null".to_owned(), None),
         ("queue", r#"{"links":{"self":"/v1/queues"},"data":null}"#.to_owned(), None),
         ("queue", format!(r#"{{"data":{{"type":"planet","id":"{ID}"}}}}"#), None),

@@ -534,3 +534,25 @@ on_both_engines!(a_change_of_definitions_is_told_one_by_one, |app| async move {
     assert!(app.events(&mut position).await.is_empty(), "nothing changed");
     assert_eq!(app.store.store().described(app.org.id).await.expect("an answer").version, described);
 });
+
+on_both_engines!(who_may_not_see_it_cannot_say_that_it_may_be_seen, |app| async move {
+    let admin = app.admin().await;
+    define(&admin, "customer", json!({ "ssnStr": { "sensitive": { "enabled": true } } })).await;
+    let describer = app.actor(&["org.permission.metadata", "org.permission.customer"]).await;
+    for sensitive in [json!(null), json!({ "enabled": false }), json!({ "enabled": true, "maskType": "last4" })] {
+        let change = json!({ "properties": { "ssnStr": { "sensitive": sensitive } } });
+        let reply = describer.put("/v1/metadata/customer", change).await;
+        assert_eq!(reply.error(), bad("/properties/ssnStr/sensitive"), "{sensitive}");
+    }
+    // The rest is theirs to change, and what hides more.
+    define(&describer, "customer", json!({ "ssnStr": { "displayName": "Number" } })).await;
+    define(&describer, "customer", json!({ "planStr": { "sensitive": { "enabled": true } } })).await;
+    let customer = admin.post("/v1/customers", json!({ "custom": { "ssnStr": "123-45" } })).await.created_id();
+    assert_eq!(describer.attributes(&format!("/v1/customers/{customer}")).await["custom"]["ssnStr"], hidden());
+    // Nor does reading everything bring it.
+    let groups = admin.get("/v1/role-groups").await.ok();
+    let group =
+        groups["data"].as_array().expect("a list").iter().find(|group| group["attributes"]["name"] == "Read only");
+    let roles = group.expect("it comes with konverse")["attributes"]["roles"].to_string();
+    assert!(roles.contains("org.permission.customer.read") && !roles.contains("sensitive"), "{roles}");
+});

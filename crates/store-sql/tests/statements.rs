@@ -31,6 +31,7 @@ impl<const POSTGRES: bool> Driver for Recorder<POSTGRES> {
                 // A block that has to be divided, and one that is to be looked at.
                 sql if sql.starts_with("SELECT at, n FROM block") => vec![vec![Value::Int(5), Value::Int(99)]],
                 sql if sql.starts_with("SELECT max(x.at)") => vec![vec![Value::Int(5), Value::Int(1)]],
+                sql if sql.starts_with("SELECT (SELECT string_agg") => vec![vec![Value::Text("org".into())]],
                 sql if sql.starts_with("SELECT (SELECT") => vec![vec![Value::Int(0), Value::Int(0)]],
                 sql if sql.contains("octet_length") => vec![vec![Value::Int(7)]],
                 _ => Vec::new(),

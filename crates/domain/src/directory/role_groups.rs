@@ -13,9 +13,11 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{Changeable, Creatable, Deletable, Desk, Entry, Name, NoFilter, Only};
 use crate::access::granting;
-use crate::access::permissions::{self, CreateRoleGroups, DeleteRoleGroups, ReadRoleGroups, UpdateRoleGroups};
+use crate::access::permissions::{
+    self, CreateRoleGroups, DeleteRoleGroups, ReadRoleGroups, ReadSensitive, UpdateRoleGroups,
+};
 use crate::unit::Draft;
-use crate::{Authorized, Domain, DomainError};
+use crate::{Authorized, Domain, DomainError, Permission};
 
 /// Those that come with konverse: name, description.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -26,7 +28,10 @@ const BUILT_IN: [(&str, &str); 4] = [
 ];
 
 fn roles_of(name: &str) -> Vec<String> {
-    let reads = |role: &&str| role.ends_with(".read") && !role.starts_with("org.admin.");
+    // What is sensitive is not for everybody who reads.
+    let reads = |role: &&str| {
+        role.ends_with(".read") && !role.starts_with("org.admin.") && !ReadSensitive::ROLES.contains(role)
+    };
     let roles = match name {
         "Owner" => vec!["org"],
         "Admin" => vec!["org.admin", "org.permission", "org.user"],

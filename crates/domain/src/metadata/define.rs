@@ -12,6 +12,27 @@ use crate::DomainError;
 
 type Properties = BTreeMap<String, Definition>;
 
+/// Refuses to change how an attribute is hidden, for those from whom it is: nobody shows themselves what they must not see.
+pub(super) fn check_hiding(
+    properties: &Properties,
+    updates: &BTreeMap<String, Option<DefinitionUpdate>>,
+) -> Result<(), DomainError> {
+    let is_hidden = |name: &str| {
+        let sensitive = properties.get(name).and_then(|definition| definition.sensitive.as_ref());
+        sensitive.is_some_and(|sensitive| sensitive.enabled)
+    };
+    let changes = |update: &Option<DefinitionUpdate>| {
+        update.as_ref().is_some_and(|update| !matches!(update.sensitive, Patch::Keep))
+    };
+    let refused = updates.iter().filter(|(name, update)| changes(update) && is_hidden(name));
+    let errors: Vec<_> = refused
+        .map(|(name, _)| {
+            wrong(name, "/sensitive", "can be changed only by those from whom the attribute is not hidden".into())
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(DomainError::Invalid(errors)) }
+}
+
 /// Merges definitions into those there are; null deletes one.
 pub(super) fn merge(
     properties: &mut Properties,

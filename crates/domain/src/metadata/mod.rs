@@ -18,9 +18,9 @@ use konverse_model::{Document, FieldError, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{Changes, Op, Row};
 use sha2::{Digest, Sha256};
 
-use crate::access::permissions::{ReadMetadata, UpdateMetadata};
+use crate::access::permissions::{ReadMetadata, ReadSensitive, UpdateMetadata};
 use crate::unit::{Draft, Stored};
-use crate::{Authorized, Domain, DomainError};
+use crate::{Authorized, Domain, DomainError, Permission};
 
 pub(crate) use known::Known;
 pub(crate) use values::{check_value, target};
@@ -54,11 +54,15 @@ impl Domain {
     ) -> Result<Metadata, DomainError> {
         let (org, author) = (auth.org(), auth.actor().user);
         let kind = resource(name)?;
+        let sees_all = auth.actor().holds_any(ReadSensitive::ROLES);
         let (applied, stored) = self
             .commit(|| async {
                 let mut changes = Changes::new(org, self.now());
                 let mut stock = self.stock(org, changes.at).await?;
                 let draft = stock.draft(kind)?;
+                if !sees_all {
+                    define::check_hiding(&draft.doc.attributes.properties, &body.properties)?;
+                }
                 define::merge(&mut draft.doc.attributes.properties, body.properties.clone(), author, changes.at)?;
                 within_limits(&draft.doc.attributes, "/properties")?;
                 let stored = stock.finish(&BTreeSet::from([kind]), author, &mut changes)?.pop();

@@ -1,5 +1,6 @@
 //! What a query asks, in the library's terms.
 
+use std::cell::Cell;
 use std::ops::Bound as Edge;
 
 use tantivy::Searcher;
@@ -15,7 +16,7 @@ use super::run::found;
 use super::schema::{Fields, key_name, rank};
 use crate::{Bound, Key, Node, Object, Op, Test, Value};
 
-/// Keys of related records that are held at once.
+/// Keys of related records that a search holds, of all its conditions together.
 const MOST_KEYS: usize = 1_000_000;
 
 /// A search under way.
@@ -25,6 +26,8 @@ pub(super) struct Conditions<'a> {
     /// Whether deleted records count.
     pub(super) deleted: bool,
     pub(super) limits: &'a Limits,
+    /// Keys of related records it holds so far.
+    pub(super) held: Cell<usize>,
 }
 
 impl Conditions<'_> {
@@ -117,9 +120,10 @@ impl Conditions<'_> {
             let Some([high, low]) = id_columns(segment, key_name(by))? else { continue };
             documents.each(|document| {
                 keys.extend(high.first(document).zip(low.first(document)));
-                if keys.len() > MOST_KEYS { Err(SearchError::TooMany(MOST_KEYS)) } else { Ok(()) }
+                if self.held.get() + keys.len() > MOST_KEYS { Err(SearchError::TooMany(MOST_KEYS)) } else { Ok(()) }
             })?;
         }
+        self.held.set(self.held.get() + keys.len());
         Ok(keys)
     }
 }

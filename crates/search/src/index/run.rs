@@ -134,7 +134,13 @@ impl Index {
 /// Answers a query from an index as it is.
 pub(super) fn search(kept: &Kept, query: &Query, window: Window, limits: &Limits) -> Result<Found, SearchError> {
     let searcher = kept.reader.searcher();
-    let conditions = Conditions { searcher: &searcher, fields: kept.fields, deleted: query.include_deleted, limits };
+    let conditions = Conditions {
+        searcher: &searcher,
+        fields: kept.fields,
+        deleted: query.include_deleted,
+        limits,
+        held: Cell::default(),
+    };
     let condition = conditions.of(query.object, &query.filter)?;
     match query.sort.len() {
         0 => ordered::<0>(&searcher, &*condition, &query.sort, window, limits),
