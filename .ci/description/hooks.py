@@ -53,8 +53,9 @@ def before_call(context, case, kwargs):
     of = path.split("/{id}")[0]
     if "{id}" in path and of in KNOWN and is_positive(case, ParameterLocation.PATH):
         is_whole = path == of + "/{id}"
-        fresh = CLIENT.create(of, EXAMPLES[of], KNOWN) if is_whole and method == "DELETE" else None
-        case.path_parameters["id"] = fresh or KNOWN[of]
+        # What others refer to stays: what is deleted was made for that.
+        deletes = is_whole and method == "DELETE"
+        case.path_parameters["id"] = (CLIENT.create(of, EXAMPLES[of], KNOWN) or "0" * 24) if deletes else KNOWN[of]
     # The token and the user that everything else is asked with stay.
     if method != "GET" and (case.path_parameters or {}).get("id") in SETUP["own"]:
         case.path_parameters["id"] = "0" * 24
@@ -77,7 +78,9 @@ REASONS = [
     # Which words are roles.
     r"^roles/\d+ must be a role",
     # The token that asks is a machine's, which has no password.
-    r"^password is for people",
+    r"^(password|currentPassword) is (for people|needed) ?",
+    # The ending of a definition's name, as of a custom attribute's.
+    r"^properties/.* must end in Str, ",
     # The names of time zones are another such list.
     r"^(query/)?timeZone must be an IANA time zone ",
     # What can be searched for and sorted by is a long list, longer by an org's custom attributes, and each name has a class

@@ -70,7 +70,7 @@ fn beyond(value: &Value, bound: &Bound, side: Ordering) -> bool {
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Text(a), Value::Text(b)) => a.cmp(b),
-        (Value::Number(a), Value::Number(b)) => a.total_cmp(b),
+        (Value::Number(a), Value::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         (Value::Instant(a), Value::Instant(b)) => a.cmp(b),
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         // The values of an attribute are of one type.

@@ -507,7 +507,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         ..Sizes::default()
     };
     let sizes = Sizes { connections: options.database.postgres_connections.into(), ..sizes };
-    let index = options.search.open(&options.database.database)?;
+    let index = || options.search.open(&options.database.database);
     let domain = options.database.database.searched(sizes, settings, index).await?;
     let serving = Serving {
         listen: options.listen,

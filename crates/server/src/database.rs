@@ -230,19 +230,20 @@ impl Database {
 
     /// Opens it with the rules over it, on the real clock and randomness.
     pub async fn domain(&self, sizes: Sizes, settings: Settings) -> anyhow::Result<Arc<Domain>> {
-        self.searched(sizes, settings, None).await
+        self.searched(sizes, settings, || Ok(None)).await
     }
 
-    /// The same, with an index that answers searches.
+    /// The same, with an index that answers searches. It is opened once the database is: what cannot be a database has no
+    /// folder beside it.
     pub async fn searched(
         &self,
         sizes: Sizes,
         settings: Settings,
-        index: Option<Arc<Index>>,
+        index: impl FnOnce() -> anyhow::Result<Option<Arc<Index>>>,
     ) -> anyhow::Result<Arc<Domain>> {
         let store = self.open(sizes).await?;
         let domain = Domain::new(store, Arc::new(SystemClock), Ids::new(system_entropy()), settings);
-        Ok(match index {
+        Ok(match index()? {
             Some(index) => domain.with_search(index).shared(),
             None => domain.shared(),
         })

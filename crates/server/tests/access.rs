@@ -247,6 +247,7 @@ fn path_of(path: &str) -> String {
 }
 
 on_both_engines!(every_operation_asks_for_its_roles, |app| async move {
+    let app = app.with_search();
     let strict =
         app.again_with(Settings::default(), ApiSettings { missing_role_status: 401, ..ApiSettings::default() });
     let mut actors: HashMap<String, Actor> = HashMap::new();
@@ -824,8 +825,7 @@ on_both_engines!(headers_nobody_needs_are_ignored, |app| async move {
         assert_eq!(reply.ok(), plain.ok(), "{headers:?}");
         assert_eq!(reply.headers["content-type"], "application/json; charset=utf-8");
     }
-    // The body is read as JSON whatever it calls itself.
-    for content_type in ["text/plain", "application/vnd.api+json", "nonsense", "application/json; charset=utf-8"] {
+    for content_type in ["application/json", "application/vnd.api+json", "application/json; charset=utf-8"] {
         let reply =
             admin.send(Method::POST, "/v1/customers", Some(b"{}".to_vec()), &[("content-type", content_type)]).await;
         reply.created();
@@ -837,10 +837,10 @@ on_both_engines!(headers_nobody_needs_are_ignored, |app| async move {
 });
 
 on_both_engines!(what_is_open_to_all_says_nothing_of_anyone, |app| async move {
-    app.admin().await.post("/v1/customers", json!({ "name": "Jane Doe" })).await.created();
+    app.admin().await.post("/v1/customers", json!({ "name": "Zebulon Quist" })).await.created();
     for path in ["/healthz", "/readyz", "/openapi.json"] {
         let document: Value = app.nobody().get(path).await.ok();
-        assert!(!document.to_string().contains("Jane Doe"));
+        assert!(!document.to_string().contains("Zebulon Quist"));
         // A wrong token is no reason to refuse what needs none.
         app.bearer("wrong").get(path).await.ok();
     }

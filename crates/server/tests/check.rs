@@ -1031,6 +1031,11 @@ on_both_engines!(rows_of_an_org_that_is_gone_are_named_and_kept, |app| async mov
         ))
         .await;
     place.run(&format!("INSERT INTO follower (name, org, position) VALUES ('x', {org}, '1')")).await;
+    place
+        .run(&format!("INSERT INTO assignment (org, kind, owner, role_group) VALUES ({org}, 1, {lost}, {lost})"))
+        .await;
+    place.run(&format!("INSERT INTO password (org, user_id, hash) VALUES ({org}, {lost}, 'x')")).await;
+    place.run(&format!("INSERT INTO network (org, user_id, prefix, at) VALUES ({org}, {lost}, 'x', 1)")).await;
     place.run(&format!("INSERT INTO block_due (org, list, scope) VALUES ({org}, 8, {lost})")).await;
     place
         .run(&format!("INSERT INTO block_change (org, list, scope, at, lane, n) VALUES ({org}, 8, {lost}, 1, 0, 1)"))

@@ -142,9 +142,6 @@ GET /v1/auth/tokens/{id} | org.admin | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/current | any token | any token | 204 | -
 GET /v1/auth/tokens/current | any token | any token | 200 | -
 GET /v1/auth/roles | any token | any token | 200 | -
-# Searches
-POST /v1/customers/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
-POST /v1/customers/archive/search | org.user.search.read, org.admin.search.read | org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create | 200 | -
 # Saved searches: running is named by the contract, the others follow the pattern.
 GET /v1/customers/searches | - | - | 200 | org.user.search.read, org.permission.search.read, org.permission.search_execution.create
 POST /v1/customers/searches | - | - | 201 | org.user.search.write, org.permission.search.create

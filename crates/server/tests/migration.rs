@@ -99,7 +99,7 @@ async fn app(place: Place) -> (TestApp, Actor) {
     let now = newest(&contents(&place, RECORDS).await, &events) + 1_000;
     let token = Place::schema_1_token(place.backend());
     let app = TestApp::over_stored(TestStore::at(place).await, TestClock::at(Instant::from_millis(now))).await;
-    let actor = app.bearer(token);
+    let actor = app.bearer(token).of_any_release();
     (app, actor)
 }
 

@@ -60,9 +60,19 @@ fn named_after(macros: &[&str]) -> BTreeSet<String> {
         }
     }
     let mut texts = Vec::new();
-    for package in
-        ["model", "store", "store-sql", "store-sqlite", "store-postgres", "domain", "jobs", "feed", "api", "server"]
-    {
+    for package in [
+        "model",
+        "store",
+        "store-sql",
+        "store-sqlite",
+        "store-postgres",
+        "domain",
+        "jobs",
+        "feed",
+        "search",
+        "api",
+        "server",
+    ] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src"), &mut texts);
     }
     let mut names = BTreeSet::new();

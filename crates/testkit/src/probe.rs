@@ -75,7 +75,7 @@ impl Probe {
     /// # Panics
     /// When a record cannot be made.
     pub async fn new(backend: Backend) -> Self {
-        let app = TestApp::new(backend).await;
+        let app = TestApp::new(backend).await.with_search();
         let admin = app.admin().await;
         let customer = json!({ "name": "Jane", "emails": [{ "email": "jane@example.com" }], "externalId": "x-1", "phones": [{ "phone": "+4930123456" }] });
         let customer = admin.post("/v1/customers", customer).await.created_id();
@@ -84,6 +84,7 @@ impl Probe {
         let note = admin.post(&format!("/v1/conversations/{conversation}/notes"), json!({ "body": "n" })).await;
         let user = admin.post("/v1/users", json!({ "name": "Ann", "email": "ann@acme.example" })).await;
         let team = admin.post("/v1/teams", json!({ "name": "Support" })).await;
+        let group = admin.post("/v1/role-groups", json!({ "name": "Readers" })).await;
         let tag = admin.post("/v1/tags", json!({ "name": "vip", "color": "#26c281" })).await;
         let company = admin.post("/v1/companies", json!({ "name": "Acme", "externalId": "x-1" })).await;
         let shortcut = admin.post("/v1/shortcuts", json!({ "name": "Hello" })).await;
@@ -113,6 +114,7 @@ impl Probe {
             ("notes", note.created_id()),
             ("users", user.created_id()),
             ("teams", team.created_id()),
+            ("role-groups", group.ok()["data"]["id"].as_str().expect("an id").to_owned()),
             ("tags", tag.created_id()),
             ("metadata", "customer".to_owned()),
         ];

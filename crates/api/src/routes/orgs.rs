@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::App;
 use crate::answer::{self, Json};
 use crate::entry::Answered;
-use crate::error::Code;
+use crate::error::{ApiError, Code};
 use crate::extract::{Caller, PathId, PathText};
 use crate::operation::Operation;
 
@@ -27,7 +27,8 @@ async fn read(Caller(auth): Caller<ReadOrgs>, State(app): State<App>, PathId(id)
 
 async fn domain(State(app): State<App>, PathText(name): PathText) -> Answered {
     let org = app.domain().org_named(&name).await?;
-    let Org { id, name, created_at } = org.ok_or_else(|| DomainError::NotFound(Kind::Org, name))?;
+    let Org { id, name, created_at } =
+        org.ok_or_else(|| ApiError::of_look_up(DomainError::NotFound(Kind::Org, name), "name"))?;
     let document = json!({ "data": {
         "type": "domain",
         "id": id,

@@ -83,7 +83,7 @@ impl Of {
             Of::Network => was.since,
             Of::Everybody => was.last,
         };
-        (0..WINDOW_MS).contains(&now.since(from))
+        from <= now && now.since(from) < WINDOW_MS
     }
 
     /// How many milliseconds to wait after these failures.
