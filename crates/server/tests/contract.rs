@@ -142,6 +142,13 @@ GET /v1/auth/tokens/{id} | org.admin | org.permission.security | 200 | -
 DELETE /v1/auth/tokens/current | any token | any token | 204 | -
 GET /v1/auth/tokens/current | any token | any token | 200 | -
 GET /v1/auth/roles | any token | any token | 200 | -
+# Saved searches: running is named by the contract, the others follow the pattern.
+GET /v1/customers/searches | - | - | 200 | org.user.search.read, org.permission.search.read, org.permission.search_execution.create
+POST /v1/customers/searches | - | - | 201 | org.user.search.write, org.permission.search.create
+GET /v1/customers/searches/{id} | - | - | 200 | org.user.search.read, org.permission.search.read, org.permission.search_execution.create
+PUT /v1/customers/searches/{id} | - | - | 200 | org.user.search.write, org.permission.search.update
+DELETE /v1/customers/searches/{id} | - | - | 204 | org.user.search.write, org.permission.search.delete
+POST /v1/customers/searches/{id}/execution | - | org.permission.search_execution.create | 200 | org.user.search.read, org.admin.search.read, org.permission.search.create, org.permission.search.update, org.permission.search_global.create, org.permission.search_preview.create
 # The published operations are konverse's own paths; running one asks for the roles its page names.
 GET /v1/operations | any token | any token | 200 | -
 POST /v1/operations/{key}/run | org.user.conversation.read | org.permission.conversation.read | 200 | -
@@ -264,6 +271,8 @@ impl Records {
         settings.insert("shortcuts", admin.post("/v1/shortcuts", shortcut).await.created_id());
         let brand = json!({ "name": format!("Brand {n}"), "iconUrl": "https://a.example/i.png" });
         settings.insert("brands", admin.post("/v1/brands", brand).await.created_id());
+        let search = json!({ "name": "Parcels", "query": { "and": { "customer_name": { "equals": "Jane" } } } });
+        settings.insert("searches", admin.post("/v1/customers/searches", search).await.created_id());
         // No operation creates these two.
         let mut importer = Importer::new(&app.domain, app.org.id).await.expect("an import");
         let id = |kind: &str| format!("671a2c40a3f1b200{kind}{n:04x}ff");
@@ -321,6 +330,7 @@ impl Records {
     fn path(&self, operation: &Operation) -> String {
         let n = self.n;
         let id = match operation.path.trim_start_matches("/v1/").split('/').next() {
+            Some("customers") if operation.path.starts_with("/v1/customers/searches/") => &self.settings["searches"],
             Some("customers") => &self.customer,
             Some("conversations") => &self.conversation,
             Some("messages") => &self.message,
@@ -381,6 +391,8 @@ impl Records {
             "Search" | "ArchiveSearch" => json!({ "and": { "customer_id": { "equals": customer } } }),
             "CompanyCreate" | "CompanyUpdate" => json!({ "name": "Other" }),
             "ShortcutCreate" | "ShortcutUpdate" => json!({ "name": "Bye" }),
+            "SavedSearchCreate" => json!({ "name": "All", "query": { "queryContext": "conversation", "or": [] } }),
+            "SavedSearchUpdate" => json!({ "name": "Some" }),
             "BrandCreate" | "BrandUpdate" => json!({ "name": format!("Other {}", self.n) }),
             "OperationInput" => json!({ "parameters": { "id": customer } }),
             other => panic!("no example of the body {other}"),

@@ -412,3 +412,142 @@ on_both_engines!(who_jumps_after_page_a_hundred_reads_everything, |app| async mo
     assert_eq!(seen.len(), ids.len());
     assert!(jumps > 0, "the wall was met");
 });
+
+const SAVED: &str = "/v1/customers/searches";
+
+/// Runs a saved search as a client does that polls one: with an empty body, and a query of which not all is for a search.
+async fn run(actor: &Actor, id: &str, query: &str) -> Reply {
+    let source = "source=current-search-poller&client-request-id=93a57a32-f983-436c-917d-02bc337d9717";
+    ask(actor, &format!("{SAVED}/{id}/execution?{query}&{source}"), json!({})).await
+}
+
+on_both_engines!(a_saved_search_finds_what_it_asks_for_each_time, |app| async move {
+    let app = app.with_search();
+    let admin = app.admin().await;
+    let ids = numbered(&admin, 3).await;
+    let mut conversations = Vec::new();
+    for owner in [0, 0, 1] {
+        app.clock.advance(1);
+        conversations.push(admin.conversation(&ids[owner], json!({ "name": "late" })).await);
+    }
+    let query = json!({ "queryContext": "conversation", "and": [{ "conversation_status": { "equals": "open" } }],
+        "sort": [{ "conversation_created_at": "asc" }] });
+    let saved = admin.post(SAVED, json!({ "name": "Open", "query": query })).await.created();
+    let id = saved["data"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(saved["data"]["type"], "search");
+    assert_eq!(saved["data"]["links"]["self"], format!("{SAVED}/{id}"));
+    assert_eq!(admin.get(SAVED).await.ok()["data"][0], saved["data"]);
+    assert_eq!(admin.get(&format!("{SAVED}/{id}")).await.ok()["data"]["attributes"]["query"], query);
+
+    // What a poller of totals reads, and what one of rows does.
+    let totals =
+        run(&admin, &id, "page=1&pageSize=0&include=customers%2CsatisfactionResponse&trackTotalHits=10000").await;
+    let totals = totals.ok();
+    assert_eq!((&totals["meta"]["total"], &totals["data"], &totals["included"]), (&json!(3), &json!([]), &json!([])));
+    let link =
+        |page: u32| format!("{SAVED}/{id}/execution?page={page}&pageSize=2&include=customers,satisfactionResponse");
+    let first =
+        run(&admin, &id, "page=1&pageSize=2&include=customers%2CsatisfactionResponse&trackTotalHits=10000").await;
+    assert_eq!(first.ids(), conversations[..2]);
+    let first = first.ok();
+    assert_eq!(first["included"], json!([admin.get(&format!("/v1/customers/{}", ids[0])).await.ok()["data"]]));
+    assert_eq!(first["links"]["next"], link(2));
+    let second = ask(&admin, &link(2), json!({})).await;
+    assert_eq!((second.ids(), &second.ok()["included"][0]["id"]), (conversations[2..].to_vec(), &json!(ids[1])));
+    // Without a body, and without what comes along.
+    let plain = admin.send(axum::http::Method::POST, &format!("{SAVED}/{id}/execution"), None, &[]).await;
+    assert_eq!(plain.ids(), conversations);
+    assert_eq!(plain.ok().get("included"), None);
+    assert_eq!(run(&admin, &id, "include=satisfactionResponse").await.ok()["included"], json!([]));
+    assert_eq!(
+        run(&admin, &id, "include=customer").await.error(),
+        (400, "bad_request".to_owned(), "include".to_owned())
+    );
+
+    // It asks anew each time, and for what is saved now, in every process.
+    admin.patch(&format!("/v1/conversations/{}", conversations[0]), json!({ "status": "done" })).await.ok();
+    assert_eq!(run(&admin, &id, "").await.ids(), conversations[1..]);
+    let path = format!("{SAVED}/{id}");
+    admin.put(&path, json!({ "query": { "queryContext": "conversation", "not": { "conversation_status": { "equals": "open" } } } })).await.ok();
+    assert_eq!(admin.attributes(&path).await["name"], "Open");
+    assert_eq!(run(&admin, &id, "").await.ids(), conversations[..1]);
+    assert_eq!(admin.delete(&path).await.status, 204);
+    let gone = (404, "not_found".to_owned(), "id".to_owned());
+    assert_eq!(run(&admin, &id, "").await.error(), gone);
+    assert_eq!(admin.get(&path).await.error(), gone);
+    assert!(admin.get(SAVED).await.ids().is_empty());
+    admin.put(&path, json!({ "deleted": false })).await.ok();
+    assert_eq!(run(&admin, &id, "").await.ids(), conversations[..1]);
+    // A deleted customer comes along where deleted records count, and says so.
+    assert_eq!(admin.delete(&format!("/v1/customers/{}", ids[0])).await.status, 204);
+    assert!(run(&admin, &id, "include=customers").await.ids().is_empty());
+    admin.put(&path, json!({ "query": { "queryContext": "conversation", "includeDeleted": true } })).await.ok();
+    let included = run(&admin, &id, "include=customers").await.ok()["included"].clone();
+    let deleted = included.as_array().unwrap().iter().map(|customer| customer["attributes"]["deleted"] == true);
+    assert_eq!(deleted.filter(|deleted| *deleted).count(), 1);
+    assert_eq!(included.as_array().unwrap().len(), 2);
+});
+
+on_both_engines!(a_search_that_cannot_be_run_is_not_saved, |app| async move {
+    let app = app.with_search();
+    let admin = app.admin().await;
+    let good = json!({ "name": "Good", "query": { "and": { "customer_name": { "equals": "Jane" } } } });
+    let path = format!("{SAVED}/{}", admin.post(SAVED, good.clone()).await.created_id());
+    let wrong = |pointer: &str| (400, "bad_request".to_owned(), pointer.to_owned());
+    for (query, pointer) in [
+        (json!({ "and": [{ "customer_nmae": { "equals": "x" } }] }), "/query/and/0/customer_nmae"),
+        (json!({ "limit": 10 }), "/query/limit"),
+        (json!({ "queryContext": "parcel" }), "/query/queryContext"),
+        (json!([]), "/query"),
+        (json!(null), "/query"),
+    ] {
+        let body = json!({ "name": "Bad", "query": query });
+        assert_eq!(admin.post(SAVED, body.clone()).await.error(), wrong(pointer));
+        assert_eq!(admin.put(&path, body).await.error(), wrong(pointer));
+    }
+    for (name, pointer) in [(json!(""), "/name"), (json!("x".repeat(256)), "/name"), (json!(null), "/name")] {
+        assert_eq!(admin.post(SAVED, json!({ "name": name, "query": {} })).await.error(), wrong(pointer));
+    }
+    assert_eq!(admin.post(SAVED, json!({ "name": "x" })).await.error(), wrong("/query"));
+    let attributes = admin.attributes(&path).await;
+    assert_eq!((&attributes["name"], &attributes["query"]), (&good["name"], &good["query"]), "nothing was changed");
+});
+
+on_both_engines!(a_saved_search_tells_nobody_more_than_a_search_would, |app| async move {
+    let app = app.with_search();
+    let admin = app.admin().await;
+    let secret = json!({ "properties": { "ssnStr": { "sensitive": { "enabled": true } } } });
+    admin.put("/v1/metadata/customer", secret).await.ok();
+    let jane = json!({ "name": "Jane", "custom": { "ssnStr": "078-05-1120" } });
+    let jane = admin.post("/v1/customers", jane).await.created_id();
+    let conversation = admin.conversation(&jane, json!({ "name": "late" })).await;
+    let save = async |query: Value| admin.post(SAVED, json!({ "name": "x", "query": query })).await.created_id();
+    let all = save(json!({ "queryContext": "conversation" })).await;
+    let asking = save(json!({ "and": { "customer_custom_ssnStr": { "equals": "078-05-1120" } } })).await;
+
+    let runner = app.actor(&["org.permission.search_execution.create"]).await;
+    let answer = run(&runner, &all, "include=customers").await;
+    assert_eq!((answer.ids(), &answer.ok()["included"][0]["id"]), (vec![conversation], &json!(jane)));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("078-05-1120"));
+    assert!(String::from_utf8_lossy(&run(&admin, &all, "include=customers").await.body).contains("078-05-1120"));
+    assert_eq!(run(&runner, &asking, "").await.status, 400);
+    assert_eq!(run(&admin, &asking, "").await.ids(), [jane]);
+
+    // Who runs saved searches may read which there are; searching and saving ask for more.
+    assert_eq!(runner.get(SAVED).await.ids().len(), 2);
+    assert_eq!(ask(&runner, SEARCH, json!({})).await.status, 403);
+    let path = format!("{SAVED}/{all}");
+    assert_eq!(runner.post(SAVED, json!({ "name": "x", "query": {} })).await.status, 403);
+    assert_eq!(runner.put(&path, json!({ "name": "y" })).await.status, 403);
+    assert_eq!(runner.delete(&path).await.status, 403);
+    let reader = app.actor(&["org.user.conversation.read", "org.permission.search.read"]).await;
+    assert_eq!(run(&reader, &all, "").await.status, 403);
+    assert_eq!(run(&app.actor(&["org.user.search.read"]).await, &all, "").await.ids().len(), 1);
+
+    let other = app.domain.create_org("other").await.expect("another org");
+    let stranger = app.actor_of(&other, &["org"]).await;
+    let unknown = (404, "not_found".to_owned(), "id".to_owned());
+    assert_eq!(run(&stranger, &all, "").await.error(), unknown);
+    assert_eq!(stranger.put(&path, json!({ "name": "y" })).await.error(), unknown);
+    assert!(stranger.get(SAVED).await.ids().is_empty());
+});

@@ -61,11 +61,11 @@ pub(super) fn body(name: &str) -> Option<Value> {
         "ArchiveSearch" => {
             json!({ "queryContext": "conversation", "and": { "conversation_updated_at": { "gte": "2026-01-01" } } })
         }
-        "SearchCreate" => json!({
+        "SavedSearchCreate" => json!({
             "name": "Open",
             "query": { "queryContext": "conversation", "and": { "conversation_status": { "equals": "open" } } },
         }),
-        "SearchUpdate" => json!({ "name": "Still open" }),
+        "SavedSearchUpdate" => json!({ "name": "Still open" }),
         "OperationInput" => json!({ "parameters": { "id": CUSTOMER, "page": 1, "pageSize": 25 } }),
         _ => return None,
     })

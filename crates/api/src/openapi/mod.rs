@@ -88,8 +88,8 @@ fn tags(operations: &[Operation]) -> Vec<Value> {
 }
 
 /// Says of a body what the domain asks beside its schema: that the ending of a custom attribute's name says what it holds
-/// (contract README §10), what tags and attachments are named by. The domain looks after these itself, after a merge as
-/// well, so the schemas that bodies are read with have no need to.
+/// (contract README §10), what tags and attachments are named by, what a saved search may ask. The domain looks after these
+/// itself, after a merge as well, so the schemas that bodies are read with have no need to.
 fn say_more(schema: &mut Value) {
     if let Some(Value::Array(alternatives)) = schema.get_mut("oneOf") {
         alternatives.iter_mut().for_each(say_more);
@@ -97,6 +97,9 @@ fn say_more(schema: &mut Value) {
     let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
     if let Some(Value::Object(custom)) = properties.get_mut("custom") {
         custom.extend(shared::custom());
+    }
+    if let Some(Value::Object(query)) = properties.get_mut("query") {
+        query.insert("allOf".to_owned(), json!([shared::reference("Search")]));
     }
     for (name, item) in [("tags", shared::tag()), ("attachments", shared::attachment())] {
         // Attachments that are ids alone say so already.

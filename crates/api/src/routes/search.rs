@@ -7,7 +7,7 @@ use konverse_domain::permissions::{RunSearches, Search};
 use konverse_domain::{Authorized, MOST_FOUND, SearchPage, SearchRequest, Shown, Surface};
 use konverse_model::Id;
 use konverse_model::input::{SEARCH_CREATE, SEARCH_UPDATE, SearchBody, Shape};
-use konverse_model::resource::SearchAttributes;
+use konverse_model::resource::SavedSearchAttributes;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -20,15 +20,15 @@ use crate::operation::Operation;
 
 type Answered = Result<Json, ApiError>;
 
-impl Served for SearchAttributes {}
+impl Served for SavedSearchAttributes {}
 
-impl Made for SearchAttributes {
+impl Made for SavedSearchAttributes {
     fn body() -> &'static Shape<SearchBody> {
         &SEARCH_CREATE
     }
 }
 
-impl Changed for SearchAttributes {
+impl Changed for SavedSearchAttributes {
     fn patch() -> &'static Shape<SearchBody> {
         &SEARCH_UPDATE
     }
@@ -236,15 +236,15 @@ pub(super) fn operations() -> Vec<Operation> {
             search_archive,
         )
         .searches("ArchiveSearch", &ARCHIVE_BODY),
-        listed::<SearchAttributes>("/v1/customers/searches", "list-searches", "The org's saved searches"),
-        created::<SearchAttributes>("/v1/customers/searches", "create-search", "Saves a search"),
-        read::<SearchAttributes>("/v1/customers/searches/{id}", "read-search", "A saved search"),
-        replaced::<SearchAttributes>(
+        listed::<SavedSearchAttributes>("/v1/customers/searches", "list-searches", "The org's saved searches"),
+        created::<SavedSearchAttributes>("/v1/customers/searches", "create-search", "Saves a search"),
+        read::<SavedSearchAttributes>("/v1/customers/searches/{id}", "read-search", "A saved search"),
+        replaced::<SavedSearchAttributes>(
             "/v1/customers/searches/{id}",
             "put-search",
             "Changes a saved search; `deleted` deletes or restores it",
         ),
-        deleted::<SearchAttributes>("/v1/customers/searches/{id}", "delete-search", "Deletes a saved search"),
+        deleted::<SavedSearchAttributes>("/v1/customers/searches/{id}", "delete-search", "Deletes a saved search"),
         Operation::post(
             "/v1/customers/searches/{id}/execution",
             "run-search",

@@ -89,7 +89,7 @@ macro_rules! of_kind {
                 $run
             }
             konverse_model::Kind::Search => {
-                type $attributes = konverse_model::resource::SearchAttributes;
+                type $attributes = konverse_model::resource::SavedSearchAttributes;
                 $run
             }
             _ => $other,

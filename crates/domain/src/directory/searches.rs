@@ -2,7 +2,7 @@
 //! `search`, each time anew.
 
 use konverse_model::input::SearchBody;
-use konverse_model::resource::{Object, SavedSearch, SearchAttributes};
+use konverse_model::resource::{Object, SavedSearch, SavedSearchAttributes};
 use konverse_model::{FieldError, Id, Instant, Patch};
 use konverse_search::{Surface, parse};
 
@@ -11,7 +11,7 @@ use crate::DomainError;
 use crate::access::permissions::{CreateSearches, DeleteSearches, ReadSearches, UpdateSearches};
 use crate::unit::Draft;
 
-impl Entry for SearchAttributes {
+impl Entry for SavedSearchAttributes {
     type Create = SearchBody;
     type Filter = NoFilter;
     type MayRead = ReadSearches;
@@ -33,7 +33,7 @@ impl Entry for SearchAttributes {
     }
 
     async fn fresh(desk: &mut Desk<'_>, body: SearchBody) -> Result<SavedSearch, DomainError> {
-        let attributes = SearchAttributes {
+        let attributes = SavedSearchAttributes {
             name: body.name.0.unwrap_or_default(),
             query: checked(body.query.0.unwrap_or_default())?,
             deleted: false,
@@ -46,11 +46,11 @@ impl Entry for SearchAttributes {
     }
 }
 
-impl Creatable for SearchAttributes {
+impl Creatable for SavedSearchAttributes {
     type MayCreate = CreateSearches;
 }
 
-impl Changeable for SearchAttributes {
+impl Changeable for SavedSearchAttributes {
     type MayUpdate = UpdateSearches;
     type Update = SearchBody;
 
@@ -69,7 +69,7 @@ impl Changeable for SearchAttributes {
     }
 }
 
-impl Deletable for SearchAttributes {
+impl Deletable for SavedSearchAttributes {
     type MayDelete = DeleteSearches;
 }
 

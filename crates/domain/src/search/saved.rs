@@ -1,6 +1,6 @@
 //! Running a saved search (contract `endpoints.md`, `POST /v1/customers/searches/{id}/execution`).
 
-use konverse_model::resource::SearchAttributes;
+use konverse_model::resource::SavedSearchAttributes;
 use konverse_model::{Document, Id, Kind};
 
 use super::{SearchPage, SearchRequest, Shown, Surface};
@@ -19,7 +19,7 @@ impl Domain {
         shown: Shown,
     ) -> Result<SearchPage, DomainError> {
         let row = self.row(auth.org(), Kind::Search, id).await?;
-        let saved: Document<SearchAttributes> = Document::from_text(&row.doc)?;
+        let saved: Document<SavedSearchAttributes> = Document::from_text(&row.doc)?;
         let body = saved.attributes.query.into();
         self.answered(auth.actor(), SearchRequest { surface: Surface::Live, body, page, page_size, shown }).await
     }

@@ -2,7 +2,7 @@
 
 use konverse_model::resource::{
     BrandAttributes, CompanyAttributes, ConversationAttributes, ConversationState, CustomerAttributes,
-    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, SearchAttributes,
+    MessageAttributes, MetadataAttributes, NoteAttributes, QueueAttributes, RoleGroupAttributes, SavedSearchAttributes,
     ShortcutAttributes, SlaAttributes, SlaVersionAttributes, TagAttributes, TeamAttributes, TokenAttributes,
     UserAttributes,
 };
@@ -94,7 +94,7 @@ tracked! {
     SlaAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     SlaVersionAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     QueueAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
-    SearchAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
+    SavedSearchAttributes: NoState, |a| Some(&mut a.modified_at), |_| None, |_| None, |_| None, |_| None;
     RoleGroupAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
     TokenAttributes: NoState, |_| None, |_| None, |_| None, |_| None, |_| None;
 }

@@ -334,9 +334,9 @@ shapes! {
     BRAND_UPDATE: BrandBody = "BrandUpdate",
         without ["id", "createdAt", "modifiedAt", "createdBy", "modifiedBy"], required [];
     /// `POST /v1/customers/searches`.
-    SEARCH_CREATE: SearchBody = "SearchCreate", without ["deleted"], required ["name", "query"];
+    SEARCH_CREATE: SearchBody = "SavedSearchCreate", without ["deleted"], required ["name", "query"];
     /// `PUT /v1/customers/searches/{id}`.
-    SEARCH_UPDATE: SearchBody = "SearchUpdate", without [], required [];
+    SEARCH_UPDATE: SearchBody = "SavedSearchUpdate", without [], required [];
     /// An SLA of an import file.
     SLA_IMPORT: SlaRow = "SlaImport", without [], required ["id", "versions"];
     /// A queue of an import file.

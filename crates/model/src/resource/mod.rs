@@ -22,8 +22,8 @@ pub use customer::{
 pub use message::{Direction, DirectionType, Message, MessageAttributes, MessageStatus};
 pub use metadata::{Definition, Metadata, MetadataAttributes, Sensitive};
 pub use settings::{
-    Brand, BrandAttributes, OrgAttributes, OrgRecord, Queue, QueueAttributes, SavedSearch, SearchAttributes, Shortcut,
-    ShortcutAttributes, Sla, SlaAttributes, SlaVersion, SlaVersionAttributes,
+    Brand, BrandAttributes, OrgAttributes, OrgRecord, Queue, QueueAttributes, SavedSearch, SavedSearchAttributes,
+    Shortcut, ShortcutAttributes, Sla, SlaAttributes, SlaVersion, SlaVersionAttributes,
 };
 pub use small::{
     AttachmentAttributes, Note, NoteAttributes, PasswordPolicy, RoleGroup, RoleGroupAttributes, Tag, TagAttributes,

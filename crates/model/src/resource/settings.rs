@@ -18,7 +18,7 @@ pub type SlaVersion = Document<SlaVersionAttributes>;
 /// A queue.
 pub type Queue = Document<QueueAttributes>;
 /// A saved search.
-pub type SavedSearch = Document<SearchAttributes>;
+pub type SavedSearch = Document<SavedSearchAttributes>;
 /// An org, as its members see it.
 pub type OrgRecord = Document<OrgAttributes>;
 
@@ -162,8 +162,8 @@ impl Attributes for QueueAttributes {
 /// A saved search's attributes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(title = "SearchAttributes")]
-pub struct SearchAttributes {
+#[schemars(title = "SavedSearchAttributes")]
+pub struct SavedSearchAttributes {
     /// The name; several may have the same.
     pub name: String,
     /// What it asks for: the body of a search.
@@ -181,7 +181,7 @@ pub struct SearchAttributes {
     pub modified_at: Instant,
 }
 
-impl Attributes for SearchAttributes {
+impl Attributes for SavedSearchAttributes {
     const KIND: Kind = Kind::Search;
 }
 
