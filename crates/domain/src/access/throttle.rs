@@ -3,7 +3,8 @@
 //! Ten failures in a quarter of an hour are free, of one account from one network. Then that network waits until the
 //! quarter is over. Ten failures of one account from anywhere slow down everybody who tries it, by a wait that doubles up
 //! to a minute; but not a network its owner signed in from before. So nobody can lock an owner out for good: from where
-//! they usually come they do not meet the wait, and from elsewhere it is a minute at most.
+//! they usually come they do not meet the wait, unless somebody guesses from the same network. From elsewhere they can be
+//! held up for as long as somebody goes on guessing.
 //!
 //! Failures are kept in the database, so that they count across processes. Each is counted before its password is looked
 //! at, under a condition, so that a hundred guesses at once are no more than ten. Accounts that are not there are counted

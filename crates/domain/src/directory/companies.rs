@@ -128,6 +128,10 @@ impl Imported for CompanyAttributes {
         body.external_id.clone().given().map(|id| (Space::CompanyExternalId, id))
     }
 
+    fn custom(body: &CompanyBody) -> Option<&Object> {
+        body.custom.0.as_ref()
+    }
+
     fn stamp(body: &mut CompanyBody, at: Instant) {
         body.imported_at.0.get_or_insert(at);
     }

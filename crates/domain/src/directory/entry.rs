@@ -13,6 +13,7 @@
 
 use std::future::Future;
 
+use konverse_model::resource::Object;
 use konverse_model::{Document, FieldError, Id, Instant, Kind, OrgId, Patch, Rel, UserId};
 use konverse_store::{Changes, Space};
 
@@ -140,6 +141,11 @@ pub trait Deletable: Entry {
 pub(crate) trait Imported: Entry {
     /// The name by which a row without id is recognised when it comes again.
     fn known_by(body: &Self::Create) -> Option<(Space, String)>;
+
+    /// Its custom attributes.
+    fn custom(_body: &Self::Create) -> Option<&Object> {
+        None
+    }
 
     /// Says when the row was brought in, unless it says so itself.
     fn stamp(_body: &mut Self::Create, _at: Instant) {}

@@ -45,7 +45,11 @@ impl Domain {
         let list = match K::only(filter) {
             Only::Shown => list,
             Only::Deleted => list.with(Filter::Deleted),
-            Only::Labelled(labels) => list.with(Filter::Labels(labels)),
+            // Not every database would be asked for a NUL; no record has the empty label.
+            Only::Labelled(labels) => {
+                let asked = |label: String| if label.contains('\0') { String::new() } else { label };
+                list.with(Filter::Labels(labels.into_iter().map(asked).collect()))
+            }
             Only::Named(space, value) => {
                 if request.cursor.is_some() {
                     // Its pages are found by number alone, so no cursor is one of its own.

@@ -157,11 +157,16 @@ impl Entry for UserAttributes {
         (granting(&self.roles), self.role_groups.clone())
     }
 
-    /// Whoever is deactivated is let in no longer.
+    /// Whoever is deactivated is let in no longer. Who is restored is given their roles anew: by nobody who does not hold them.
     async fn settle(desk: &mut Desk<'_>, draft: &mut Draft<Self>) -> Result<(), DomainError> {
         if draft.showed() && !draft.shows() {
             let actor = desk.author();
             desk.domain.end_tokens(UserId(draft.doc.id), true, None, actor, desk.changes).await?;
+        }
+        if draft.before().is_some() && !draft.showed() && draft.shows() {
+            let it = &mut draft.doc.attributes;
+            it.roles.retain(|role| desk.may_give(role));
+            desk.check_groups(&it.role_groups, &[]).await?;
         }
         Ok(())
     }

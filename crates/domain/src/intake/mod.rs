@@ -222,7 +222,8 @@ impl ImportRow {
             Body::Customer(body) => body.custom.0.as_ref(),
             Body::Conversation(body) => body.custom.0.as_ref(),
             Body::Message(body) => body.custom.0.as_ref(),
-            Body::Directory(_) | Body::Note(_) => None,
+            Body::Directory(row) => row.custom(),
+            Body::Note(_) => None,
         }
     }
 

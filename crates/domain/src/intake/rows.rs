@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use konverse_model::input::{self, Shape};
 use konverse_model::resource::{
-    BrandAttributes, CompanyAttributes, QueueAttributes, ShortcutAttributes, SlaAttributes, TagAttributes,
+    BrandAttributes, CompanyAttributes, Object, QueueAttributes, ShortcutAttributes, SlaAttributes, TagAttributes,
     TeamAttributes, UserAttributes,
 };
 use konverse_model::{Id, Instant};
@@ -22,6 +22,9 @@ pub(super) trait DirectoryRow: Send + Sync {
 
     /// The name by which a row without id is recognised when it comes again.
     fn known_by(&self) -> Option<(Space, String)>;
+
+    /// Its custom attributes.
+    fn custom(&self) -> Option<&Object>;
 
     /// Says when the row was brought in, unless it says so itself.
     fn stamp(&mut self, at: Instant);
@@ -42,6 +45,10 @@ impl<K: Imported> DirectoryRow for Row<K> {
 
     fn known_by(&self) -> Option<(Space, String)> {
         K::known_by(&self.0)
+    }
+
+    fn custom(&self) -> Option<&Object> {
+        <K as Imported>::custom(&self.0)
     }
 
     fn stamp(&mut self, at: Instant) {

@@ -17,17 +17,20 @@ pub(super) fn check_hiding(
     properties: &Properties,
     updates: &BTreeMap<String, Option<DefinitionUpdate>>,
 ) -> Result<(), DomainError> {
-    let is_hidden = |name: &str| {
-        let sensitive = properties.get(name).and_then(|definition| definition.sensitive.as_ref());
-        sensitive.is_some_and(|sensitive| sensitive.enabled)
-    };
-    let changes = |update: &Option<DefinitionUpdate>| {
-        update.as_ref().is_some_and(|update| !matches!(update.sensitive, Patch::Keep))
-    };
-    let refused = updates.iter().filter(|(name, update)| changes(update) && is_hidden(name));
+    let refused = updates.iter().filter(|(name, update)| {
+        let stored = properties.get(*name).and_then(|definition| definition.sensitive.as_ref());
+        let Some((hidden, update)) = stored.filter(|sensitive| sensitive.enabled).zip(update.as_ref()) else {
+            return false;
+        };
+        match &update.sensitive {
+            Patch::Keep => false,
+            Patch::Clear => true,
+            Patch::Set(given) => !given.enabled || given.mask_type != hidden.mask_type,
+        }
+    });
     let errors: Vec<_> = refused
         .map(|(name, _)| {
-            wrong(name, "/sensitive", "can be changed only by those from whom the attribute is not hidden".into())
+            wrong(name, "/sensitive", "can be changed only by those from whom the attribute is not hidden")
         })
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(DomainError::Invalid(errors)) }

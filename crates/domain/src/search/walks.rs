@@ -55,9 +55,9 @@ impl Walks {
     /// counts, so that neither passes anything over.
     pub(super) fn note(&self, walk: Walk, page: u64, time: Instant, now: Instant) {
         let key = (walk.0, page);
-        if self.ends.get(&key).is_none_or(|end| !end.is_kept(now) || end.time > time) {
-            self.ends.insert(key, End { time, noted: now });
-        }
+        let kept = self.ends.get(&key).filter(|end| end.is_kept(now));
+        let time = kept.map_or(time, |end| end.time.min(time));
+        self.ends.insert(key, End { time, noted: now });
     }
 }
 

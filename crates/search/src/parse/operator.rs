@@ -64,11 +64,20 @@ fn equals(attribute: &Attribute, operand: &Json, zone: &TimeZone) -> Result<Op, 
     }
 }
 
+/// Words of one operand: each is a list of places that is gone through with the others.
+const MOST_WORDS: usize = 64;
+
 fn contains(class: Class, operand: &Json) -> Result<Op, String> {
     let text = text(operand)?;
     Ok(match class {
         Class::String => Op::Contains(fold(&text)),
-        _ => Op::Words(words(&text).collect()),
+        _ => {
+            let words: Vec<_> = words(&text).take(MOST_WORDS + 1).collect();
+            if words.len() > MOST_WORDS {
+                return Err(format!("must not have more than {MOST_WORDS} words"));
+            }
+            Op::Words(words)
+        }
     })
 }
 
