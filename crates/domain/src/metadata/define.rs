@@ -27,7 +27,7 @@ pub(super) fn check_hiding(
     let refused = updates.iter().filter(|(name, update)| changes(update) && is_hidden(name));
     let errors: Vec<_> = refused
         .map(|(name, _)| {
-            wrong(name, "/sensitive", "can be changed only by those from whom the attribute is not hidden".into())
+            wrong(name, "/sensitive", "can be changed only by those from whom the attribute is not hidden")
         })
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(DomainError::Invalid(errors)) }
