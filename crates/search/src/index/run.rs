@@ -1,5 +1,6 @@
 //! Answering a search from an org's index: all that is found is counted, and the rows of the page are the exact ones.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use konverse_model::{Id, Instant, OrgId};
