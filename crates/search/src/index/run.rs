@@ -145,7 +145,7 @@ pub(super) fn search(kept: &Kept, query: &Query, window: Window, limits: &Limits
         fields: kept.fields,
         deleted: query.include_deleted,
         limits,
-        held: std::cell::Cell::default(),
+        held: Cell::default(),
     };
     let condition = conditions.of(query.object, &query.filter)?;
     match query.sort.len() {
