@@ -45,7 +45,8 @@ impl Tried {
     }
 
     fn all_were_taken(&self) {
-        let never: Vec<_> = self.0.iter().filter(|(_, [_, taken])| *taken == 0).collect();
+        // Nobody guesses a password.
+        let never: Vec<_> = self.0.iter().filter(|(key, [_, taken])| *taken == 0 && **key != "sign-in").collect();
         assert!(never.is_empty(), "never taken: {never:?} of {self:?}");
     }
 }
