@@ -186,7 +186,8 @@ impl Probe {
             if operation.key == "run-operation" && is_plain {
                 // Its parameters are those of the operation that is run, which this schema does not know.
                 let (page, size) = (source.byte().to_string(), source.byte());
-                body = json!({ "parameters": { "id": self.known[0].1, "page": page, "pageSize": size } });
+                let customer = self.known.iter().find(|(kind, _)| *kind == "customers").map(|(_, id)| id);
+                body = json!({ "parameters": { "id": customer, "page": page, "pageSize": size } });
             }
             body.to_string().into_bytes()
         };
