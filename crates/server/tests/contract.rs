@@ -486,7 +486,7 @@ fn mistakes(operation: &Operation, path: &str, body: Option<&Value>) -> Vec<Mist
         if name == "id" {
             add("no id", with("x"), body.clone(), JSON, 400, source.clone());
             add("an unknown id", with(UNKNOWN), body.clone(), JSON, 404, source.clone());
-        } else if !EMPTY.contains(&operation.key) {
+        } else if !EMPTY.contains(&operation.key) && !after.contains(UNKNOWN) {
             add("an unknown value", with("nothing-of-this"), body.clone(), JSON, 404, source.clone());
         }
         add("no UTF-8", with("%ff"), body.clone(), JSON, 400, source);
