@@ -293,7 +293,7 @@ on_both_engines!(orgs_are_followed_side_by_side_and_never_meet, |app| async move
     for round in 0..2 {
         for (org, admin, customer) in &orgs {
             let found = found(&searching, &*app.store.store(), org.id, &ann).await;
-            assert_eq!(found.ids.iter().map(ToString::to_string).collect::<Vec<_>>(), [customer.clone()], "{round}");
+            assert_eq!(found.ids.iter().map(ToString::to_string).collect::<Vec<_>>(), [customer.as_str()], "{round}");
             let path = format!("/v1/customers/{customer}");
             admin.patch(&path, json!({ "custom": { "roundNum": round } })).await.ok();
         }
