@@ -49,7 +49,7 @@ class Client:
     def create(self, path, example, known):
         """The id of a new record, if it can be made."""
         answer = self.session.post(self.url + path, json=distinct(with_known(example, known)))
-        return answer.json()["data"]["id"] if answer.status_code == 201 else None
+        return answer.json()["data"]["id"] if answer.ok else None
 
     def first(self, path):
         """The id of the first record of a list, if it has any."""

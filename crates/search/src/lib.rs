@@ -1,6 +1,6 @@
 //! Searching records: what a query may ask for, and the index that answers it.
 //!
-//! [`extract`] reads of a stored record what can be searched, by the attributes of the [`catalogue`]; a [`Query`] is what a
+//! [`extract`] reads of a stored record what can be searched, by the attributes of the catalogue; a [`Query`] is what a
 //! request's body becomes. The plain evaluator says what a query means; the index answers the same from many records.
 
 mod catalogue;
