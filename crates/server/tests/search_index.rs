@@ -88,10 +88,9 @@ on_both_engines!(a_server_that_is_killed_leaves_an_index_that_is_gone_on_with, |
     let admin = app.admin().await;
     let conversation = talk(&app, &admin, MESSAGES).await;
     let mut all = MESSAGES as u64;
-    // While it is built: at its beginning, and somewhere within.
+    // While it is built, which begins before the server serves: at once, and later, by when it may be built.
     for wait in [0, 20, 120, 300] {
-        let mut server = start(&app, &folder, &[]);
-        server.logs("building the search index");
+        let server = start(&app, &folder, &[]);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         kill(server);
         admin.message(&conversation, json!({ "preview": "hello again" })).await;
