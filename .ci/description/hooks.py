@@ -99,7 +99,7 @@ def filter_failure(context, failure, case, response):
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
         return True
     messages = [error["message"] for error in response.json()["errors"]]
-    unknown = [message for message in messages if not any(re.search(reason, message) for reason in REASONS)]
+    unknown = [message for message in messages if not any(re.search(reason, message, re.DOTALL) for reason in REASONS)]
     if unknown:
         print("==> no reason is known for:", *unknown[:3], sep="\n    ", file=sys.stderr, flush=True)
     return bool(unknown)
