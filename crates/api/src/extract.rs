@@ -117,10 +117,13 @@ impl FromRequestParts<App> for PathText {
 
 /// The last parameter of the path, with its name.
 async fn path_param(parts: &mut Parts, app: &App) -> Result<(String, String), ApiError> {
+    path_params(parts, app).await?.pop().ok_or_else(no_parameter)
+}
+
+/// The parameters of the path, with their names.
+async fn path_params(parts: &mut Parts, app: &App) -> Result<Vec<(String, String)>, ApiError> {
     match Path::<Vec<(String, String)>>::from_request_parts(parts, app).await {
-        Ok(Path(mut params)) => {
-            params.pop().ok_or_else(|| ApiError::new(Code::InternalError, "the path has no parameter", Source::Nowhere))
-        }
+        Ok(Path(params)) => Ok(params),
         Err(PathRejection::FailedToDeserializePathParams(error)) => match error.into_kind() {
             ErrorKind::InvalidUtf8InPathParam { key } => {
                 Err(ApiError::parameter(&key, "must be UTF-8, percent-encoded"))
@@ -131,6 +134,10 @@ async fn path_param(parts: &mut Parts, app: &App) -> Result<(String, String), Ap
     }
 }
 
+fn no_parameter() -> ApiError {
+    ApiError::new(Code::InternalError, "the path lacks a parameter", Source::Nowhere)
+}
+
 /// The two parameters of a path as texts, decoded.
 pub(crate) struct PathTexts(pub(crate) [String; 2]);
 
@@ -138,10 +145,8 @@ impl FromRequestParts<App> for PathTexts {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        Path::<(String, String)>::from_request_parts(parts, app)
-            .await
-            .map(|Path((first, second))| Self([first, second]))
-            .map_err(|_| ApiError::parameter("id", "must be UTF-8, percent-encoded"))
+        let texts: Vec<String> = path_params(parts, app).await?.into_iter().map(|(_, text)| text).collect();
+        texts.try_into().map(Self).map_err(|_| no_parameter())
     }
 }
 
