@@ -26,20 +26,25 @@ fn empty(query: &Query) -> Answered {
     Ok(paging.answer_whole(WholePage { buffer: paging.request().buffer, more: false }))
 }
 
-async fn list<P: Permission>(_: Caller<P>, query: Query) -> Answered {
+/// A list of custom objects.
+async fn list<P: Permission>(_: Caller<P>, _: PathText, query: Query) -> Answered {
+    objects(&query)
+}
+
+fn objects(query: &Query) -> Answered {
     if let Some((_, text)) = query.read::<konverse_model::Instant>("fromDate")? {
-        let mut paging = Paging::of_whole(&query, MOST)?;
+        let mut paging = Paging::of_whole(query, MOST)?;
         paging.repeat("fromDate", &text);
         return Ok(paging.answer_whole(WholePage { buffer: paging.request().buffer, more: false }));
     }
-    empty(&query)
+    empty(query)
 }
 
 /// An id names a klass, anything else the list of a klass's objects.
-async fn list_or_read(caller: Caller<ListKobjects>, PathText(name): PathText, query: Query) -> Answered {
+async fn list_or_read(_: Caller<ListKobjects>, PathText(name): PathText, query: Query) -> Answered {
     match name.parse::<Id>() {
         Ok(_) => Err(DomainError::NotFound(Kind::Klass, name).into()),
-        Err(_) => list(caller, query).await,
+        Err(_) => objects(&query),
     }
 }
 
