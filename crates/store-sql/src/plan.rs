@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId, UserId};
 use konverse_store::{
-    Applied, CLAIM_MS, Changes, Conflict, Hidden, Hide, Holding, NewEvent, Op, Put, Row, Space, StoreError, Verb,
-    claim_on,
+    Applied, CLAIM_MS, Changes, Conflict, Hidden, Hide, Holding, NewEvent, Op, PasswordHash, Put, Row, Space,
+    StoreError, Verb, claim_on,
 };
 
 use crate::block::{self, BlockChanges};
@@ -461,7 +461,7 @@ impl<'a> Planner<'a> {
                 self.rest.push(any(UNASSIGN, key()));
                 self.rest.extend(groups.iter().map(|group| any(ASSIGN, with((*group).into()))));
             }
-            Op::SetPassword(user, hash) => {
+            Op::SetPassword(user, PasswordHash(hash)) => {
                 self.rest.push(any(SET_PASSWORD, vec![org.into(), user.0.into(), text(hash)]));
             }
             Op::Remember(user, network) => {

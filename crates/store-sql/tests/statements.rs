@@ -305,7 +305,7 @@ async fn everything<const POSTGRES: bool>() -> Vec<(String, usize)> {
             }),
             Op::Revoke(TokenId(id(1))),
             Op::Hold(Holding { kind: Kind::User, owner: id(1), roles: "org".into(), groups: vec![id(2)] }),
-            Op::SetPassword(UserId(id(1)), "x".into()),
+            Op::SetPassword(UserId(id(1)), PasswordHash("x".into())),
             Op::Remember(UserId(id(1)), "192.0.2.0/24".into()),
             Op::Describe(3, konverse_model::mask::Masks::default()),
             Op::Emit(event.clone()),

@@ -137,6 +137,16 @@ pub struct NewCredential {
     pub expires_at: Option<Instant>,
 }
 
+/// A password's hash. It is not shown: whoever has it can guess the password at their own pace.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash")
+    }
+}
+
 /// One part of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -169,7 +179,7 @@ pub enum Op {
     /// Says what a record gives from now on, in place of what it gave before.
     Hold(Holding),
     /// Keeps the hash of a user's password.
-    SetPassword(UserId, String),
+    SetPassword(UserId, PasswordHash),
     /// Remembers the network a user signed in from.
     Remember(UserId, String),
     /// Tells of something that is no put.

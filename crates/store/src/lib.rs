@@ -23,7 +23,8 @@ use konverse_model::{Id, Instant, Kind};
 
 pub use blocks::Blocks;
 pub use changes::{
-    Applied, CLAIM_MS, Changes, Hide, Holding, Membership, NewCredential, NewEvent, Op, Put, Verb, claim_on,
+    Applied, CLAIM_MS, Changes, Hide, Holding, Membership, NewCredential, NewEvent, Op, PasswordHash, Put, Verb,
+    claim_on,
 };
 pub use checks::{Checks, Deletion, Found, FoundEvent, LaneFacts, Part, Walk, WrongBlock};
 pub use credentials::{Attempts, Credential, Credentials, Described, Entrance, Org, Version};

@@ -20,9 +20,12 @@ use crate::operation::Operation;
 #[schemars(title = "KobjectAttributes")]
 struct KobjectAttributes {}
 
-/// A page of a list in which nothing is.
-fn empty(query: &Query) -> Answered {
-    let paging = Paging::of_whole(query, MOST)?;
+/// A page of a list in which nothing is. Its links repeat a parameter that was given.
+fn empty(query: &Query, given: Option<(&str, &str)>) -> Answered {
+    let mut paging = Paging::of_whole(query, MOST)?;
+    if let Some((name, value)) = given {
+        paging.repeat(name, value);
+    }
     Ok(paging.answer_whole(WholePage { buffer: paging.request().buffer, more: false }))
 }
 
@@ -32,12 +35,8 @@ async fn list<P: Permission>(_: Caller<P>, _: PathText, query: Query) -> Answere
 }
 
 fn objects(query: &Query) -> Answered {
-    if let Some((_, text)) = query.read::<konverse_model::Instant>("fromDate")? {
-        let mut paging = Paging::of_whole(query, MOST)?;
-        paging.repeat("fromDate", &text);
-        return Ok(paging.answer_whole(WholePage { buffer: paging.request().buffer, more: false }));
-    }
-    empty(query)
+    let from = query.read::<konverse_model::Instant>("fromDate")?;
+    empty(query, from.as_ref().map(|(_, text)| ("fromDate", text.as_str())))
 }
 
 /// An id names a klass, anything else the list of a klass's objects.
@@ -49,15 +48,11 @@ async fn list_or_read(_: Caller<ListKobjects>, PathText(name): PathText, query: 
 }
 
 async fn list_klasses(_: Caller<ReadKlasses>, query: Query) -> Answered {
-    if let Some(status) = query.get("status") {
-        if !["enabled", "existing_only", "disabled"].contains(&status.as_str()) {
-            return Err(ApiError::parameter("status", "must be enabled, existing_only or disabled"));
-        }
-        let mut paging = Paging::of_whole(&query, MOST)?;
-        paging.repeat("status", &status);
-        return Ok(paging.answer_whole(WholePage { buffer: paging.request().buffer, more: false }));
+    let status = query.get("status");
+    if status.as_deref().is_some_and(|status| !["enabled", "existing_only", "disabled"].contains(&status)) {
+        return Err(ApiError::parameter("status", "must be enabled, existing_only or disabled"));
     }
-    empty(&query)
+    empty(&query, status.as_deref().map(|status| ("status", status)))
 }
 
 async fn read(_: Caller<ReadKobjects>, PathTexts([_, id]): PathTexts) -> Answered {
@@ -79,7 +74,7 @@ async fn of_customer(
     let id: CustomerId =
         id.parse().map_err(|error: konverse_model::IdError| ApiError::parameter("id", &error.to_string()))?;
     app.domain().customer(&auth, id).await?;
-    empty(&query)
+    empty(&query, None)
 }
 
 async fn of_company(
@@ -90,7 +85,7 @@ async fn of_company(
 ) -> Answered {
     let id: Id = id.parse().map_err(|error: konverse_model::IdError| ApiError::parameter("id", &error.to_string()))?;
     app.domain().entry::<CompanyAttributes>(&auth, id).await?;
-    empty(&query)
+    empty(&query, None)
 }
 
 pub(super) fn operations() -> Vec<Operation> {

@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use konverse_model::resource::{Token, TokenAttributes, UserAttributes, UserType};
 use konverse_model::{Document, Id, Instant, Kind, OrgId, Rel, Role, TokenId, UserId};
-use konverse_store::{Changes, Hidden, Holding, NewCredential, Op, Org, Row, Space};
+use konverse_store::{Changes, Hidden, Holding, NewCredential, Op, Org, PasswordHash, Row, Space};
 use sha2::{Digest, Sha256};
 
 use super::password::{check_new, policy};
@@ -219,8 +219,7 @@ impl Domain {
             }
             let mut changes = Changes::new(org.id, self.now());
             self.end_tokens(user, false, None, None, &mut changes).await?;
-            draft.doc.attributes.password = policy(changes.at);
-            changes.ops.push(Op::SetPassword(user, hash.clone()));
+            put_password(&mut draft, hash.clone(), &mut changes);
             draft.finish(None, &mut changes)?;
             Ok((changes, ()))
         })
@@ -267,7 +266,7 @@ impl Domain {
 /// Puts what a changed password leaves into a change of its user.
 pub(crate) fn put_password(draft: &mut Draft<UserAttributes>, hash: String, changes: &mut Changes) {
     draft.doc.attributes.password = policy(changes.at);
-    changes.ops.push(Op::SetPassword(UserId(draft.doc.id), hash));
+    changes.ops.push(Op::SetPassword(UserId(draft.doc.id), PasswordHash(hash)));
 }
 
 /// Role names as they are kept beside a record. A word that is no role grants nothing, and could be two words.
