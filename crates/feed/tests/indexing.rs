@@ -9,7 +9,7 @@ use std::time::Duration;
 use konverse_domain::{ImportKind, Importer, RowOutcome};
 use konverse_feed::forget_old;
 use konverse_model::OrgId;
-use konverse_search::index::{Found, Options, SearchError, Ties, Window};
+use konverse_search::index::{Found, Options, SearchError, Start, Ties, Window};
 use konverse_search::{Key, Node, Object, Op, Query, Sort, Test, Value as Operand, attribute, words};
 use konverse_store::Store;
 use konverse_testkit::{Searching, TestApp, on_both_engines};
@@ -37,7 +37,7 @@ fn is(name: &str, value: &str) -> Node {
     test(name, Op::In(vec![Operand::Text(value.to_owned())]))
 }
 
-const PAGE: Window = Window { offset: 0, limit: 500, ties: Ties::Cut };
+const PAGE: Window = Window { start: Start::Offset(0), limit: 500, ties: Ties::Cut };
 
 /// Searches until the index is there; any other failure is one.
 async fn found(searching: &Searching, store: &dyn Store, org: OrgId, query: &Query) -> Found {
@@ -90,7 +90,7 @@ on_both_engines!(what_was_acknowledged_is_found_at_once_by_every_process, |app| 
     }
     assert_eq!(ids(&theirs, &app, &says("17th refund")).await, set([&sent[17]]));
     // A page of them, and how many there are.
-    let window = Window { offset: 10, limit: 5, ties: Ties::Cut };
+    let window = Window { start: Start::Offset(10), limit: 5, ties: Ties::Cut };
     let page = mine.index.search(&*store, app.org.id, &says("refund"), window).await.expect("it is answered");
     assert_eq!(page.ids.iter().map(ToString::to_string).collect::<Vec<_>>(), sent[10..15]);
     assert_eq!((page.total, page.more), (30, true));
@@ -330,7 +330,7 @@ on_both_engines!(an_import_of_thousands_is_found_as_a_whole, |app| async move {
     // Page by page: each once.
     let mut seen = BTreeSet::new();
     for offset in (0..ROWS).step_by(500) {
-        let window = Window { offset, ..PAGE };
+        let window = Window { start: Start::Offset(offset), ..PAGE };
         let page = searching.index.search(&*store, app.org.id, &all(Object::Message), window).await.expect("a page");
         assert_eq!((page.ids.len(), page.more), (500, offset + 500 < ROWS));
         seen.extend(page.ids);
@@ -345,7 +345,7 @@ on_both_engines!(a_search_has_an_end_and_a_depth, |app| async move {
     let searching = start(&app, &folder);
     let store = app.store.store();
     assert_eq!(found(&searching, &*store, app.org.id, &all(Object::Customer)).await.total, 1);
-    let deep = Window { offset: 1 << 40, ..PAGE };
+    let deep = Window { start: Start::Offset(1 << 40), ..PAGE };
     let error = searching.index.search(&*store, app.org.id, &all(Object::Customer), deep).await;
     assert!(matches!(error, Err(SearchError::TooDeep(_))), "{error:?}");
     searching.end().await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use konverse_model::{CustomerId, Id, Instant, Kind, OrgId};
-use konverse_search::index::{Batch, Index, Mark, Options, Ties, Window};
-use konverse_search::{Extracted, Query, Surface, evaluate, extract, parse};
+use konverse_search::index::{Batch, Index, Mark, Options, Start, Ties, Window};
+use konverse_search::{Extracted, Query, Sort, Surface, Value, attribute, evaluate, extract, parse};
 use konverse_store::{Event, Events, Heads, Hidden, Row, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
@@ -323,18 +323,47 @@ async fn agree(index: &Index, rows: &[Row], chance: &mut Chance, queries: usize)
     for _ in 0..queries {
         let query = query(chance);
         let expected = evaluate(&query, &seen);
-        let window = Window { offset: chance.below(4), limit: chance.below(30), ties: Ties::Cut };
+        let (offset, limit) = (chance.below(4), chance.below(30));
+        let window = Window { start: Start::Offset(offset), limit, ties: Ties::Cut };
         let found = index
             .search(&Nothing, ORG, &query, window)
             .await
             .map_err(|error| TestCaseError::fail(format!("{error:?} of {query:?}")))?;
-        let page: Vec<Id> = expected.iter().skip(window.offset).take(window.limit).copied().collect();
+        let page: Vec<Id> = expected.iter().skip(offset).take(limit).copied().collect();
         prop_assert_eq!(&found.ids, &page, "{:?} {:?}", window, query);
         prop_assert_eq!(found.total, expected.len() as u64, "{:?}", query);
-        if window.limit > 0 {
-            prop_assert_eq!(found.more, expected.len() > window.offset + page.len(), "{:?}", window);
+        if limit > 0 {
+            prop_assert_eq!(found.more, expected.len() > offset + page.len(), "{:?}", window);
         }
+        walked(index, &seen, query, chance).await?;
     }
+    Ok(())
+}
+
+/// The same query in the order of the last change, from after a time: what changed up to then is counted and not shown.
+async fn walked(index: &Index, seen: &[Extracted], mut query: Query, chance: &mut Chance) -> Result<(), TestCaseError> {
+    let by_change = attribute(&format!("{}_updated_at", query.object.prefix())).expect("every object has one");
+    let name = by_change.name.clone();
+    query.sort = vec![Sort { attribute: by_change, descending: false }];
+    let changed = |id: &Id| {
+        let record = seen.iter().find(|record| record.id == *id && Some(record.kind) == query.object.kind())?;
+        match record.of(&name).first()? {
+            Value::Instant(at) => Some(*at),
+            other => panic!("{other:?} is no moment"),
+        }
+    };
+    let expected = evaluate(&query, seen);
+    let times: Vec<Instant> = expected.iter().filter_map(changed).collect();
+    let time = if times.is_empty() { Instant::from_millis(0) } else { times[chance.below(times.len())] };
+    let limit = 1 + chance.below(30);
+    let rest: Vec<Id> = expected.iter().filter(|id| changed(id).is_none_or(|at| at > time)).copied().collect();
+    let window = Window { start: Start::After(time), limit, ties: Ties::Cut };
+    let found = index
+        .search(&Nothing, ORG, &query, window)
+        .await
+        .map_err(|error| TestCaseError::fail(format!("{error:?} of {query:?}")))?;
+    prop_assert_eq!(&found.ids[..], &rest[..limit.min(rest.len())], "{:?} {:?}", window, query);
+    prop_assert_eq!((found.total, found.more), (expected.len() as u64, rest.len() > limit), "{:?}", query);
     Ok(())
 }
 

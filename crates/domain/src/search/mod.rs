@@ -12,7 +12,7 @@ mod saved;
 mod walks;
 
 use konverse_model::{Id, Instant, Kind};
-use konverse_search::index::{SearchError, Ties, Window};
+use konverse_search::index::{Index, SearchError, Start, Ties, Window};
 use konverse_search::{Bound, Node, Object, Op, Query, Test, Value, attribute, parse};
 use konverse_store::Row;
 use serde_json::{Value as Json, json};
@@ -87,14 +87,6 @@ pub struct SearchPage {
     pub more: bool,
 }
 
-/// Where in what a query finds a page begins.
-enum From {
-    /// After so many rows.
-    Offset(usize),
-    /// After all that changed at this time.
-    Time(Instant),
-}
-
 impl Domain {
     /// Searches the org.
     pub async fn search(&self, auth: &Authorized<Search>, request: SearchRequest) -> Result<SearchPage, DomainError> {
@@ -113,7 +105,7 @@ impl Domain {
             }
             let since = self.now().plus(-WALL_MS);
             if surface == Surface::Live
-                && let Some(within) = changed(query.object, since, true)
+                && let Some(within) = changed(query.object, since)
             {
                 query.restrict(within);
             }
@@ -121,11 +113,19 @@ impl Domain {
         if query.object.kind().is_none() {
             return Ok(SearchPage { rows: Vec::new(), customers: Vec::new(), total: 0, more: false });
         }
-        self.found(actor, query, page, page_size, shown).await
+        let Some(index) = &self.search else {
+            return Err(DomainError::NotServed("search is switched off here"));
+        };
+        // All that it takes: an answer may look on several times, and reads records beside.
+        match tokio::time::timeout(index.longest(), self.found(index, actor, query, page, page_size, shown)).await {
+            Ok(found) => found,
+            Err(_) => Err(refusal(SearchError::TooSlow(index.longest()))),
+        }
     }
 
     async fn found(
         &self,
+        index: &Index,
         actor: &Actor,
         query: Query,
         page: u64,
@@ -136,38 +136,24 @@ impl Domain {
         let walk = is_walk.then(|| self.walks.walk(actor, &query, page_size));
         let limit = page_size as usize;
         let continued = walk.filter(|_| page > 1).and_then(|walk| self.walks.end_of(walk, page - 1, self.now()));
-        let mut from = match continued {
-            Some(time) => From::Time(time),
-            None => From::Offset(usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit)),
+        let mut start = match continued {
+            Some(time) => Start::After(time),
+            None => Start::Offset(usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit)),
         };
         let ties = if is_walk { Ties::Whole } else { Ties::Cut };
-        let mut total = None;
         let mut rows = Vec::new();
         for _ in 0..LOOKS {
-            let found = match from {
-                From::Offset(offset) => self.ask(actor, &query, Window { offset, limit, ties }).await?,
-                From::Time(time) => {
-                    let mut rest = query.clone();
-                    changed(query.object, time, false).into_iter().for_each(|later| rest.restrict(later));
-                    self.ask(actor, &rest, Window { offset: 0, limit, ties }).await?
-                }
-            };
-            if total.is_none() {
-                total = Some(match from {
-                    From::Offset(_) => found.total,
-                    // Of the whole query, not of what is left of it.
-                    From::Time(_) => self.ask(actor, &query, Window { offset: 0, limit: 0, ties }).await?.total,
-                });
-            }
+            let window = Window { start, limit, ties };
+            let found = index.search(&*self.store, actor.org, &query, window).await.map_err(refusal)?;
             let owners =
                 self.read_found(actor, &query, &found.ids, found.through.filter(|_| is_walk), shown, &mut rows).await?;
             let more = found.more && limit > 0;
             if rows.is_empty() && more {
                 // A page in the middle is never empty: who walks would take it for the end.
-                from = match (found.through, from) {
-                    (Some(through), _) if is_walk => From::Time(through),
-                    (_, From::Offset(offset)) => From::Offset(offset.saturating_add(limit)),
-                    (_, from) => from,
+                start = match (found.through, start) {
+                    (Some(through), _) if is_walk => Start::After(through),
+                    (_, Start::Offset(offset)) => Start::Offset(offset.saturating_add(limit)),
+                    (_, start) => start,
                 };
                 continue;
             }
@@ -175,21 +161,9 @@ impl Domain {
                 self.walks.note(walk, page, through, self.now());
             }
             let customers = self.customers_of(actor, &query, &owners, rows.len()).await?;
-            return Ok(SearchPage { rows, customers, total: total.unwrap_or_default(), more });
+            return Ok(SearchPage { rows, customers, total: found.total, more });
         }
         Err(DomainError::Busy)
-    }
-
-    async fn ask(
-        &self,
-        actor: &Actor,
-        query: &Query,
-        window: Window,
-    ) -> Result<konverse_search::index::Found, DomainError> {
-        let Some(index) = &self.search else {
-            return Err(DomainError::NotServed("search is switched off here"));
-        };
-        index.search(&*self.store, actor.org, query, window).await.map_err(refusal)
     }
 
     /// Appends the records with these ids, and says which customers come along, each once. Of a walk, `through` is the time
@@ -270,10 +244,10 @@ fn is_walk(query: &Query) -> bool {
     matches!(query.sort.as_slice(), [sort] if !sort.descending && sort.attribute.name == name)
 }
 
-/// Records that changed at or after a time, or only after it.
-fn changed(object: Object, since: Instant, inclusive: bool) -> Option<Node> {
+/// Records that changed at or after a time.
+fn changed(object: Object, since: Instant) -> Option<Node> {
     let attribute = attribute(&format!("{}_updated_at", object.prefix()))?;
-    let from = Some(Bound { value: Value::Instant(since), inclusive });
+    let from = Some(Bound { value: Value::Instant(since), inclusive: true });
     Some(Node::Test(Test { attribute, negated: false, op: Op::Within { from, to: None } }))
 }
 

@@ -39,7 +39,7 @@ use threads::{Full, Threads};
 use writers::Writers;
 
 pub use kept::Mark;
-pub use run::{Found, Ties, Window};
+pub use run::{Found, Start, Ties, Window};
 pub use writers::Batch;
 
 /// How long a search waits for an index that is being built: that of a small org is built within it, and nobody has to ask
@@ -184,6 +184,11 @@ impl Index {
             longest: options.longest,
             open: options.open,
         })
+    }
+
+    /// How long a search may take.
+    pub fn longest(&self) -> Duration {
+        self.longest
     }
 
     /// Waits until an org's index has seen everything before `heads`, and not longer than the limits say.

@@ -39,15 +39,33 @@ pub enum Ties {
     Whole,
 }
 
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many rows.
+    Offset(usize),
+    /// In the ascending order of one time: after the rows of this time. They count all the same.
+    After(Instant),
+}
+
 /// Which of the rows found are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// After so many rows.
-    pub offset: usize,
+    /// Where the page begins.
+    pub start: Start,
     /// So many rows; none where only the count is wanted.
     pub limit: usize,
     /// Where pages end.
     pub ties: Ties,
+}
+
+impl Window {
+    fn offset(&self) -> usize {
+        match self.start {
+            Start::Offset(offset) => offset,
+            Start::After(_) => 0,
+        }
+    }
 }
 
 /// What a search found.
@@ -100,7 +118,7 @@ impl Index {
     ) -> Result<Found, SearchError> {
         let is_short = |sort: &Sort| matches!(sort.attribute.class, Class::Number | Class::Datetime | Class::Boolean);
         let deepest = if query.sort.iter().all(is_short) { DEEPEST } else { DEEPEST_BY_TEXT };
-        if window.offset.saturating_add(window.limit) > deepest {
+        if window.offset().saturating_add(window.limit) > deepest {
             return Err(SearchError::TooDeep(deepest));
         }
         let (limits, caller) = Limits::new(self.longest);
@@ -171,10 +189,17 @@ fn ordered<const N: usize>(
         sort.iter().any(|sort| !matches!(sort.attribute.class, Class::Number | Class::Datetime | Class::Boolean));
     let most = match (window.limit, window.ties) {
         (0, _) => 0,
-        (limit, Ties::Cut) => window.offset + limit,
-        (limit, Ties::Whole) => window.offset + limit + TIES,
+        (limit, Ties::Cut) => window.offset() + limit,
+        (limit, Ties::Whole) => window.offset() + limit + TIES,
     };
-    let (mut total, mut top, mut by_text) = (0, Top::<N>::of(most), Vec::new());
+    let is_timely =
+        matches!(sort.as_slice(), [Sort { attribute, descending: false }] if attribute.class == Class::Datetime);
+    let after = match window.start {
+        Start::Offset(_) => None,
+        Start::After(time) if is_timely => Some(time),
+        Start::After(_) => return Err(SearchError::Failed("an order of something else begins after a time".into())),
+    };
+    let (mut total, mut top, mut by_text) = (0, Top::<N>::of(most, after), Vec::new());
     for found in found(searcher, condition, limits)? {
         let (segment, documents) = found?;
         let steps = sort.iter().map(|sort| Step::open(segment, sort)).collect::<Result<Vec<_>, _>>()?;
@@ -186,18 +211,18 @@ fn ordered<const N: usize>(
             Ok(())
         })?;
         if is_by_text {
-            let here = std::mem::replace(&mut top, Top::of(most));
+            let here = std::mem::replace(&mut top, Top::of(most, after));
             by_text = merged(by_text, rows(here.sorted(), &steps)?, most);
         }
     }
     if is_by_text {
         return Ok(page(&by_text, total, window).0);
     }
+    let left = total - top.passed();
     let rows = top.sorted();
-    let (mut found, last) = page(&rows, total, window);
-    if let [Sort { attribute, descending: false }] = sort.as_slice()
-        && attribute.class == Class::Datetime
-    {
+    let (mut found, last) = page(&rows, left, window);
+    found.total = total;
+    if is_timely {
         found.through = last.and_then(Entry::time);
     }
     Ok(found)
@@ -214,7 +239,7 @@ fn page<R: Placed>(rows: &[R], total: u64, window: Window) -> (Found, Option<&R>
         let ties = rows[row - 1..].windows(2).take(TIES + 1).take_while(|pair| pair[0].ties_with(&pair[1])).count();
         if ties > TIES { row } else { row + ties }
     };
-    let (from, to) = (edge(window.offset), edge(window.offset + window.limit));
+    let (from, to) = (edge(window.offset()), edge(window.offset() + window.limit));
     let ids = rows[from..to].iter().map(Placed::id).collect();
     let last = rows[from..to].last().filter(|last| match rows.get(to) {
         Some(next) => !last.ties_with(next),

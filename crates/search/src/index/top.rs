@@ -24,6 +24,11 @@ impl<const N: usize> Entry<N> {
     }
 }
 
+/// The key of a moment in such an order.
+fn key_of(time: Instant) -> u64 {
+    time.millis().cast_unsigned() ^ (1 << 63)
+}
+
 /// What a row has in an order. What is missing comes last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
@@ -104,15 +109,28 @@ pub(super) struct Top<const N: usize> {
     rows: Vec<Entry<N>>,
     /// What is not before this is not among the first.
     bound: Option<Entry<N>>,
+    /// What does not come after this key is passed over.
+    after: Option<u64>,
+    passed: u64,
 }
 
 impl<const N: usize> Top<N> {
-    pub(super) fn of(most: usize) -> Self {
-        Self { most, rows: Vec::new(), bound: None }
+    /// So many; in the ascending order of one time only those after one.
+    pub(super) fn of(most: usize, after: Option<Instant>) -> Self {
+        Self { most, rows: Vec::new(), bound: None, after: after.map(key_of), passed: 0 }
+    }
+
+    /// How many were passed over.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed
     }
 
     pub(super) fn add(&mut self, steps: &[Step; N], ids: &[Column<u64>; 2], document: DocId) {
-        let keys = std::array::from_fn(|n| steps[n].key(document));
+        let keys: [u64; N] = std::array::from_fn(|n| steps[n].key(document));
+        if self.after.is_some_and(|after| keys.first().is_some_and(|key| *key <= after)) {
+            self.passed += 1;
+            return;
+        }
         if self.most == 0 || self.bound.is_some_and(|bound| keys > bound.keys) {
             return;
         }
